@@ -1,0 +1,1 @@
+//! Keys and values with revisions, once-only writes and sessions.

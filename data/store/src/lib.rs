@@ -1,0 +1,1 @@
+//! Ordered maps on disk: a small trait, its stores and its model.

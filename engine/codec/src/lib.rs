@@ -1,0 +1,1 @@
+//! Bytes to messages, writes and records, and back.

@@ -1,0 +1,1 @@
+//! Many groups behind one inbox: routing, batching, applying, waiting clients, limits. Sans-IO.

@@ -1,0 +1,1 @@
+//! The thin part that touches the world, and the embedding API.

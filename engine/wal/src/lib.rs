@@ -1,0 +1,1 @@
+//! One log on disk per node, shared by all groups.

@@ -1,0 +1,1 @@
+//! History checkers: was this linearizable?

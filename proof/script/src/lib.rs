@@ -1,0 +1,1 @@
+//! Golden scripts: a story a file, one runner for every protocol.

@@ -1,0 +1,92 @@
+//! What nodes say to each other. Every message carries its sender's term (figure 2, "rules for all servers").
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use hezong_base::{Index, LogId, Term};
+
+use crate::Entry;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The sender's term; for `RequestPreVote` and a granted `PreVote` the term it would campaign in.
+    pub term: Term,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// "Would you vote for me?" Changes nothing at the receiver (§9.6 of the dissertation).
+    RequestPreVote {
+        /// The sender's last entry.
+        last: Option<LogId>,
+    },
+    /// The answer. A refusal carries the receiver's own term.
+    PreVote {
+        /// Yes or no.
+        granted: bool,
+    },
+    /// "Vote for me" (§5.2).
+    RequestVote {
+        /// The sender's last entry.
+        last: Option<LogId>,
+    },
+    /// The answer.
+    Vote {
+        /// Yes or no.
+        granted: bool,
+    },
+    /// Entries that follow `previous` (§5.3). Without entries it is a probe.
+    Append {
+        /// The entry before the first one sent; `None` when they start the log.
+        previous: Option<LogId>,
+        /// In order, without gaps. May be empty.
+        entries: Vec<Entry>,
+        /// How far the leader has committed, at most the last entry this message vouches for.
+        committed: Option<Index>,
+    },
+    /// "My log equals yours up to `matched`, and it is on disk."
+    Appended {
+        /// The last entry vouched for; `None` when an empty probe before the first entry matched.
+        matched: Option<Index>,
+    },
+    /// "I do not hold `previous`."
+    Diverged {
+        /// The rejected `previous`, so that a late rejection can be told from a fresh one.
+        previous: LogId,
+        /// The last entry of the receiver that the leader may also hold: at or before `previous.index`, and of no later
+        /// term. Skips whole terms at a time.
+        hint: Option<LogId>,
+    },
+    /// "I lead." One round goes to everybody at once.
+    Heartbeat {
+        /// Which round; counted up by the leader within its term, never repeated.
+        round: u64,
+        /// For how long an acknowledgement binds the receiver not to vote.
+        lease: Duration,
+        /// How far the leader has committed, at most what it knows the receiver to hold.
+        committed: Option<Index>,
+    },
+    /// "You do, as of that round."
+    HeartbeatAck {
+        /// The round acknowledged.
+        round: u64,
+        /// The lease granted, echoed.
+        lease: Duration,
+    },
+    /// "As of which index may I read?" From a follower whose client wants a `consistent` read.
+    ReadIndex {
+        /// Names the attempt; never reused, not even after a restart.
+        token: u64,
+    },
+    /// "As of this one", once a majority has confirmed the leader.
+    ReadIndexAck {
+        /// The attempt.
+        token: u64,
+        /// Wait until this is applied; `None` if the leader cannot tell, and the read is refused.
+        index: Option<Index>,
+    },
+}

@@ -1,0 +1,226 @@
+//! What the local user asks and is told, what goes to disk, and what must be read back from it.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+use hezong_base::{AskId, Index, LogId, NodeId, RequestId, Term};
+
+use crate::{Base, Change, ChangeError, Entry, Log, Membership};
+
+/// What the local user asks for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Gives a log that is still empty its first members. On any other log it is refused.
+    Bootstrap(Membership),
+    /// Appends commands, one entry each, in this order and without anything between them.
+    Propose(Vec<Bytes>),
+    /// Asks as of which index a read may be served.
+    Read(ReadLevel),
+    /// Takes one step of membership.
+    Change(Change),
+    /// The state machine has applied up to `applied`, and would find all up to `durable` again after a crash. Answered
+    /// by nothing. Handed in once at the start too, so that what was applied counts as committed.
+    Applied {
+        /// The last entry applied.
+        applied: LogId,
+        /// The last entry whose effect is on disk.
+        durable: Option<LogId>,
+    },
+    /// Entries up to and including this one need not be kept. At most what is durable in the state machine; clipped to
+    /// it. Answered by nothing.
+    Compact(Index),
+}
+
+/// How fresh a read must be. `stale` reads never reach the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadLevel {
+    /// The leader under its lease: no round trip; linearizable while clocks drift apart no more than configured.
+    Lease,
+    /// A majority confirms the leader after the read arrived; from any node.
+    Quorum,
+}
+
+/// What the local user is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The commands of a proposal, or a membership step, were appended as the `count` entries from `first` on, all of
+    /// its term. Done once an entry of that term is committed at the last of them; lost for certain once one of another
+    /// term is; unknown until then.
+    Accepted {
+        /// Which request.
+        id: RequestId,
+        /// Its first entry.
+        first: LogId,
+        /// How many there are.
+        count: u64,
+    },
+    /// Certainly not done.
+    Refused {
+        /// Which request.
+        id: RequestId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Perhaps done, and nobody here will ever know: the read or proposal may be tried again under the same key.
+    Unknown {
+        /// Which request.
+        id: RequestId,
+    },
+    /// The read may be served once this index is applied; `None` when nothing was ever committed.
+    Readable {
+        /// Which request.
+        id: RequestId,
+        /// Wait for this.
+        index: Option<Index>,
+    },
+    /// Everything up to and including this entry is committed and stored here; pull it and apply it.
+    Committed {
+        /// The last of them.
+        through: Index,
+    },
+    /// Our role, term or leader changed.
+    Led {
+        /// The term.
+        term: Term,
+        /// Who leads it, as far as we know.
+        leader: Option<NodeId>,
+        /// What we are.
+        role: Role,
+    },
+    /// These are the members now, committed or not: whoever runs us must be able to dial them.
+    Peers(Membership),
+    /// A learner holds nearly everything: it may be promoted. Emitted by the leader, once for each time it catches up.
+    CaughtUp(NodeId),
+    /// A peer sent what no correct peer sends; it was dropped.
+    Dropped {
+        /// Who.
+        from: NodeId,
+        /// What was wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// Why something was certainly not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// We do not lead; ask the leader, if known.
+    NotLeader(Option<NodeId>),
+    /// Too much is waiting already; ask later.
+    Overloaded,
+    /// We lead, but have not committed an entry of our own term yet, or hold no lease: ask again in a moment.
+    NotReady,
+    /// Another membership step is under way.
+    ChangePending,
+    /// The membership step makes no sense.
+    Change(ChangeError),
+    /// The log is not empty any more.
+    NotEmpty,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Takes entries and votes, if it is a voter.
+    Follower,
+    /// Asks whether it would be elected, in no new term yet.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Appends entries.
+    Leader,
+}
+
+/// A change of what is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Our term and whom we voted for in it.
+    Vote {
+        /// The term.
+        term: Term,
+        /// Whom we voted for.
+        vote: Option<NodeId>,
+    },
+    /// Entries after the last one.
+    Append(Vec<Entry>),
+    /// Entries from here on are void.
+    Truncate(Index),
+    /// Entries up to and including the base's last are covered by the state machine and may go.
+    Compact(Base),
+    /// The whole log is void; it now stands on this base.
+    Reset(Base),
+}
+
+/// The fold of all stored writes.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// The last stored term.
+    pub term: Term,
+    /// Whom we voted for in it.
+    pub vote: Option<NodeId>,
+    /// The log: base, runs of terms, and the tail of entries.
+    pub log: Log,
+}
+
+/// Local work whose result must come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Reads entries that are no longer in memory: those from `from` on, at most through `through`, and no more than
+    /// fit `bytes_max`, but at least one.
+    Entries {
+        /// The first wanted.
+        from: Index,
+        /// The last wanted.
+        through: Index,
+        /// The most payload bytes wanted.
+        bytes_max: usize,
+    },
+}
+
+/// That result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The entries asked for, or as many as fit. Empty if they are gone meanwhile.
+    Entries(Vec<Entry>),
+}
+
+/// How a node stands: for metrics, `status` and tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Who we are.
+    pub id: NodeId,
+    /// What we are.
+    pub role: Role,
+    /// Our term.
+    pub term: Term,
+    /// Whom we voted for in it.
+    pub vote: Option<NodeId>,
+    /// Who leads, as far as we know.
+    pub leader: Option<NodeId>,
+    /// The last entry.
+    pub last: Option<LogId>,
+    /// The last entry that is gone from the log.
+    pub base: Option<LogId>,
+    /// The last entry known to be committed.
+    pub committed: Option<Index>,
+    /// The last entry on our disk.
+    pub stored: Option<Index>,
+    /// The last entry the state machine has applied.
+    pub applied: Option<Index>,
+    /// The members now in force.
+    pub membership: Membership,
+    /// Whether they are committed.
+    pub membership_committed: bool,
+    /// How long ago the leader, or for a leader a majority, was last heard from.
+    pub last_contact: Option<Duration>,
+    /// What remains of the lease; `None` without one.
+    pub lease: Option<Duration>,
+    /// What a leader knows of each other member: the last entry it holds on disk, and how long ago it was heard.
+    pub progress: Vec<(NodeId, Option<Index>, Option<Duration>)>,
+    /// Payload bytes proposed here and not yet committed.
+    pub uncommitted_bytes: usize,
+    /// Nonsense of peers that was dropped.
+    pub dropped: u64,
+    /// Asks not answered yet.
+    pub asks: Vec<AskId>,
+}

@@ -1,0 +1,3 @@
+//! One binary that keeps many machines agreed.
+
+fn main() {}
