@@ -1,0 +1,79 @@
+"""Types what README.md tells a new user to type, and compares what comes back with what it shows.
+
+Only blocks fenced as ```console are run. A line that starts with `$ ` is a command; the lines below it are its output, in
+which `…` stands for anything. `hezong up` runs in the background until the last block is done; the test command is left to
+the rung that runs it anyway.
+"""
+
+import fnmatch
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+ELSEWHERE = {"cargo test --workspace"}
+
+
+def blocks(page):
+    for block in re.findall(r"^```console\n(.*?)^```", page, re.S | re.M):
+        commands = []
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                commands.append((line[2:].split("   #")[0].strip(), []))
+            elif commands:
+                commands[-1][1].append(line)
+        yield from commands
+
+
+def ready(port, seconds):
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=1):
+                return True
+        except OSError:
+            time.sleep(0.1)
+    return False
+
+
+def matches(shown, printed):
+    pattern = "\n".join(line.rstrip() for line in shown).strip()
+    pattern = pattern.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]").replace("…", "*")
+    return fnmatch.fnmatchcase("\n".join(line.rstrip() for line in printed.splitlines()).strip(), pattern)
+
+
+def main():
+    with open("README.md", encoding="utf-8") as file:
+        commands = list(blocks(file.read()))
+    if len(commands) < 5:
+        sys.exit("readme: found hardly a command to run; the blocks are fenced as ```console")
+    up, failures = None, 0
+    try:
+        for command, shown in commands:
+            if command in ELSEWHERE:
+                continue
+            if command.endswith("-- up"):
+                up = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, start_new_session=True)
+                if not all(ready(port, 60) for port in (8091, 8092, 8093)):
+                    sys.exit("readme: the three nodes were not ready within 60 s")
+                continue
+            done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120)
+            good = done.returncode == 0 and (not shown or matches(shown, done.stdout))
+            print(f"{'ok  ' if good else 'FAIL'} {command}", flush=True)
+            if not good:
+                failures += 1
+                print(f"exit code {done.returncode}, printed:\n{done.stdout}{done.stderr}", flush=True)
+    finally:
+        if up:
+            os.killpg(up.pid, signal.SIGINT)
+            if up.wait(30) != 0:
+                failures += 1
+                print("FAIL `up` did not stop cleanly")
+    print(f"{len(commands) - failures} passed, {failures} failed")
+    sys.exit(1 if failures else 0)
+
+
+main()

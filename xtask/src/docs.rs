@@ -1,0 +1,66 @@
+//! Pages that must agree with the code: the architecture page, and the table of scenarios with the test of each.
+
+use std::fs;
+
+use anyhow::Context;
+
+use crate::tree::Tree;
+
+/// Longer, and nobody reads it.
+const ARCHITECTURE_LINES_MAX: usize = 400;
+
+pub(crate) fn check(tree: &Tree) -> anyhow::Result<Vec<String>> {
+    let mut findings = Vec::new();
+    let read = |page: &str| fs::read_to_string(tree.root.join(page)).with_context(|| format!("cannot read {page}"));
+    check_architecture(tree, &read("ARCHITECTURE.md")?, &mut findings);
+    check_scenarios(tree, &read("docs/scenarios.md")?, &mut findings);
+    Ok(findings)
+}
+
+/// The page stays short, shows every folder that holds a crate, and gives a sentence to every dependency.
+fn check_architecture(tree: &Tree, page: &str, findings: &mut Vec<String>) {
+    let lines = page.lines().count();
+    if lines > ARCHITECTURE_LINES_MAX {
+        findings.push(format!("ARCHITECTURE.md: {lines} lines, over {ARCHITECTURE_LINES_MAX}"));
+    }
+    for krate in &tree.crates {
+        if !page.contains(&format!("`{}`", krate.folder)) {
+            findings.push(format!("ARCHITECTURE.md: does not name `{}`", krate.folder));
+        }
+        for dependency in &krate.dependencies {
+            let own = tree.crates.iter().any(|other| other.name == dependency.name);
+            if !own && !page.contains(&format!("`{}`", dependency.name)) {
+                findings.push(format!("ARCHITECTURE.md: gives no reason for the dependency `{}`", dependency.name));
+            }
+        }
+    }
+}
+
+/// Every row of the table ends with the tests of that scenario, as `file::test` or the path of a golden script; each
+/// must exist.
+fn check_scenarios(tree: &Tree, page: &str, findings: &mut Vec<String>) {
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| id"));
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let (Some(id), Some(tests)) = (cells.first(), cells.last()) else { continue };
+        let mut named = 0;
+        for test in tests.split('`').skip(1).step_by(2) {
+            named += 1;
+            if !exists(tree, test) {
+                findings.push(format!("docs/scenarios.md: {id} names `{test}`, which is not there"));
+            }
+        }
+        if named == 0 {
+            findings.push(format!("docs/scenarios.md: {id} names no test"));
+        }
+    }
+}
+
+fn exists(tree: &Tree, test: &str) -> bool {
+    match test.split_once("::") {
+        Some((file, name)) => {
+            tree.sources.iter().any(|source| source.path == file && source.text.contains(&format!("fn {name}(")))
+        }
+        None => tree.root.join(test).exists(),
+    }
+}
