@@ -209,6 +209,8 @@ pub struct Status {
     pub applied: Option<Index>,
     /// The members now in force.
     pub membership: Membership,
+    /// The entry that put them in force; `None` for those the log stands on.
+    pub membership_index: Option<Index>,
     /// Whether they are committed.
     pub membership_committed: bool,
     /// How long ago the leader, or for a leader a majority, was last heard from.
