@@ -1,0 +1,388 @@
+//! What goes into a node and what comes out of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hezong_base::{AskId, GroupId, Index, LogId, NodeId, RequestId, Term};
+use hezong_raft::{Change, ChangeError, Entry, Member, Membership, Message, Write};
+
+use crate::GroupStatus;
+
+/// One write batch: what all groups wrote in one turn. Handed out in order from 1, unique within one run of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u64);
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b{}", self.0)
+    }
+}
+
+/// What a node is handed.
+#[derive(Clone, Debug)]
+pub enum NodeInput {
+    /// A frame from a peer. `from` is known to be authentic: the runner's handshake saw to it.
+    Received {
+        /// Who sent it.
+        from: NodeId,
+        /// Its messages, in the order in which they were sent.
+        messages: Vec<(GroupId, Message)>,
+    },
+    /// A client wants something. It gets exactly one [`NodeEffect::Reply`], unless it is cancelled first.
+    Request {
+        /// The name under which it is answered; unique within one run of the process.
+        id: RequestId,
+        /// Of which group it wants it.
+        group: GroupId,
+        /// What it wants.
+        request: ClientRequest,
+    },
+    /// The client has gone: it is forgotten and gets no reply. What it proposed may still be done.
+    Cancel {
+        /// Its request.
+        id: RequestId,
+    },
+    /// Every batch up to and including this one would survive a crash.
+    Stored(BatchId),
+    /// The answer to one [`NodeEffect::ReadLog`].
+    LogRead {
+        /// The group whose log was read.
+        group: GroupId,
+        /// Which reading.
+        ask: AskId,
+        /// The entries, in order and without gaps from the first one asked for; at least one, unless they are gone.
+        entries: Vec<Entry>,
+    },
+    /// The oldest batch of entries handed out by [`NodeEffect::Apply`] and not yet answered has been applied.
+    Applied {
+        /// Which group.
+        group: GroupId,
+        /// The last entry of the batch.
+        through: LogId,
+        /// One reply an entry, as [`StateMachine::apply`](crate::StateMachine::apply) returned them.
+        replies: Vec<Bytes>,
+    },
+    /// The answer to one [`NodeEffect::Persist`].
+    Persisted {
+        /// Which group.
+        group: GroupId,
+        /// The last entry whose effect would be found again after a crash; `None` if there is none yet.
+        durable: Option<LogId>,
+    },
+    /// The disk has fallen below its reserve, or has risen above it again. Until it does, client writes that free no
+    /// space are refused by the leader; reads, votes and membership go on.
+    DiskReserve {
+        /// Whether free space lies below the reserve now.
+        below: bool,
+    },
+    /// `Node::deadline` has passed. What arrived before it has been handed in before.
+    Timeout,
+    /// The node is about to stop: new requests are refused, those that wait are seen through, and once nobody waits
+    /// any more [`NodeEffect::Drained`] says so. The protocols run on meanwhile.
+    Stop,
+}
+
+/// What a node wants done. Everything may be carried out at once and in parallel, but effects of the same kind are
+/// carried out in the order issued: batches reach the log, and entries reach a state machine, in that order.
+#[derive(Clone, Debug)]
+pub enum NodeEffect {
+    /// One frame for one peer. May be lost; if the peer cannot be reached it is dropped, never queued without bound.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What the groups say, in order.
+        messages: Vec<(GroupId, Message)>,
+    },
+    /// One batch for the log: written in this order, made durable, then answered by [`NodeInput::Stored`]. Batches that
+    /// have queued up may share one fdatasync, and then one `Stored` of the last of them answers them all.
+    Store {
+        /// Its name.
+        batch: BatchId,
+        /// The writes, in order.
+        writes: Vec<(GroupId, Write)>,
+    },
+    /// Reads entries of a group's log; answered by [`NodeInput::LogRead`]. It may ask for entries whose `Store` was
+    /// issued earlier and has not been carried out yet: read after them.
+    ReadLog {
+        /// Whose log.
+        group: GroupId,
+        /// The name under which the answer comes back.
+        ask: AskId,
+        /// The first entry wanted.
+        from: Index,
+        /// The last entry wanted.
+        through: Index,
+        /// The most payload bytes wanted, but at least one entry.
+        bytes_max: usize,
+    },
+    /// Committed entries for the state machine, of every payload kind; answered by [`NodeInput::Applied`].
+    Apply {
+        /// Whose state machine.
+        group: GroupId,
+        /// In order and without gaps, from the one after the last handed out. Never empty.
+        entries: Vec<Entry>,
+    },
+    /// Lets the state machine make what it has applied durable; answered by [`NodeInput::Persisted`]. One at a time.
+    Persist {
+        /// Whose state machine.
+        group: GroupId,
+    },
+    /// The outcome for a client that waits.
+    Reply {
+        /// Its request.
+        id: RequestId,
+        /// What came of it.
+        reply: Reply,
+    },
+    /// The members of all groups, this node among them: whom to keep a connection to. Issued whenever it changes.
+    Peers(BTreeMap<NodeId, Member>),
+    /// News for people.
+    Notice(Notice),
+    /// After [`NodeInput::Stop`]: nobody waits for anything any more. Issued once.
+    Drained,
+}
+
+/// How fresh a read must be; the names are the same on every dialect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReadLevel {
+    /// Any node, what it has applied.
+    Stale,
+    /// The leader under its lease; linearizable while clocks drift apart no more than configured.
+    #[default]
+    Default,
+    /// A majority confirms the leader after the read arrived; from any node.
+    Consistent,
+}
+
+/// What a client wants.
+#[derive(Clone, Debug)]
+pub enum ClientRequest {
+    /// A command for the state machine. Leader only. Answered by [`Reply::Done`].
+    Propose {
+        /// The command.
+        command: Bytes,
+        /// Whether it makes room (a delete): such commands are let through while the disk is below its reserve.
+        frees_space: bool,
+    },
+    /// To read the state machine as fresh as `level` says, and not before `min_index` is applied. Answered by
+    /// [`Reply::Readable`], after which the client reads the state by itself.
+    Read {
+        /// How fresh.
+        level: ReadLevel,
+        /// Waits until this has been applied here, at most until the request times out.
+        min_index: Option<Index>,
+    },
+    /// To wait until everything acknowledged anywhere before this request has been applied here. Any node. Answered by
+    /// [`Reply::Readable`].
+    Barrier,
+    /// To have a majority confirm that this node leads, as of after the request arrived. Answered by
+    /// [`Reply::Verified`].
+    VerifyLeader,
+    /// One step of membership. Leader only. Answered by [`Reply::Changed`] once committed and applied here.
+    Change(Change),
+    /// To give a group that has no members yet its first ones. Answered by [`Reply::Bootstrapped`] once on disk.
+    Bootstrap(Membership),
+    /// How the group stands. Answered at once by [`Reply::Status`].
+    Status,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The command is committed and was applied here.
+    Done {
+        /// Its entry.
+        id: LogId,
+        /// What the state machine said.
+        reply: Bytes,
+    },
+    /// The state machine may be read now.
+    Readable {
+        /// What is applied here; at least what the read asked for.
+        applied: Option<Index>,
+        /// How long ago the leader, or for a leader a majority, was last heard from; `None` if never.
+        last_contact: Option<Duration>,
+    },
+    /// This node led when a majority was asked, after the request arrived.
+    Verified {
+        /// In this term.
+        term: Term,
+    },
+    /// The membership step is committed and was applied here.
+    Changed {
+        /// Its entry.
+        id: LogId,
+        /// The members from it on. A member added has its [`Membership::last_id`].
+        membership: Membership,
+    },
+    /// The first members are on disk.
+    Bootstrapped,
+    /// How the group stands.
+    Status(Box<GroupStatus>),
+    /// Certainly not done, now or later: trying again is safe, for a write too.
+    Refused(Refused),
+    /// Perhaps done, now or later. A write must be tried again under the same key only.
+    Unknown,
+}
+
+/// A leader and how to reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Who.
+    pub id: NodeId,
+    /// Its name and addresses; `None` while this node does not know the member.
+    pub member: Option<Member>,
+}
+
+/// Why a request was certainly not done. The text says what was refused and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// This node does not lead the group. Ask the leader, or any node again in a moment if none is known.
+    #[error("this node does not lead the group; {}", leader_hint(.0.as_ref()))]
+    NotLeader(Option<Leader>),
+    /// A limit is reached: too many clients wait, or too many bytes. Ask later, or slower.
+    #[error("overloaded: {limit} is full; try again later")]
+    Overloaded {
+        /// The name of the limit.
+        limit: &'static str,
+    },
+    /// The disk is below its reserve and the command frees no space. Delete something or add disk.
+    #[error("the disk is below its reserve; only commands that free space are accepted")]
+    DiskFull,
+    /// Nothing came of it before the request timed out, and it had not been accepted into the log.
+    #[error("timed out before it was accepted; nothing was done")]
+    Timeout,
+    /// The leader lost its place and another leader's entry was committed where this command stood.
+    #[error("a new leader took over before the command was committed; nothing was done")]
+    Lost,
+    /// Another membership step is under way. Wait for it.
+    #[error("another membership change is under way")]
+    ChangePending,
+    /// The membership step makes no sense.
+    #[error("{0}")]
+    Change(ChangeError),
+    /// The group has members already; it is bootstrapped once in its life.
+    #[error("the group has members already and cannot be bootstrapped again")]
+    NotEmpty,
+    /// This node has no such group.
+    #[error("this node has no group {}", .0.0)]
+    NoGroup(GroupId),
+    /// The node is stopping. Ask another.
+    #[error("this node is stopping")]
+    Stopping,
+}
+
+fn leader_hint(leader: Option<&Leader>) -> String {
+    match leader {
+        None => "no leader is known, try again in a moment".to_owned(),
+        Some(Leader { id, member: None }) => format!("member {} does", id.0),
+        Some(Leader { id, member: Some(member) }) => {
+            format!("member {} ({}) at {} does", id.0, member.name, member.client)
+        }
+    }
+}
+
+impl Refused {
+    /// A short fixed name for metrics, as `not_leader`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotLeader(_) => "not_leader",
+            Self::Overloaded { .. } => "overloaded",
+            Self::DiskFull => "disk_full",
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+            Self::ChangePending => "change_pending",
+            Self::Change(_) => "change",
+            Self::NotEmpty => "not_empty",
+            Self::NoGroup(_) => "no_group",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// News for people: what an operator would want to read in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A leader is known where none or another was. It may be this node.
+    LeaderElected {
+        /// Of which group.
+        group: GroupId,
+        /// In which term.
+        term: Term,
+        /// Who.
+        leader: NodeId,
+    },
+    /// The leader is gone and no other is known yet.
+    LeaderLost {
+        /// Of which group.
+        group: GroupId,
+        /// The term now.
+        term: Term,
+        /// Who led last.
+        leader: NodeId,
+    },
+    /// A member was added as a learner; committed.
+    MemberAdded {
+        /// To which group.
+        group: GroupId,
+        /// Its id.
+        id: NodeId,
+        /// Its name and addresses.
+        member: Member,
+    },
+    /// A member votes from now on; committed.
+    MemberPromoted {
+        /// In which group.
+        group: GroupId,
+        /// Its id.
+        id: NodeId,
+        /// Its name and addresses.
+        member: Member,
+    },
+    /// A member was removed; committed. It may be this node, which then takes no part any more.
+    MemberRemoved {
+        /// From which group.
+        group: GroupId,
+        /// Its id.
+        id: NodeId,
+        /// Its name and addresses.
+        member: Member,
+    },
+    /// A peer sends what no correct peer sends. At most one notice a second and peer.
+    Dropped {
+        /// Who.
+        from: NodeId,
+        /// What was wrong with the latest.
+        reason: &'static str,
+        /// How many messages were dropped since the last notice about this peer.
+        count: u64,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeaderElected { group, term, leader } => {
+                write!(f, "leader elected: member {} leads group {} in term {}", leader.0, group.0, term.0)
+            }
+            Self::LeaderLost { group, term, leader } => {
+                write!(f, "leader lost: member {} no longer leads group {}, term {}", leader.0, group.0, term.0)
+            }
+            Self::MemberAdded { group, id, member } => {
+                write!(f, "member {} ({}, {}) added to group {} as a learner", id.0, member.name, member.peer, group.0)
+            }
+            Self::MemberPromoted { group, id, member } => {
+                write!(f, "member {} ({}) now votes in group {}", id.0, member.name, group.0)
+            }
+            Self::MemberRemoved { group, id, member } => {
+                write!(f, "member {} ({}) removed from group {}", id.0, member.name, group.0)
+            }
+            Self::Dropped { from, reason, count } => {
+                write!(f, "dropped {count} messages of member {}: {reason}", from.0)
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a node is told at birth, and why it may decline to open a group.
+
+use std::time::Duration;
+
+use hezong_base::{GroupId, LogId, NodeId};
+
+/// Limits and time-outs of one node, over all its groups. What concerns one group alone is in `hezong_raft::Config`.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Who we are.
+    pub id: NodeId,
+    /// How long a client waits at most. Then a write that was accepted into the log is unknown, and anything else
+    /// refused. Default 5 s.
+    pub request_timeout: Duration,
+    /// The most clients that may wait at once, over all groups. Default 65,536.
+    pub waiting_max: usize,
+    /// The most bytes of commands taken in one turn, over all groups. What is accepted but not yet committed is
+    /// bounded apart, by `hezong_raft::Config::uncommitted_bytes_max`. Default 64 MiB.
+    pub queue_bytes_max: usize,
+    /// The most payload bytes of entries handed to a state machine at once; a larger single entry still goes, alone.
+    /// Default 1 MiB.
+    pub apply_bytes_max: usize,
+    /// The most batches of entries handed to one state machine and not yet applied. Two keep it busy while the answer
+    /// to the first is on its way. Default 2.
+    pub apply_batches_max: usize,
+    /// After how many payload bytes applied the state machine is asked to persist. Default 64 MiB.
+    pub persist_bytes: usize,
+    /// How long after something was applied the state machine is asked to persist at the latest. It bounds what is
+    /// replayed after a crash, and from the next issue on what the log keeps. Default 30 s.
+    pub persist_interval: Duration,
+    /// Whether a leader lets a learner vote by itself once it has caught up. Default true.
+    pub auto_promote: bool,
+}
+
+impl NodeConfig {
+    /// The defaults, for node `id`.
+    #[must_use]
+    pub fn new(id: NodeId) -> Self {
+        Self {
+            id,
+            request_timeout: Duration::from_secs(5),
+            waiting_max: 65_536,
+            queue_bytes_max: 64 << 20,
+            apply_bytes_max: 1 << 20,
+            apply_batches_max: 2,
+            persist_bytes: 64 << 20,
+            persist_interval: Duration::from_secs(30),
+            auto_promote: true,
+        }
+    }
+}
+
+/// Why a group cannot be opened on what its disk holds. Nothing was changed; the node must not take part in the group.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The group is open already.
+    #[error("group {} is open already", group.0)]
+    Open {
+        /// Which.
+        group: GroupId,
+    },
+    /// The state machine has applied more than the log holds: the log, or the end of it, was lost. What this node
+    /// acknowledged may be gone, so it must come back as a new member.
+    #[error(
+        "group {}: the state has applied entry {applied}, but the log ends at {}: the log was lost; \
+         empty the data folder and join the cluster as a new node",
+        group.0, last.map_or("nothing".to_owned(), |last| last.to_string())
+    )]
+    LogLost {
+        /// Which.
+        group: GroupId,
+        /// The last entry applied.
+        applied: LogId,
+        /// The last entry of the log.
+        last: Option<LogId>,
+    },
+    /// The state machine has applied an entry other than the one in the log: state and log are of different histories.
+    #[error(
+        "group {}: the state has applied entry {applied}, but the log holds {logged} in its place: \
+         log and state do not belong together; empty the data folder and join the cluster as a new node",
+        group.0
+    )]
+    LogDiffers {
+        /// Which.
+        group: GroupId,
+        /// The last entry applied.
+        applied: LogId,
+        /// The entry of the log at that index.
+        logged: LogId,
+    },
+    /// The log begins after what the state machine has applied: the state was lost, and the entries that would rebuild
+    /// it are gone.
+    #[error(
+        "group {}: the log begins after entry {base}, but the state has applied {}: the state was lost; \
+         empty the data folder and join the cluster as a new node",
+        group.0, applied.map_or("nothing".to_owned(), |applied| applied.to_string())
+    )]
+    StateLost {
+        /// Which.
+        group: GroupId,
+        /// The last entry applied.
+        applied: Option<LogId>,
+        /// The last entry that is gone from the log.
+        base: LogId,
+    },
+}

@@ -1,0 +1,82 @@
+//! How a group and a node stand: for `status`, metrics and tests.
+
+use std::collections::BTreeMap;
+
+use hezong_base::{GroupId, LogId};
+use hezong_raft::Status;
+
+/// How one group stands on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// Which group.
+    pub group: GroupId,
+    /// How its Raft stands: role, term, leader, log, members, progress of each.
+    pub raft: Status,
+    /// The last entry applied here.
+    pub applied: Option<LogId>,
+    /// The last entry whose effect would be found again after a crash.
+    pub durable: Option<LogId>,
+    /// Entries handed to the state machine and not yet applied.
+    pub apply_pending: u64,
+    /// Whether the state machine waits for entries from disk, because it lags behind what memory holds.
+    pub apply_reading: bool,
+    /// Whether the state machine is persisting.
+    pub persisting: bool,
+    /// Proposals and membership steps accepted into the log whose outcome is open.
+    pub accepted: usize,
+    /// Reads that wait for something to be applied.
+    pub reads_waiting: usize,
+    /// Whether the disk is below its reserve, so that writes are refused.
+    pub disk_full: bool,
+}
+
+/// Counts of one node since it started, over all groups. All but the last three only ever grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeStats {
+    /// Turns: how often `flush` was called.
+    pub turns: u64,
+    /// Inputs handed in.
+    pub inputs: u64,
+    /// Frames received.
+    pub frames_received: u64,
+    /// Messages received, of all groups.
+    pub messages_received: u64,
+    /// Frames sent.
+    pub frames_sent: u64,
+    /// Messages sent, of all groups.
+    pub messages_sent: u64,
+    /// Write batches issued.
+    pub batches: u64,
+    /// Writes issued, of all groups.
+    pub writes: u64,
+    /// Commands that clients proposed, refused ones included.
+    pub proposals: u64,
+    /// Times that waiting commands were handed to a group, as one proposal each.
+    pub proposal_batches: u64,
+    /// Commands committed and applied for clients here.
+    pub done: u64,
+    /// Reads that clients asked for, refused ones included; barriers and leader checks too.
+    pub reads: u64,
+    /// Rounds of reads handed to a group: all that wait in a turn share one.
+    pub read_batches: u64,
+    /// Requests refused, by [`Refused::name`](crate::Refused::name).
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Requests whose outcome is unknown.
+    pub unknown: u64,
+    /// Clients that went away while waiting.
+    pub cancelled: u64,
+    /// Batches of entries handed to state machines.
+    pub apply_batches: u64,
+    /// Entries handed to state machines.
+    pub apply_entries: u64,
+    /// Times that entries to apply had to be read from disk.
+    pub apply_reads: u64,
+    /// Messages of peers that were nonsense, or for groups this node does not have.
+    pub dropped: u64,
+    /// The most commands ever handed to a group as one proposal.
+    pub proposal_batch_max: u64,
+    /// Clients waiting now.
+    pub waiting: usize,
+    /// Groups open now.
+    pub groups: usize,
+}
