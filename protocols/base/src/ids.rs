@@ -39,6 +39,7 @@ id!(
 );
 id!(
     /// A Raft term (§5.1). A node that has seen none yet is in `Term(0)`, in which nobody ever leads.
+    #[derive(Default)]
     Term,
     "t"
 );
@@ -62,12 +63,6 @@ id!(
     AskId,
     "a"
 );
-
-impl Default for Term {
-    fn default() -> Self {
-        Self(0)
-    }
-}
 
 impl Index {
     /// The first place in every log.
