@@ -1,0 +1,153 @@
+//! What stands in the log on disk, without the log having to know the protocol.
+//!
+//! The log (`hezong-wal`) stores [`Record`]s of many groups. It knows which places in a group's log its entries take,
+//! because it must find, cut and drop them; entries themselves, `State` and `base` are blobs to it. [`to_change`] and
+//! [`to_write`] are where Raft's writes become such records and come back.
+
+use bytes::{Bytes, BytesMut};
+use hezong_base::{GroupId, Index};
+use hezong_raft::{Base, Entry, Write};
+use prost::Message;
+
+use crate::frame::parse;
+use crate::{DecodeError, convert, wire};
+
+/// One change of one group's part of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Whose.
+    pub group: GroupId,
+    /// What changes.
+    pub change: Change,
+}
+
+/// A change as the log sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The protocol's small state (for Raft term and vote); replaces the one before.
+    State(Bytes),
+    /// Entries that follow the last one.
+    Append {
+        /// The place of the first of them; the others follow without gaps.
+        first: Index,
+        /// At least one.
+        entries: Vec<Bytes>,
+    },
+    /// Entries from here on are void.
+    Truncate {
+        /// The first void one.
+        from: Index,
+    },
+    /// Entries up to and including `through` may go; the log then stands on `base`.
+    Compact {
+        /// The last that may go.
+        through: Index,
+        /// What the log stands on.
+        base: Bytes,
+    },
+    /// The whole log is void; it now stands on `base`, and its next entry follows `last`.
+    Reset {
+        /// The last place that `base` covers; `None` before the first.
+        last: Option<Index>,
+        /// What the log stands on.
+        base: Bytes,
+    },
+}
+
+/// A Raft write as the log stores it. The entries of one append share one buffer: they are written together and let go
+/// together.
+///
+/// # Panics
+/// On an append without entries and a compaction that covers none: the protocol issues neither.
+#[must_use]
+pub fn to_change(write: &Write) -> Change {
+    match write {
+        Write::Vote { term, vote } => {
+            let state = wire::State { term: Some(term.0), vote: vote.map(|id| id.0) };
+            Change::State(state.encode_to_vec().into())
+        }
+        Write::Append(entries) => {
+            let first = entries.first().expect("an append carries an entry").id.index;
+            Change::Append { first, entries: encode_entries(entries) }
+        }
+        Write::Truncate(from) => Change::Truncate { from: *from },
+        Write::Compact(base) => {
+            let through = base.last.expect("a compaction covers an entry").index;
+            Change::Compact { through, base: encode_base(base) }
+        }
+        Write::Reset(base) => Change::Reset { last: base.last.map(|id| id.index), base: encode_base(base) },
+    }
+}
+
+/// A change read back from the log as the Raft write it came from.
+///
+/// # Errors
+/// The blob cannot be read, or contradicts the places beside it.
+pub fn to_write(change: Change) -> Result<Write, DecodeError> {
+    Ok(match change {
+        Change::State(state) => {
+            let (term, vote) = convert::state(parse("state", state)?)?;
+            Write::Vote { term, vote }
+        }
+        Change::Append { first, entries } => {
+            let entries = entries.into_iter().map(decode_entry).collect::<Result<Vec<_>, _>>()?;
+            let places = entries.iter().map(|entry| entry.id.index.0);
+            if entries.is_empty() || !places.eq((first.0..=u64::MAX).take(entries.len())) {
+                return Err(contradiction("append.entries"));
+            }
+            Write::Append(entries)
+        }
+        Change::Truncate { from } => Write::Truncate(from),
+        Change::Compact { through, base } => Write::Compact(decode_base_of(Some(through), base, "compact.base")?),
+        Change::Reset { last, base } => Write::Reset(decode_base_of(last, base, "reset.base")?),
+    })
+}
+
+fn decode_base_of(last: Option<Index>, base: Bytes, field: &'static str) -> Result<Base, DecodeError> {
+    let base = decode_base(base)?;
+    if base.last.map(|id| id.index) == last { Ok(base) } else { Err(contradiction(field)) }
+}
+
+fn contradiction(field: &'static str) -> DecodeError {
+    DecodeError::Invalid { field, problem: "do not stand at the place their record tells" }
+}
+
+/// One entry as a blob.
+#[must_use]
+pub fn encode_entry(entry: &Entry) -> Bytes {
+    wire::Entry::from(entry).encode_to_vec().into()
+}
+
+/// Entries as blobs that share one buffer.
+#[must_use]
+pub fn encode_entries(entries: &[Entry]) -> Vec<Bytes> {
+    let estimate = entries.iter().map(Entry::bytes).sum();
+    let mut buffer = BytesMut::with_capacity(estimate);
+    let encode = |entry: &Entry| {
+        wire::Entry::from(entry).encode(&mut buffer).expect("a growing buffer has room");
+        buffer.split().freeze()
+    };
+    entries.iter().map(encode).collect()
+}
+
+/// An entry from its blob. A command of at least [`SLICE_BYTES_MIN`](crate::SLICE_BYTES_MIN) bytes stays a slice of it.
+///
+/// # Errors
+/// The blob is no entry of this version.
+pub fn decode_entry(blob: Bytes) -> Result<Entry, DecodeError> {
+    convert::entry(parse("entry", blob)?)
+}
+
+/// A base as a blob.
+#[must_use]
+pub fn encode_base(base: &Base) -> Bytes {
+    wire::Base::from(base).encode_to_vec().into()
+}
+
+/// A base from its blob.
+///
+/// # Errors
+/// The blob is no base of this version.
+pub fn decode_base(blob: Bytes) -> Result<Base, DecodeError> {
+    convert::base(parse("base", blob)?)
+}

@@ -1,0 +1,255 @@
+//! The protobuf messages, as `docs/wire.md` lists them. Private: nobody else sees these types.
+//!
+//! Every scalar is `optional`, so that "missing" differs from zero. Numbers of fields are never reused. Between
+//! `reserved` numbers and new ones, an old node skips what it does not know; where skipping would be wrong, the version
+//! of the frame goes up.
+
+use bytes::Bytes;
+
+/// Body of a frame of kind 4.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Messages {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) messages: Vec<Message>,
+}
+
+/// One Raft message of one group.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Message {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) group: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) term: Option<u64>,
+    #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    pub(crate) body: Option<Body>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Body {
+    #[prost(message, tag = "3")]
+    RequestPreVote(Candidacy),
+    #[prost(message, tag = "4")]
+    PreVote(Ballot),
+    #[prost(message, tag = "5")]
+    RequestVote(Candidacy),
+    #[prost(message, tag = "6")]
+    Vote(Ballot),
+    #[prost(message, tag = "7")]
+    Append(Append),
+    #[prost(message, tag = "8")]
+    Appended(Appended),
+    #[prost(message, tag = "9")]
+    Diverged(Diverged),
+    #[prost(message, tag = "10")]
+    Heartbeat(Heartbeat),
+    #[prost(message, tag = "11")]
+    HeartbeatAck(HeartbeatAck),
+    #[prost(message, tag = "12")]
+    ReadIndex(ReadIndex),
+    #[prost(message, tag = "13")]
+    ReadIndexAck(ReadIndexAck),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct LogId {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) term: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) index: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Candidacy {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) last: Option<LogId>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Ballot {
+    #[prost(bool, optional, tag = "1")]
+    pub(crate) granted: Option<bool>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Append {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) previous: Option<LogId>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) entries: Vec<Entry>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) committed: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Appended {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) matched: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Diverged {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) previous: Option<LogId>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) hint: Option<LogId>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Heartbeat {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) round: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) lease_nanos: Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) committed: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct HeartbeatAck {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) round: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) lease_nanos: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct ReadIndex {
+    #[prost(fixed64, optional, tag = "1")]
+    pub(crate) token: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct ReadIndexAck {
+    #[prost(fixed64, optional, tag = "1")]
+    pub(crate) token: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) index: Option<u64>,
+}
+
+/// A log entry: in an `Append`, and as a blob in the log on disk.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Entry {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) term: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) index: Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) time_nanos: Option<u64>,
+    #[prost(oneof = "Payload", tags = "4, 5, 6")]
+    pub(crate) payload: Option<Payload>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Payload {
+    #[prost(message, tag = "4")]
+    Empty(Empty),
+    #[prost(bytes = "bytes", tag = "5")]
+    Command(Bytes),
+    #[prost(message, tag = "6")]
+    Membership(Membership),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Empty {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Membership {
+    /// In ascending order of their ids, so that equal memberships are equal bytes.
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) members: Vec<Member>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) last_id: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Member {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) id: Option<u64>,
+    #[prost(bool, optional, tag = "2")]
+    pub(crate) voter: Option<bool>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) contact: Option<Contact>,
+}
+
+/// How a member is called and reached.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Contact {
+    #[prost(string, optional, tag = "1")]
+    pub(crate) name: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub(crate) peer: Option<String>,
+    #[prost(string, optional, tag = "3")]
+    pub(crate) client: Option<String>,
+}
+
+/// Term and vote, as a blob in the log on disk.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct State {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) term: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) vote: Option<u64>,
+}
+
+/// What a log stands on, as a blob in the log on disk.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Base {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) last: Option<LogId>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) time_nanos: Option<u64>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) membership: Option<Membership>,
+}
+
+/// Body of a frame of kind 1.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Hello {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) versions: Option<Versions>,
+    /// 16 bytes, the most significant first.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub(crate) cluster: Option<Bytes>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) from: Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub(crate) to: Option<u64>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) contact: Option<Contact>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Versions {
+    #[prost(uint32, optional, tag = "1")]
+    pub(crate) min: Option<u32>,
+    #[prost(uint32, optional, tag = "2")]
+    pub(crate) max: Option<u32>,
+}
+
+/// Body of a frame of kind 2.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Welcome {
+    #[prost(uint32, optional, tag = "1")]
+    pub(crate) version: Option<u32>,
+}
+
+/// Body of a frame of kind 3.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Refused {
+    #[prost(oneof = "Refusal", tags = "1, 2, 3, 4, 5")]
+    pub(crate) refusal: Option<Refusal>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Refusal {
+    #[prost(message, tag = "1")]
+    Version(Versions),
+    #[prost(bytes = "bytes", tag = "2")]
+    Cluster(Bytes),
+    #[prost(uint64, tag = "3")]
+    Node(u64),
+    #[prost(message, tag = "4")]
+    Removed(Empty),
+    #[prost(message, tag = "5")]
+    NotReady(Empty),
+}
