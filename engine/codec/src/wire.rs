@@ -1,8 +1,7 @@
 //! The protobuf messages, as `docs/wire.md` lists them. Private: nobody else sees these types.
 //!
-//! Every scalar is `optional`, so that "missing" differs from zero. Numbers of fields are never reused. Between
-//! `reserved` numbers and new ones, an old node skips what it does not know; where skipping would be wrong, the version
-//! of the frame goes up.
+//! Every scalar is `optional`, so that "missing" differs from zero. Numbers of fields are never reused. An old node skips
+//! fields it does not know; where skipping would be wrong, the version of the frame goes up.
 
 use bytes::Bytes;
 
