@@ -1,0 +1,198 @@
+//! How threads here talk: inboxes bounded in bytes, of which the owner takes everything that waits at once.
+//!
+//! Taking everything is what makes batches: one clock reading, one frame a peer, one fdatasync for all that came
+//! while the last ones were under way. There are three ways in, because there are three kinds of sender: a client can
+//! be told "full" ([`Inbox::offer`]); a peer's reader can wait, and TCP makes the peer wait in turn
+//! ([`Inbox::push_when_room`]); and what a thread of ours reports back was bounded by whoever asked for it
+//! ([`Inbox::push`]), and must not wait, or two threads could wait for each other.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A queue with one taker and any number of senders.
+pub(crate) struct Inbox<T> {
+    state: Mutex<State<T>>,
+    /// The taker sleeps here.
+    arrived: Condvar,
+    /// Senders that wait for room sleep here.
+    room: Condvar,
+    /// Above this, [`Inbox::offer`] refuses and [`Inbox::push_when_room`] waits.
+    bytes_max: usize,
+}
+
+struct State<T> {
+    waiting: Vec<T>,
+    /// The sum of what the senders said their items weigh.
+    bytes: usize,
+    /// Whether the taker sleeps: waking one that does not would be a system call for nothing.
+    asleep: bool,
+    /// How many senders wait for room.
+    blocked: usize,
+    closed: bool,
+}
+
+/// Why an item was not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Too many bytes wait already.
+    Bytes,
+    /// Nobody takes anything out any more.
+    Closed,
+}
+
+impl<T> Inbox<T> {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let state = State { waiting: Vec::new(), bytes: 0, asleep: false, blocked: 0, closed: false };
+        Self { state: Mutex::new(state), arrived: Condvar::new(), room: Condvar::new(), bytes_max }
+    }
+
+    /// Takes an item in if there is room; hands it back if not.
+    pub(crate) fn offer(&self, item: T, bytes: usize) -> Result<(), (Full, T)> {
+        let state = self.lock();
+        if state.closed {
+            return Err((Full::Closed, item));
+        }
+        if state.bytes.saturating_add(bytes) > self.bytes_max {
+            return Err((Full::Bytes, item));
+        }
+        self.add(state, item, bytes);
+        Ok(())
+    }
+
+    /// Takes an item in as soon as there is room. An item larger than all room goes in when nothing else waits.
+    pub(crate) fn push_when_room(&self, item: T, bytes: usize) -> Result<(), Full> {
+        let mut state = self.lock();
+        while !state.closed && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.bytes_max {
+            state.blocked += 1;
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.blocked -= 1;
+        }
+        if state.closed {
+            return Err(Full::Closed);
+        }
+        self.add(state, item, bytes);
+        Ok(())
+    }
+
+    /// Takes an item in, room or not; drops it when closed, since nobody is left to care.
+    pub(crate) fn push(&self, item: T, bytes: usize) {
+        let state = self.lock();
+        if !state.closed {
+            self.add(state, item, bytes);
+        }
+    }
+
+    /// Waits until something is there, at most for `patience` (for ever if `None`), and takes all of it into `into`,
+    /// which must be empty. False once the inbox is closed and everything in it was taken.
+    pub(crate) fn take(&self, into: &mut Vec<T>, patience: Option<Duration>) -> bool {
+        debug_assert!(into.is_empty());
+        let mut state = self.lock();
+        if state.waiting.is_empty() && !state.closed && patience != Some(Duration::ZERO) {
+            state.asleep = true;
+            let nothing = |state: &mut State<T>| state.waiting.is_empty() && !state.closed;
+            state = match patience {
+                None => self.arrived.wait_while(state, nothing).unwrap_or_else(PoisonError::into_inner),
+                Some(time) => {
+                    let woken = self.arrived.wait_timeout_while(state, time, nothing);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            state.asleep = false;
+        }
+        let open = !state.closed || !state.waiting.is_empty();
+        std::mem::swap(&mut state.waiting, into);
+        state.bytes = 0;
+        if state.blocked > 0 {
+            self.room.notify_all();
+        }
+        open
+    }
+
+    /// Lets nothing more in. What waits can still be taken.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_all();
+        self.room.notify_all();
+    }
+
+    /// How many items and bytes wait.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.waiting.len(), state.bytes)
+    }
+
+    fn add(&self, mut state: MutexGuard<'_, State<T>>, item: T, bytes: usize) {
+        state.waiting.push(item);
+        state.bytes = state.bytes.saturating_add(bytes);
+        // One sender wakes the taker, and after letting go of the lock, or it would wake only to wait for that.
+        let wake = std::mem::take(&mut state.asleep);
+        drop(state);
+        if wake {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// A sender that panicked aborts the process; until it has, its items are as good as any.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn offer_full_refused() {
+        let inbox = Inbox::new(10);
+        assert_eq!(inbox.offer("a", 6), Ok(()));
+        assert_eq!(inbox.offer("b", 5), Err((Full::Bytes, "b")));
+        inbox.push("c", 100);
+        let mut taken = Vec::new();
+        assert!(inbox.take(&mut taken, None));
+        assert_eq!(taken, ["a", "c"]);
+        assert_eq!(inbox.offer("b", 5), Ok(()));
+    }
+
+    #[test]
+    fn push_when_room_waits_for_the_taker() {
+        let inbox = Arc::new(Inbox::new(10));
+        inbox.push(0, 10);
+        let sender = {
+            let inbox = Arc::clone(&inbox);
+            thread::spawn(move || (1..=100).try_for_each(|n| inbox.push_when_room(n, 4)))
+        };
+        let mut seen = Vec::new();
+        while seen.len() < 101 {
+            let mut taken = Vec::new();
+            assert!(inbox.take(&mut taken, None));
+            assert!(taken.len() <= 2, "more than 10 bytes were let in: {taken:?}");
+            seen.extend(taken);
+        }
+        assert_eq!(seen, (0..=100).collect::<Vec<_>>());
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn close_lets_the_taker_finish() {
+        let inbox = Inbox::new(10);
+        inbox.push(1, 1);
+        inbox.close();
+        assert_eq!(inbox.offer(2, 1), Err((Full::Closed, 2)));
+        assert_eq!(inbox.push_when_room(2, 1), Err(Full::Closed));
+        let mut taken = Vec::new();
+        assert!(inbox.take(&mut taken, None));
+        assert_eq!(taken, [1]);
+        taken.clear();
+        assert!(!inbox.take(&mut taken, None));
+    }
+
+    #[test]
+    fn take_gives_up_when_its_time_is_over() {
+        let inbox = Inbox::<u8>::new(10);
+        assert!(inbox.take(&mut Vec::new(), Some(Duration::from_millis(1))));
+    }
+}
