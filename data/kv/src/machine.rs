@@ -1,0 +1,174 @@
+//! The state machine: entries in, replies out, one batch of the store for each call.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hezong_base::{Index, LogId};
+use hezong_node::{StateError, StateMachine};
+use hezong_raft::{Base, Entry, Membership};
+use hezong_store::{Batch, Store, StoreError, View};
+use prost::Message;
+use thiserror::Error;
+
+use crate::record::{self, MEMBERSHIP, Maps, MembershipRecord, STATE, STORED_FORMAT, StateRecord};
+use crate::turn::Turn;
+use crate::{DecodeError, KvReader};
+
+/// What all replicas must do alike. A part of the format: a cluster runs with one set of rules for as long as it
+/// lives, and the server with the default. They are adjustable for tests alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How much log time after the first use an idempotency key is remembered. 10 minutes.
+    pub once_window: Duration,
+    /// How many are remembered; while as many are live, new ones are refused. 100,000.
+    pub once_max: u64,
+    /// How many bytes they count for at most: key, recorded reply and 64 each. 64 MiB.
+    pub once_bytes_max: u64,
+    /// How many sessions may be open. 100,000.
+    pub sessions_max: u64,
+    /// How many idempotency keys, and how many sessions, one entry removes at most once their time is over, so that no
+    /// entry costs more than another by orders of magnitude. 64.
+    pub sweep_max: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            once_window: Duration::from_secs(600),
+            once_max: 100_000,
+            once_bytes_max: 64 << 20,
+            sessions_max: 100_000,
+            sweep_max: 64,
+        }
+    }
+}
+
+/// A failure that other replicas may not share. The node stops; what was persisted is found again at the next start.
+#[derive(Debug, Error)]
+pub enum KvError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An entry of the log cannot be applied by this version.
+    #[error("entry {index} cannot be applied")]
+    Entry {
+        /// Which.
+        index: Index,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+    /// Entries were handed in with a gap, or twice: a bug of whoever runs this.
+    #[error("entry {found} was handed in where {expected} comes next")]
+    Order {
+        /// What comes next.
+        expected: Index,
+        /// What came.
+        found: Index,
+    },
+    /// What lies in the store is not what this version wrote: a damaged disk, or another program.
+    #[error("{what} in the state store cannot be decoded; set the state aside and let it be built again from the log")]
+    Corrupt {
+        /// Which part.
+        what: &'static str,
+    },
+    /// A newer version of the program wrote the state.
+    #[error("state store has format {found}, this version knows up to {STORED_FORMAT}; start a newer version")]
+    NewerFormat {
+        /// The format of the state.
+        found: u32,
+    },
+}
+
+impl From<KvError> for StateError {
+    fn from(error: KvError) -> Self {
+        Self::new(error)
+    }
+}
+
+/// Keys and values replicated through a log, in a store.
+pub struct Kv<S: Store> {
+    store: S,
+    maps: Maps,
+    rules: Rules,
+    /// As it lies in the store; `None` before the first entry.
+    state: Option<StateRecord>,
+    /// As it lies in the store.
+    membership: Membership,
+}
+
+impl<S: Store> Kv<S> {
+    /// Opens the state kept under this name in `store`, which is empty the first time.
+    ///
+    /// # Errors
+    /// [`KvError::NewerFormat`], [`KvError::Corrupt`] or [`KvError::Store`]; the store is as it was.
+    pub fn open(store: S, name: &str, rules: Rules) -> Result<Self, KvError> {
+        let maps = Maps::open(&store, name)?;
+        let view = store.view()?;
+        let state = read_state(&view, &maps)?;
+        let membership = match view.get(maps.meta, MEMBERSHIP)? {
+            Some(bytes) => record::decode::<MembershipRecord>(&bytes, "the membership")?.into(),
+            None => Membership::default(),
+        };
+        Ok(Self { store, maps, rules, state, membership })
+    }
+
+    /// What reads the state while this applies to it.
+    #[must_use]
+    pub fn reader(&self) -> KvReader<S> {
+        KvReader::new(self.store.clone(), self.maps)
+    }
+
+    fn apply_all(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, KvError> {
+        let state = self.state.clone().unwrap_or_else(|| StateRecord { format: STORED_FORMAT, ..Default::default() });
+        let mut turn = Turn::new(self.store.view()?, self.maps, &self.rules, state);
+        let mut replies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            replies.push(turn.apply(entry)?);
+        }
+        let (state, membership, mut batch) = turn.finish();
+        if replies.is_empty() {
+            return Ok(replies);
+        }
+        self.write(&mut batch, &state, membership.as_ref());
+        self.store.apply(&batch)?;
+        self.state = Some(state);
+        if let Some(membership) = membership {
+            self.membership = membership;
+        }
+        Ok(replies)
+    }
+
+    /// How far the state is goes into the same batch as the data, or a crash between the two would apply entries twice.
+    fn write(&self, batch: &mut Batch, state: &StateRecord, membership: Option<&Membership>) {
+        batch.put(self.maps.meta, STATE, state.encode_to_vec());
+        if let Some(membership) = membership {
+            batch.put(self.maps.meta, MEMBERSHIP, MembershipRecord::from(membership).encode_to_vec());
+        }
+    }
+}
+
+/// How far the state of a view is; `None` before the first entry.
+pub(crate) fn read_state(view: &impl View, maps: &Maps) -> Result<Option<StateRecord>, KvError> {
+    let Some(bytes) = view.get(maps.meta, STATE)? else { return Ok(None) };
+    let state: StateRecord = record::decode(&bytes, "the applied state")?;
+    if state.format > STORED_FORMAT {
+        return Err(KvError::NewerFormat { found: state.format });
+    }
+    Ok(Some(state))
+}
+
+impl<S: Store> StateMachine for Kv<S> {
+    fn applied(&self) -> Result<Option<Base>, StateError> {
+        Ok(self.state.as_ref().map(|state| state.base(&self.membership)))
+    }
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateError> {
+        Ok(self.apply_all(entries)?)
+    }
+
+    fn persist(&mut self) -> Result<Option<LogId>, StateError> {
+        self.store.persist().map_err(KvError::from)?;
+        Ok(self.state.as_ref().map(StateRecord::last))
+    }
+}

@@ -1,0 +1,73 @@
+//! What can go wrong. A store that failed says nothing about what it holds any more, so every error is fatal to the
+//! node: it stops, and what was persisted is found again at the next start.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another process, or another handle in this one, has the folder open. Nothing was touched; stop the other one.
+    #[error("the state store {} is in use by another process; stop that one first", path.display())]
+    InUse {
+        /// The store's folder or file.
+        path: PathBuf,
+    },
+    /// What is there cannot be read as a store: a damaged file, a newer format, a missing permission. Nothing was
+    /// written beyond what recovery itself writes.
+    #[error("the state store {} cannot be opened", path.display())]
+    Open {
+        /// The store's folder or file.
+        path: PathBuf,
+        /// What the store said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An open store failed. What it held when it was last persisted is still there; anything later is uncertain.
+    #[error("the state store failed to {operation}")]
+    Failed {
+        /// What it was doing.
+        operation: Operation,
+        /// What the store said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What a store does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Making or finding a map by name.
+    OpenMap,
+    /// Applying a batch.
+    Apply,
+    /// Opening a view.
+    View,
+    /// Reading one key.
+    Get,
+    /// Reading a range of keys.
+    Range,
+    /// Making everything applied survive a crash.
+    Persist,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OpenMap => "open a map",
+            Self::Apply => "apply a batch",
+            Self::View => "open a view",
+            Self::Get => "read a key",
+            Self::Range => "read a range of keys",
+            Self::Persist => "persist",
+        })
+    }
+}
+
+impl StoreError {
+    /// Wraps what an open store said.
+    #[cfg(any(feature = "fjall", feature = "redb"))]
+    pub(crate) fn failed<E: std::error::Error + Send + Sync + 'static>(operation: Operation) -> impl Fn(E) -> Self {
+        move |source| Self::Failed { operation, source: Box::new(source) }
+    }
+}

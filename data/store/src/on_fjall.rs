@@ -1,0 +1,133 @@
+//! The store the server runs on: fjall, a log-structured merge tree (`docs/store.md`).
+//!
+//! A batch goes to fjall's journal (one `write`, no sync) and into memory; a full memory table is written out as a
+//! sorted file in the background, after its journal was synced. [`Store::persist`] syncs the journal. Every map is a
+//! tree of its own, and one journal serves them all, which is what makes a batch over several maps atomic.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+
+use crate::{Batch, KeyRange, Map, Operation, Pair, Store, StoreError, View};
+
+/// Cache of blocks read from disk, shared by all maps. Data beyond it is read from the operating system's cache.
+const CACHE_BYTES: u64 = 32 << 20;
+
+/// A map's memory table is written out at this size; two or three of them are in memory while that goes on.
+const MEMORY_TABLE_BYTES: u64 = 16 << 20;
+
+/// Journals are kept until every map has written out what they hold. A map with few changes would keep them for ever,
+/// so at this size it is made to. The least fjall takes.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+
+/// One thread writes memory tables out and merges files. A node shares few cores with others, and state that lags
+/// behind on disk costs memory but no correctness.
+const WORKERS: usize = 1;
+
+/// A [`Store`] on fjall, in a folder of its own.
+#[derive(Clone)]
+pub struct FjallStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: Database,
+    /// The place of a map is its `Map`. Behind an `Arc`, so that a view takes them all at the cost of one count.
+    maps: RwLock<Arc<Vec<Keyspace>>>,
+}
+
+impl FjallStore {
+    /// Opens the store in this folder, which is made when missing.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process has it open; [`StoreError::Open`] when it cannot be read.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let database = Database::builder(path)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .worker_threads(WORKERS)
+            .open()
+            .map_err(|error| match error {
+                fjall::Error::Locked => StoreError::InUse { path: path.to_owned() },
+                other => StoreError::Open { path: path.to_owned(), source: Box::new(other) },
+            })?;
+        Ok(Self { shared: Arc::new(Shared { database, maps: RwLock::default() }) })
+    }
+
+    fn maps(&self) -> Arc<Vec<Keyspace>> {
+        Arc::clone(&self.shared.maps.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Store for FjallStore {
+    type View = FjallView;
+
+    fn map(&self, name: &str) -> Result<Map, StoreError> {
+        let mut maps = self.shared.maps.write().unwrap_or_else(PoisonError::into_inner);
+        let place = match maps.iter().position(|map| &**map.name() == name) {
+            Some(place) => place,
+            None => {
+                let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMORY_TABLE_BYTES);
+                let opened = self.shared.database.keyspace(name, options);
+                Arc::make_mut(&mut maps).push(opened.map_err(StoreError::failed(Operation::OpenMap))?);
+                maps.len() - 1
+            }
+        };
+        Ok(Map(u32::try_from(place).expect("maps are a handful")))
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        let maps = self.maps();
+        let mut write = self.shared.database.batch();
+        for (map, key, value) in batch.changes() {
+            let map = &maps[map.0 as usize];
+            match value {
+                Some(value) => write.insert(map, &key[..], &value[..]),
+                None => write.remove(map, &key[..]),
+            }
+        }
+        write.commit().map_err(StoreError::failed(Operation::Apply))
+    }
+
+    fn view(&self) -> Result<FjallView, StoreError> {
+        // The maps first: a map made in between is then missing from the view instead of unknown to the snapshot.
+        let maps = self.maps();
+        Ok(FjallView { snapshot: self.shared.database.snapshot(), maps, _store: self.clone() })
+    }
+
+    fn persist(&self) -> Result<(), StoreError> {
+        self.shared.database.persist(PersistMode::SyncData).map_err(StoreError::failed(Operation::Persist))
+    }
+}
+
+/// A state of a [`FjallStore`].
+pub struct FjallView {
+    snapshot: Snapshot,
+    maps: Arc<Vec<Keyspace>>,
+    /// The store stays open while a view is.
+    _store: FjallStore,
+}
+
+impl View for FjallView {
+    fn get(&self, map: Map, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let Some(map) = self.maps.get(map.0 as usize) else { return Ok(None) };
+        let value = self.snapshot.get(map, key).map_err(StoreError::failed(Operation::Get))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn range(
+        &self,
+        map: Map,
+        range: KeyRange<'_>,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Pair, StoreError>>, StoreError> {
+        let map = self.maps.get(map.0 as usize).filter(|_| !range.is_empty());
+        let steps = map.map(|map| self.snapshot.range::<&[u8], _>(map, range.bounds()));
+        Ok(steps.into_iter().flatten().map(|step| {
+            let (key, value) = step.into_inner().map_err(StoreError::failed(Operation::Range))?;
+            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+        }))
+    }
+}
