@@ -30,6 +30,9 @@ struct Shared {
     names: RwLock<Arc<Vec<String>>>,
 }
 
+/// A map as a view reads it.
+type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 fn table(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
     TableDefinition::new(name)
 }
@@ -131,11 +134,7 @@ pub struct RedbView {
 
 impl RedbView {
     /// `None` when the map was made after this view was opened.
-    fn table(
-        &self,
-        map: Map,
-        operation: Operation,
-    ) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, StoreError> {
+    fn table(&self, map: Map, operation: Operation) -> Result<Option<Table>, StoreError> {
         let Some(name) = self.names.get(map.0 as usize) else { return Ok(None) };
         match self.transaction.open_table(table(name)) {
             Ok(table) => Ok(Some(table)),
