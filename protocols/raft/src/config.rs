@@ -33,6 +33,9 @@ pub struct Config {
     pub store_timeout: Duration,
     /// The most reads waiting for a round; above it reads are refused. Default 65,536.
     pub reads_max: usize,
+    /// The bug this node suffers from.
+    #[cfg(feature = "weakened")]
+    pub weakness: Option<crate::Weakness>,
 }
 
 impl Config {
@@ -51,6 +54,8 @@ impl Config {
             uncommitted_bytes_max: 64 << 20,
             store_timeout: Duration::from_millis(1_000),
             reads_max: 65_536,
+            #[cfg(feature = "weakened")]
+            weakness: None,
         }
     }
 }

@@ -1,4 +1,35 @@
-//! Raft as a pure state machine.
+//! Raft as a pure state machine: elections, replication, commitment, reads at three levels, membership one step at a time.
+//!
+//! It promises the five safety properties of the paper's figure 3, linearizable reads while clocks keep their bound, and
+//! that nothing leaves it that would be a lie if every write not stored yet were lost (see `hezong_base::Writes`).
+//! It performs nothing itself: [`Raft::handle`](hezong_base::Protocol::handle) turns inputs into effects.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `node.rs` | the struct, the way in, what every step ends with, the invariants |
+//! | `follower.rs`, `candidate.rs`, `leader.rs` | the roles: their data and what they do with each message |
+//! | `reads.rs` | reads at the leader and forwarded by followers |
+//! | `progress.rs` | what a leader knows of one member, and what is on its way to it |
+//! | `log.rs` | base, runs of terms, memberships, the tail of entries |
+//! | `entry.rs`, `membership.rs`, `message.rs`, `request.rs`, `config.rs` | the public types |
+//! | `weakness.rs` | known bugs as switches, for the proof |
+//!
+//! Words: a *round* is one numbered heartbeat broadcast; *stored* is on this node's disk; *matched* is on a follower's;
+//! *announced* is committed and stored here, so that the state machine may pull it; *durable* is what the state machine
+//! would find again after a crash; the *base* is what the log stands on once its beginning is gone.
+//!
+//! # Where this departs from the paper
+//! - Appends and heartbeats are two messages: rounds are numbered, entries are not repeated to say "I lead".
+//! - Pre-vote (§9.6) and check-quorum (§6.2) are always on. A node that granted a lease drops vote requests, term and
+//!   all, until the lease has passed; restarted, it waits out one lease before it votes.
+//! - A rejection carries the last entry of the follower that may be common to both logs, so that each side skips whole
+//!   terms (§5.3, last paragraphs).
+//! - A leader's own vote and own entries count once they are on its disk, not when it has issued them.
+//! - Each entry carries log time, which advances only while somebody leads.
+//!
+//! # Left out, for now
+//! Snapshots between nodes (a follower that needs compacted entries is known as stuck and gets heartbeats only), leadership
+//! transfer, joint consensus. Entries travel as plain vectors: a command is reference counted, so copying one is cheap.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -6,16 +37,25 @@
 
 extern crate alloc;
 
+mod candidate;
 mod config;
 mod entry;
+mod follower;
+mod leader;
 mod log;
 mod membership;
 mod message;
+mod node;
+mod progress;
+mod reads;
 mod request;
+mod weakness;
 
 pub use config::Config;
 pub use entry::{Base, Entry, Payload};
 pub use log::Log;
 pub use membership::{Change, ChangeError, Member, Membership};
 pub use message::{Body, Message};
+pub use node::Raft;
 pub use request::{Answer, Ask, Event, ReadLevel, Refusal, Request, Role, Saved, Status, Write};
+pub use weakness::Weakness;

@@ -3,6 +3,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt;
 
 use hezong_base::NodeId;
@@ -20,8 +21,14 @@ pub struct Member {
 }
 
 /// The members of a group as of one place in its log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Membership {
+///
+/// One pointer wide: it lies inside every entry's payload, and an entry should not pay for what one in a million is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Membership(Arc<Inner>);
+
+/// What the pointer points at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Inner {
     /// Those whose votes and acknowledgements count.
     voters: BTreeSet<NodeId>,
     /// Everybody: voters, and learners that receive the log without a say.
@@ -73,7 +80,7 @@ impl Membership {
     pub fn new(voters: BTreeSet<NodeId>, members: BTreeMap<NodeId, Member>, last_id: Option<NodeId>) -> Self {
         let last_id = last_id.max(members.keys().next_back().copied());
         let voters = voters.into_iter().filter(|id| members.contains_key(id)).collect();
-        Self { voters, members, last_id }
+        Self(Arc::new(Inner { voters, members, last_id }))
     }
 
     /// A first membership in which everybody votes.
@@ -88,19 +95,19 @@ impl Membership {
     /// # Errors
     /// [`ChangeError`] names what stands in the way; `self` is unchanged.
     pub fn change(&self, change: &Change) -> Result<Self, ChangeError> {
-        let mut next = self.clone();
+        let mut next = Inner::clone(&self.0);
         match change {
             Change::Add(new) => {
                 let clash = |m: &Member| m.name == new.name || m.peer == new.peer || m.client == new.client;
-                if let Some((id, _)) = self.members.iter().find(|(_, member)| clash(member)) {
+                if let Some((id, _)) = self.0.members.iter().find(|(_, member)| clash(member)) {
                     return Err(ChangeError::Taken(*id));
                 }
-                let id = self.last_id.map_or(NodeId(1), NodeId::next);
+                let id = self.0.last_id.map_or(NodeId(1), NodeId::next);
                 next.members.insert(id, new.clone());
                 next.last_id = Some(id);
             }
             Change::Promote(id) => {
-                if !self.members.contains_key(id) {
+                if !self.0.members.contains_key(id) {
                     return Err(ChangeError::Unknown(*id));
                 }
                 if !next.voters.insert(*id) {
@@ -116,36 +123,36 @@ impl Membership {
                 }
             }
         }
-        Ok(next)
+        Ok(Self(Arc::new(next)))
     }
 
     /// Those whose votes and acknowledgements count.
     #[must_use]
     pub fn voters(&self) -> &BTreeSet<NodeId> {
-        &self.voters
+        &self.0.voters
     }
 
     /// Everybody, learners too.
     #[must_use]
     pub fn members(&self) -> &BTreeMap<NodeId, Member> {
-        &self.members
+        &self.0.members
     }
 
     /// The largest id ever given.
     #[must_use]
     pub fn last_id(&self) -> Option<NodeId> {
-        self.last_id
+        self.0.last_id
     }
 
     /// Whether `id` votes.
     #[must_use]
     pub fn is_voter(&self, id: NodeId) -> bool {
-        self.voters.contains(&id)
+        self.0.voters.contains(&id)
     }
 
     /// What it counts against limits in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.members.values().map(|m| m.name.len() + m.peer.len() + m.client.len() + 32).sum()
+        self.0.members.values().map(|m| m.name.len() + m.peer.len() + m.client.len() + 32).sum()
     }
 }

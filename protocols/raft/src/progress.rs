@@ -1,0 +1,137 @@
+//! What a leader knows of one other member, and what is on its way to it.
+
+use alloc::collections::VecDeque;
+
+use hezong_base::{AskId, Index, Time};
+
+/// How a leader feeds one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Mode {
+    /// Where the logs part is not known yet: one append at a time, the next one when that is answered, or when a
+    /// heartbeat is acknowledged long after it left.
+    Probe {
+        /// Whether one is under way.
+        waiting: bool,
+    },
+    /// The logs agree: appends follow each other without waiting, as many bytes as the window takes.
+    Replicate,
+    /// It needs entries that are compacted. Nothing but heartbeats until it acknowledges something we still hold.
+    Stuck,
+}
+
+/// One other member, as its leader sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    /// The last entry it is known to hold on disk. Only grows.
+    pub(crate) matched: Option<Index>,
+    /// The first entry not yet sent. Always in (matched, last + 1]; falls only on a rejection.
+    pub(crate) next: Index,
+    /// How it is fed.
+    pub(crate) mode: Mode,
+    /// Appends on their way, oldest first: the last entry of each and its bytes.
+    in_flight: VecDeque<(Index, usize)>,
+    /// The sum of the bytes in `in_flight`.
+    in_flight_bytes: usize,
+    /// The read of entries under way for it. An answer to any other ask is dropped.
+    pub(crate) ask: Option<AskId>,
+    /// The last heartbeat round it acknowledged.
+    pub(crate) round: Option<u64>,
+    /// The last round it acknowledged with the whole lease granted.
+    pub(crate) lease_round: Option<u64>,
+    /// When it was last heard; at first, when we began to lead or it joined.
+    pub(crate) heard_at: Time,
+    /// When it last got an append.
+    pub(crate) sent_at: Time,
+    /// For a learner that catches up: the end of the log when this round of replication began, and when that was
+    /// (§4.2.1 of the dissertation). `None` once it has caught up, and for voters.
+    pub(crate) goal: Option<(Index, Time)>,
+    /// It is no member any more, and is fed only until the entry that says so is committed.
+    pub(crate) leaving: bool,
+}
+
+impl Progress {
+    /// A member of which nothing is known yet; the first guess is that it holds everything before `next`.
+    pub(crate) fn new(now: Time, next: Index) -> Self {
+        Self {
+            matched: None,
+            next,
+            mode: Mode::Probe { waiting: false },
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            ask: None,
+            round: None,
+            lease_round: None,
+            heard_at: now,
+            sent_at: now,
+            goal: None,
+            leaving: false,
+        }
+    }
+
+    /// How many bytes may be sent now; `None` when nothing may.
+    pub(crate) fn room(&self, window_bytes_max: usize) -> Option<usize> {
+        match self.mode {
+            Mode::Probe { waiting: false } => Some(window_bytes_max),
+            Mode::Replicate if self.ask.is_none() => {
+                window_bytes_max.checked_sub(self.in_flight_bytes).filter(|room| *room > 0)
+            }
+            Mode::Probe { waiting: true } | Mode::Replicate | Mode::Stuck => None,
+        }
+    }
+
+    /// An append with entries through `last` (`None` without entries) leaves.
+    pub(crate) fn sent(&mut self, now: Time, last: Option<Index>, bytes: usize) {
+        self.sent_at = now;
+        match self.mode {
+            Mode::Probe { .. } => self.mode = Mode::Probe { waiting: true },
+            Mode::Replicate | Mode::Stuck => {
+                if let Some(last) = last {
+                    self.next = last.next();
+                    self.in_flight.push_back((last, bytes));
+                    self.in_flight_bytes += bytes;
+                }
+            }
+        }
+    }
+
+    /// It holds everything up to `matched`.
+    pub(crate) fn acknowledged(&mut self, matched: Option<Index>) {
+        self.matched = self.matched.max(matched);
+        let after = Index::after(self.matched);
+        match self.mode {
+            // The optimism of `next` was for the probe alone: go on from what is certain.
+            Mode::Probe { .. } | Mode::Stuck => {
+                self.next = after;
+                self.mode = Mode::Replicate;
+            }
+            Mode::Replicate => self.next = self.next.max(after),
+        }
+        while let Some((_, bytes)) = self.in_flight.pop_front_if(|(last, _)| Some(*last) <= self.matched) {
+            self.in_flight_bytes -= bytes;
+        }
+    }
+
+    /// It does not hold what the last append stood on: probe again from `next`.
+    pub(crate) fn probe_from(&mut self, next: Index) {
+        self.next = next.max(Index::after(self.matched));
+        self.mode = Mode::Probe { waiting: false };
+        self.forget_in_flight();
+    }
+
+    /// It needs what is gone.
+    pub(crate) fn stuck(&mut self) {
+        self.mode = Mode::Stuck;
+        self.forget_in_flight();
+    }
+
+    /// Whether something was sent in the stream that it has not acknowledged.
+    pub(crate) fn is_waiting(&self) -> bool {
+        Index::after(self.matched) < self.next
+    }
+
+    fn forget_in_flight(&mut self) {
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.ask = None;
+    }
+}

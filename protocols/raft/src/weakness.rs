@@ -1,0 +1,59 @@
+//! Known bugs as switches. With the feature `weakened`, [`crate::Config`] carries one of them, and the proof shows that
+//! its checkers catch it; without the feature every switch is a constant `false` and nothing of it is compiled in.
+//!
+//! Each is a mistake somebody has made in an implementation that shipped, and sits as one line where it matters.
+
+/// One known bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Weakness {
+    /// A candidate asks for votes, and counts its own, before its new term is on disk: after a crash it may lead the
+    /// same term a second time, with another log.
+    ForgottenTerm,
+    /// A vote leaves before it is on disk: after a crash the node votes again in the same term.
+    VoteBeforeStored,
+    /// Entries are acknowledged before they are on disk: after a crash a committed entry is missing.
+    AckBeforeStored,
+    /// An entry of an older term is committed by counting its copies (figure 8 of the paper).
+    CommitOldTermByCounting,
+    /// Every forwarded read carries the same token: a late answer to an old read serves a new one.
+    ReadTokenReused,
+    /// A leader serves reads before it has committed an entry of its own term, so it may not know all that is committed.
+    ReadWithoutOwnTerm,
+    /// The lease is counted from when the acknowledgement came, not from before the heartbeat left.
+    LeaseFromAck,
+    /// A node votes although a lease it granted has not passed, or although it may have granted one before it restarted.
+    VoteDuringLease,
+    /// A leader changes the members before an entry of its own term is committed (RAFT-11).
+    MembershipWithoutEmptyEntry,
+    /// A learner's acknowledgement counts towards a commit.
+    LearnerCounted,
+    /// An append cuts off whatever lies behind what it brings, conflict or not: a late one takes back what was
+    /// acknowledged meanwhile.
+    TruncateAcknowledged,
+    /// An append is taken when the index before it exists, whatever its term (no Log Matching).
+    AppendWithoutCheck,
+    /// A write reported as stored counts for indices that were truncated and written anew meanwhile (ABA).
+    StoredByIndex,
+    /// A node forgets that its vote of this term is spent.
+    DoubleVote,
+}
+
+impl Weakness {
+    /// All of them, for the proof to go through.
+    pub const ALL: [Self; 14] = [
+        Self::ForgottenTerm,
+        Self::VoteBeforeStored,
+        Self::AckBeforeStored,
+        Self::CommitOldTermByCounting,
+        Self::ReadTokenReused,
+        Self::ReadWithoutOwnTerm,
+        Self::LeaseFromAck,
+        Self::VoteDuringLease,
+        Self::MembershipWithoutEmptyEntry,
+        Self::LearnerCounted,
+        Self::TruncateAcknowledged,
+        Self::AppendWithoutCheck,
+        Self::StoredByIndex,
+        Self::DoubleVote,
+    ];
+}

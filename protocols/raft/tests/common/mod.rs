@@ -1,0 +1,352 @@
+//! A small deterministic cluster: nodes reached through `handle` alone, a network that a test holds in its hand, disks
+//! that lose in a crash what was not stored, and a clock that only the test moves.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "every test file uses another part of the harness")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hezong_base::{AskId, Effect, Index, Input, LogId, NodeId, Protocol, RequestId, Rng, Term, Time, WriteId};
+use hezong_raft::{
+    Answer, Ask, Body, Config, Entry, Event, Member, Membership, Message, Payload, Raft, Request, Role, Saved, Write,
+};
+
+/// The members 1 to `count`, all voters.
+pub fn voters(count: u64) -> Membership {
+    Membership::of_voters((1..=count).map(|id| (NodeId(id), member(id))))
+}
+
+/// A member's names.
+pub fn member(id: u64) -> Member {
+    Member { name: format!("node{id}"), peer: format!("host{id}:1"), client: format!("host{id}:2") }
+}
+
+/// An entry that carries its own id as its command.
+pub fn entry(term: u64, index: u64) -> Entry {
+    let payload = Payload::Command(Bytes::from(format!("{index}@{term}")));
+    Entry { id: LogId::new(term, index), time: Duration::ZERO, payload }
+}
+
+/// Entries of these terms, from index 1 on: the notation of the paper's figures.
+pub fn entries(terms: &[u64]) -> Vec<Entry> {
+    (1..).zip(terms).map(|(index, term)| entry(*term, index)).collect()
+}
+
+/// What a node's disk holds whose log is `terms` over a base of `members`.
+pub fn saved(members: &Membership, term: u64, vote: Option<u64>, terms: &[u64]) -> Vec<Write> {
+    let base = hezong_raft::Base { last: None, time: Duration::ZERO, membership: members.clone() };
+    let mut writes = vec![Write::Reset(base), Write::Vote { term: Term(term), vote: vote.map(NodeId) }];
+    if !terms.is_empty() {
+        writes.push(Write::Append(entries(terms)));
+    }
+    writes
+}
+
+/// One node with its disk.
+pub struct Node {
+    pub raft: Option<Raft>,
+    pub config: Config,
+    /// What is on disk, write by write.
+    pub disk: Vec<Write>,
+    /// Writes issued and not stored.
+    pub pending: VecDeque<(WriteId, Write)>,
+    /// Whether writes are stored as soon as they are issued.
+    pub prompt: bool,
+    pub events: Vec<Event>,
+    pub asks: VecDeque<(AskId, Ask)>,
+    /// What it announced as committed, entry by entry.
+    pub delivered: Vec<Entry>,
+}
+
+/// The nodes, the network and the clock.
+pub struct Cluster {
+    pub now: Time,
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// Messages under way, in the order sent: from, to, what.
+    pub wire: VecDeque<(NodeId, NodeId, Message)>,
+    /// Nodes that are cut off.
+    pub cut: Vec<NodeId>,
+    pub rng: Rng,
+    next_request: u64,
+}
+
+/// The whole log that a series of writes leaves.
+pub fn fold_entries(writes: &[Write]) -> Vec<Entry> {
+    let mut log: Vec<Entry> = Vec::new();
+    for write in writes {
+        match write {
+            Write::Append(entries) => log.extend(entries.iter().cloned()),
+            Write::Truncate(from) => log.retain(|entry| entry.id.index < *from),
+            Write::Compact(base) => log.retain(|entry| Some(entry.id) > base.last),
+            Write::Reset(_) => log.clear(),
+            Write::Vote { .. } => {}
+        }
+    }
+    log
+}
+
+impl Cluster {
+    /// `count` voters that have been bootstrapped.
+    pub fn new(count: u64) -> Self {
+        let members = voters(count);
+        Self::with((1..=count).map(|id| (id, saved(&members, 0, None, &[]))))
+    }
+
+    /// Nodes that start from these disks.
+    pub fn with(disks: impl IntoIterator<Item = (u64, Vec<Write>)>) -> Self {
+        let mut cluster = Self {
+            now: Time::from_millis(1_000),
+            nodes: BTreeMap::new(),
+            wire: VecDeque::new(),
+            cut: Vec::new(),
+            rng: Rng::new(7),
+            next_request: 1,
+        };
+        for (id, disk) in disks {
+            cluster.add(Config::new(NodeId(id)), disk);
+        }
+        cluster
+    }
+
+    /// One more node.
+    pub fn add(&mut self, config: Config, disk: Vec<Write>) {
+        let id = config.id;
+        let node = Node {
+            raft: None,
+            config,
+            disk,
+            pending: VecDeque::new(),
+            prompt: true,
+            events: Vec::new(),
+            asks: VecDeque::new(),
+            delivered: Vec::new(),
+        };
+        self.nodes.insert(id, node);
+        self.start(id.0);
+    }
+
+    pub fn node(&mut self, id: u64) -> &mut Node {
+        self.nodes.get_mut(&NodeId(id)).expect("the test names a node there is")
+    }
+
+    pub fn raft(&self, id: u64) -> &Raft {
+        self.nodes[&NodeId(id)].raft.as_ref().expect("the node is up")
+    }
+
+    /// Brings a node up from its disk.
+    pub fn start(&mut self, id: u64) {
+        let rng = self.rng.fork();
+        let (now, node) = (self.now, self.node(id));
+        let mut saved = Saved::default();
+        node.disk.iter().for_each(|write| Raft::save(&mut saved, write));
+        let mut out = Vec::new();
+        node.delivered.clear();
+        node.raft = Some(Raft::start(now, node.config.clone(), saved, rng, &mut out));
+        self.carry_out(id, out);
+    }
+
+    /// Takes a node down with everything that was not stored.
+    pub fn crash(&mut self, id: u64) {
+        let node = self.node(id);
+        node.raft = None;
+        node.pending.clear();
+        node.asks.clear();
+        node.prompt = true;
+    }
+
+    pub fn handle(&mut self, id: u64, input: Input<Raft>) {
+        let now = self.now;
+        let Some(raft) = &mut self.node(id).raft else { return };
+        let mut out = Vec::new();
+        raft.handle(now, input, &mut out);
+        self.carry_out(id, out);
+    }
+
+    /// Hands in a message as if `from` had sent it.
+    pub fn receive(&mut self, to: u64, from: u64, term: u64, body: Body) {
+        self.handle(to, Input::Message { from: NodeId(from), message: Message { term: Term(term), body } });
+    }
+
+    fn carry_out(&mut self, id: u64, out: Vec<Effect<Raft>>) {
+        for effect in out {
+            match effect {
+                Effect::Send { to, message } => self.wire.push_back((NodeId(id), to, message)),
+                Effect::Store { id: write_id, write } => self.node(id).pending.push_back((write_id, write)),
+                Effect::Ask { id: ask_id, ask } => self.node(id).asks.push_back((ask_id, ask)),
+                Effect::Emit(event) => {
+                    let node = self.node(id);
+                    if let Event::Committed { through } = event {
+                        pull(node, through);
+                    }
+                    node.events.push(event);
+                }
+            }
+        }
+        if self.node(id).prompt {
+            self.store(id);
+        }
+    }
+
+    /// Everything this node has written so far reaches its disk.
+    pub fn store(&mut self, id: u64) {
+        let pending = std::mem::take(&mut self.node(id).pending);
+        let Some((last, _)) = pending.back().cloned() else { return };
+        self.node(id).disk.extend(pending.into_iter().map(|(_, write)| write));
+        self.handle(id, Input::Stored(last));
+    }
+
+    /// The oldest write of this node alone reaches its disk.
+    pub fn store_one(&mut self, id: u64) {
+        if let Some((write_id, write)) = self.node(id).pending.pop_front() {
+            self.node(id).disk.push(write);
+            self.handle(id, Input::Stored(write_id));
+        }
+    }
+
+    /// Answers what a node asked of its disk.
+    pub fn answer(&mut self, id: u64) {
+        while let Some((ask_id, Ask::Entries { from, through, bytes_max })) = self.node(id).asks.pop_front() {
+            let mut room = bytes_max;
+            let node = self.node(id);
+            let log = fold_entries(&node.disk);
+            let wanted = log.into_iter().filter(|entry| (from..=through).contains(&entry.id.index));
+            let mut found: Vec<Entry> = Vec::new();
+            for entry in wanted {
+                if !found.is_empty() && entry.bytes() > room {
+                    break;
+                }
+                room = room.saturating_sub(entry.bytes());
+                found.push(entry);
+            }
+            self.handle(id, Input::Answered { id: ask_id, answer: Answer::Entries(found) });
+        }
+    }
+
+    /// Delivers the oldest message. False when there is none.
+    pub fn deliver_one(&mut self) -> bool {
+        let Some((from, to, message)) = self.wire.pop_front() else { return false };
+        if !self.cut.contains(&from) && !self.cut.contains(&to) && self.nodes.contains_key(&to) {
+            self.handle(to.0, Input::Message { from, message });
+        }
+        true
+    }
+
+    /// Delivers until nothing is under way.
+    pub fn settle(&mut self) {
+        let ids: Vec<u64> = self.nodes.keys().map(|id| id.0).collect();
+        for _ in 0..100_000 {
+            ids.iter().for_each(|id| self.answer(*id));
+            if !self.deliver_one() {
+                return;
+            }
+        }
+        panic!("the cluster talks for ever");
+    }
+
+    /// Lets the clock run until nothing is due before `now + span`, delivering all there is to deliver.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        self.settle();
+        while let Some((at, id)) = self.next_deadline().filter(|(at, _)| *at <= end) {
+            assert!(at >= self.now || at < self.now + Duration::from_secs(1), "a deadline in the past is due now");
+            self.now = self.now.max(at);
+            self.handle(id, Input::Timeout);
+            let next = self.nodes[&NodeId(id)].raft.as_ref().and_then(Raft::deadline);
+            assert!(next.is_none_or(|next| next > self.now), "after a timeout the next deadline lies ahead");
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    fn next_deadline(&self) -> Option<(Time, u64)> {
+        let all = self.nodes.iter().filter_map(|(id, node)| Some((node.raft.as_ref()?.deadline()?, id.0)));
+        all.min()
+    }
+
+    /// Runs this node's own timer, as if no other's had passed.
+    pub fn timeout(&mut self, id: u64) {
+        if let Some(at) = self.raft(id).deadline() {
+            self.now = self.now.max(at);
+            self.handle(id, Input::Timeout);
+        }
+    }
+
+    /// Makes `id` the leader with the votes of whoever answers.
+    pub fn elect(&mut self, id: u64) {
+        // The others must have missed their leader too, or they refuse to answer.
+        self.now = self.now + Duration::from_millis(1_000);
+        while self.raft(id).role() == Role::Follower {
+            self.timeout(id);
+        }
+        self.settle();
+        assert_eq!(self.raft(id).role(), Role::Leader, "node {id} was elected");
+    }
+
+    pub fn request(&mut self, id: u64, request: Request) -> RequestId {
+        let request_id = RequestId(self.next_request);
+        self.next_request += 1;
+        self.handle(id, Input::Request { id: request_id, request });
+        request_id
+    }
+
+    pub fn propose(&mut self, id: u64, command: &'static str) -> RequestId {
+        self.request(id, Request::Propose(vec![Bytes::from_static(command.as_bytes())]))
+    }
+
+    /// The node that leads the highest term.
+    pub fn leader(&self) -> Option<u64> {
+        let leads = |node: &&Node| node.raft.as_ref().is_some_and(|raft| raft.role() == Role::Leader);
+        let best = self.nodes.values().filter(leads).max_by_key(|node| node.raft.as_ref().map(Raft::term));
+        best.map(|node| node.config.id.0)
+    }
+
+    /// The commands a node has delivered, in order.
+    pub fn commands(&self, id: u64) -> Vec<String> {
+        let text = |entry: &Entry| match &entry.payload {
+            Payload::Command(command) => Some(String::from_utf8_lossy(command).into_owned()),
+            Payload::Empty | Payload::Membership(_) => None,
+        };
+        self.nodes[&NodeId(id)].delivered.iter().filter_map(text).collect()
+    }
+
+    /// The terms of a node's log on disk, in the notation of the paper's figures.
+    pub fn terms(&self, id: u64) -> Vec<u64> {
+        fold_entries(&self.nodes[&NodeId(id)].disk).iter().map(|entry| entry.id.term.0).collect()
+    }
+
+    /// Takes the messages under way to `to` out of the wire.
+    pub fn take_to(&mut self, to: u64) -> Vec<(u64, Message)> {
+        let (taken, kept) =
+            std::mem::take(&mut self.wire).into_iter().partition(|(_, receiver, _)| *receiver == NodeId(to));
+        self.wire = kept;
+        let taken: VecDeque<_> = taken;
+        taken.into_iter().map(|(from, _, message)| (from.0, message)).collect()
+    }
+
+    /// Takes everything under way out of the wire.
+    pub fn take_all(&mut self) -> Vec<(u64, u64, Message)> {
+        self.wire.drain(..).map(|(from, to, message)| (from.0, to.0, message)).collect()
+    }
+
+    /// The events of a node since the last call.
+    pub fn events(&mut self, id: u64) -> Vec<Event> {
+        std::mem::take(&mut self.node(id).events)
+    }
+}
+
+/// The apply side: pulls what was announced, from memory or disk.
+fn pull(node: &mut Node, through: Index) {
+    let raft = node.raft.as_ref().expect("an event comes from a node that is up");
+    loop {
+        let from = Index::after(node.delivered.last().map(|entry| entry.id.index).or(raft.log().base_index()));
+        if from > through {
+            return;
+        }
+        let entries = raft.entries(from, 1 << 16).unwrap_or_else(|| {
+            let log = fold_entries(&node.disk).into_iter();
+            log.filter(|entry| entry.id.index >= from && entry.id.index <= through).collect()
+        });
+        assert!(!entries.is_empty(), "what is announced can be pulled");
+        node.delivered.extend(entries.into_iter().take_while(|entry| entry.id.index <= through));
+    }
+}
