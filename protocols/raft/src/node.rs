@@ -273,6 +273,7 @@ impl Raft {
             stored: self.stored,
             applied: self.applied,
             membership: self.log.membership().clone(),
+            membership_index: self.log.membership_index(),
             membership_committed: self.log.membership_index() <= self.committed,
             last_contact: heard_at.map(|at| now.since(at)),
             lease: lease_until.map(|until| until.since(now)),
