@@ -1,0 +1,277 @@
+//! Writing: batches, syncs, and going on to the next segment.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hezong_base::{GroupId, Index};
+use hezong_codec::log::Record;
+
+use crate::error::{Failure, OpenError, ReadError, WriteError, io_failure};
+use crate::folder::{Folder, Lock};
+use crate::index::{Ends, SegmentFile};
+use crate::opening::{Begin, Carry};
+use crate::reader::{Reader, Shared};
+use crate::recovery::{self, Opened, Recovered};
+use crate::segment::{IDENTITY_BYTES_MAX, Link};
+use crate::{batch, record};
+
+/// A buffer that has grown beyond this is given back after use.
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+/// How a log is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whose log this is: written into every segment, and compared when the log is opened. At most 1,024 bytes.
+    pub identity: Vec<u8>,
+    /// The size of a segment; what is outside 4 KiB to 1 GiB is taken for the nearer of the two. It may change between
+    /// runs.
+    pub segment_bytes: u64,
+}
+
+impl Options {
+    /// Segments of 64 MiB.
+    #[must_use]
+    pub fn new(identity: impl Into<Vec<u8>>) -> Self {
+        Self { identity: identity.into(), segment_bytes: 64 << 20 }
+    }
+}
+
+/// The log of a node. One thread writes; any number read through a [`Reader`].
+pub struct Wal {
+    folder: Arc<dyn Folder>,
+    options: Options,
+    shared: Arc<Shared>,
+    /// All segments before the current one that still count, oldest first.
+    chain: VecDeque<Link>,
+    number: u64,
+    file: Arc<SegmentFile>,
+    /// Where the next batch goes. Rises by a batch at a time; starts at the end of the segment's opening.
+    offset: u64,
+    /// Where the current segment's opening ends.
+    opening_end: u64,
+    /// All before this offset of the current segment is synced. At most `offset`.
+    synced: u64,
+    /// The batch that is being made; kept for its memory.
+    buffer: Vec<u8>,
+    /// The first failure, after which nothing is written any more.
+    failed: Option<String>,
+    opened: Opened,
+    #[expect(dead_code, reason = "held for its drop")]
+    lock: Lock,
+}
+
+impl fmt::Debug for Wal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wal")
+            .field("segment", &self.number)
+            .field("offset", &self.offset)
+            .field("synced", &self.synced)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Wal {
+    /// Opens the log in `folder`, or begins one there if there is none. On return everything that is told of it, torn
+    /// tail cut, is on disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: each leaves the log as it was.
+    pub fn open(folder: Arc<dyn Folder>, mut options: Options) -> Result<(Self, Vec<Recovered>), OpenError> {
+        options.segment_bytes = options.segment_bytes.clamp(4 << 10, 1 << 30);
+        if options.identity.len() > IDENTITY_BYTES_MAX {
+            return Err(OpenError::IdentityTooLong { bytes: options.identity.len(), max: IDENTITY_BYTES_MAX });
+        }
+        let lock = folder.lock().map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::InUse { path: folder.path("") },
+            _ => io_failure("lock", folder.path(""), 0)(error).into(),
+        })?;
+        let opening = recovery::open(&*folder, &options)?;
+        let wal = Self {
+            folder,
+            options,
+            shared: opening.shared,
+            chain: opening.chain,
+            number: opening.begun.number,
+            file: opening.begun.file,
+            offset: opening.begun.end,
+            opening_end: opening.begun.end,
+            synced: opening.begun.end,
+            buffer: Vec::new(),
+            failed: None,
+            opened: opening.report,
+            lock,
+        };
+        Ok((wal, opening.recovered))
+    }
+
+    /// Writes the records, all of them or, after a crash before the next sync, perhaps none: one batch, one write call.
+    /// They can be read at once, and are durable after the next [`Wal::sync`].
+    ///
+    /// # Errors
+    /// [`WriteError::Misfit`] and [`WriteError::TooLarge`] leave everything as it was. After any other the log takes no
+    /// more.
+    pub fn append(&mut self, records: &[Record]) -> Result<(), WriteError> {
+        self.refuse_if_failed()?;
+        self.check(records)?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let result = self.write(records);
+        self.note(result)
+    }
+
+    /// Makes everything appended so far durable: one fdatasync for all groups, none if there is nothing new.
+    ///
+    /// # Errors
+    /// After any, the log takes no more.
+    pub fn sync(&mut self) -> Result<(), WriteError> {
+        self.refuse_if_failed()?;
+        let result = self.sync_file();
+        self.note(result)
+    }
+
+    /// Syncs, and notes on disk that it did: damage to the last batches is found as corruption afterwards, and not
+    /// taken for a torn tail.
+    ///
+    /// # Errors
+    /// As [`Wal::sync`].
+    pub fn close(mut self) -> Result<(), WriteError> {
+        self.sync()?;
+        if self.offset == self.opening_end {
+            return Ok(());
+        }
+        let result = self.write(&[]);
+        self.note(result)?;
+        self.sync()
+    }
+
+    /// A handle for reading, also from another thread.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// As [`Reader::read`].
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read(&self, group: GroupId, from: Index, through: Index, bytes_max: usize) -> Result<Vec<Bytes>, ReadError> {
+        self.reader().read(group, from, through, bytes_max)
+    }
+
+    /// What opening the log came upon.
+    #[must_use]
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// The bytes that count of all segments, without what is set aside in the current one.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.chain.iter().map(|link| link.end).sum::<u64>() + self.offset
+    }
+
+    /// How many segments there are.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.chain.len() + 1
+    }
+
+    fn refuse_if_failed(&self) -> Result<(), WriteError> {
+        self.failed.clone().map_or(Ok(()), |first| Err(WriteError::Stopped { first }))
+    }
+
+    fn note(&mut self, result: Result<(), Failure>) -> Result<(), WriteError> {
+        result.map_err(|failure| {
+            let error = WriteError::from(failure);
+            self.failed = Some(error.to_string());
+            error
+        })
+    }
+
+    /// Whether all of the records fit, one after the other.
+    fn check(&self, records: &[Record]) -> Result<(), WriteError> {
+        let bytes = records.iter().map(record::encoded_bytes_max).fold(0, usize::saturating_add);
+        if bytes > batch::BATCH_BYTES_MAX {
+            return Err(WriteError::TooLarge { bytes, max: batch::BATCH_BYTES_MAX });
+        }
+        let index = self.shared.index();
+        let mut all: BTreeMap<GroupId, Ends> = BTreeMap::new();
+        for record in records {
+            all.entry(record.group)
+                .or_insert_with(|| index.groups.get(&record.group).map_or_else(Ends::default, |group| group.ends))
+                .step(record.group, &record.change)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<(), Failure> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        batch::begin(&mut buffer);
+        let count = records.iter().map(|record| record::encode(record, &mut buffer)).sum();
+        let length = buffer.len() - batch::HEADER_BYTES;
+        let end = self.offset + batch::total_bytes(length) as u64;
+        // A segment holds one batch at least, however large.
+        if end > self.options.segment_bytes && self.offset > self.opening_end {
+            self.rotate()?;
+        }
+        batch::finish(&mut buffer, count, self.number, self.offset, self.synced);
+        self.file.file.write_at(self.offset, &buffer).map_err(io_failure("write", &self.file.path, self.offset))?;
+        let records = &buffer[batch::HEADER_BYTES..batch::HEADER_BYTES + length];
+        self.shared.index_mut().apply_own(records, self.number, self.offset);
+        self.offset += buffer.len() as u64;
+        if buffer.capacity() <= BUFFER_BYTES_KEPT {
+            self.buffer = buffer;
+        }
+        Ok(())
+    }
+
+    fn sync_file(&mut self) -> Result<(), Failure> {
+        if self.synced < self.offset {
+            self.file.file.sync().map_err(io_failure("sync", &self.file.path, self.synced))?;
+            self.synced = self.offset;
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next segment. The current one is synced first: that all but the newest are, in full, is what lets
+    /// recovery call anything wrong in them corruption.
+    fn rotate(&mut self) -> Result<(), Failure> {
+        self.sync_file()?;
+        self.chain.push_back(Link { number: self.number, end: self.offset });
+        let carry = self.choose_carry();
+        let begin = Begin {
+            folder: &*self.folder,
+            shared: &self.shared,
+            identity: &self.options.identity,
+            bytes: self.options.segment_bytes,
+            number: self.number + 1,
+        };
+        let begun = begin.run(&mut self.chain, &carry)?;
+        self.number = begun.number;
+        self.file = begun.file;
+        self.offset = begun.end;
+        self.opening_end = begun.end;
+        self.synced = begun.end;
+        Ok(())
+    }
+
+    /// What moves from the oldest segment into the next. Segments leave from the oldest on only, so a few live entries
+    /// there pin all that lies behind them; they move once more than half the disk used, and two segments, is dead.
+    /// No more than half a segment moves at a time, so that no append waits for long; on the way to the next turn half
+    /// a segment is written, so that moving keeps ahead of writing.
+    fn choose_carry(&self) -> Carry {
+        let index = self.shared.index();
+        let live = index.live_bytes();
+        let used: u64 = self.chain.iter().map(|link| link.end).sum();
+        let bound = 2 * live.values().sum::<u64>() + 2 * self.options.segment_bytes;
+        let oldest = self.chain.iter().map(|link| link.number).find(|number| live.contains_key(number));
+        match oldest {
+            Some(oldest) if used > bound => index.within(oldest, 0, self.options.segment_bytes / 2),
+            _ => Vec::new(),
+        }
+    }
+}
