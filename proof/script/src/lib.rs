@@ -29,6 +29,7 @@
 //! | `story.rs` | the file format: parsing, comparing, regenerating |
 //! | `command.rs` | one command line, taken apart |
 //! | `world.rs` | the nodes, their disks, the letters between them, and the commands every protocol understands |
+//! | `raft.rs` | Raft's dialect and its commands |
 //!
 //! ## Commands of every protocol
 //!
@@ -55,6 +56,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+pub mod raft;
 mod story;
 mod world;
 
