@@ -77,7 +77,7 @@ pub enum NodeInput {
         /// Whether free space lies below the reserve now.
         below: bool,
     },
-    /// `Node::deadline` has passed. What arrived before it has been handed in before.
+    /// [`Node::deadline`](crate::Node::deadline) has passed. What arrived before it has been handed in before.
     Timeout,
     /// The node is about to stop: new requests are refused, those that wait are seen through, and once nobody waits
     /// any more [`NodeEffect::Drained`] says so. The protocols run on meanwhile.

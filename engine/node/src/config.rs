@@ -17,6 +17,9 @@ pub struct NodeConfig {
     /// The most bytes of commands taken in one turn, over all groups. What is accepted but not yet committed is
     /// bounded apart, by `hezong_raft::Config::uncommitted_bytes_max`. Default 64 MiB.
     pub queue_bytes_max: usize,
+    /// The most bytes of messages in one frame; a larger single message still goes, alone. Below it, one turn sends one
+    /// frame to a peer. Default 4 MiB.
+    pub frame_bytes_max: usize,
     /// The most payload bytes of entries handed to a state machine at once; a larger single entry still goes, alone.
     /// Default 1 MiB.
     pub apply_bytes_max: usize,
@@ -41,6 +44,7 @@ impl NodeConfig {
             request_timeout: Duration::from_secs(5),
             waiting_max: 65_536,
             queue_bytes_max: 64 << 20,
+            frame_bytes_max: 4 << 20,
             apply_bytes_max: 1 << 20,
             apply_batches_max: 2,
             persist_bytes: 64 << 20,

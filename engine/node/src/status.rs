@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hezong_base::{GroupId, LogId};
-use hezong_raft::Status;
+use hezong_base::{GroupId, Index, LogId, NodeId};
+use hezong_raft::{Role, Status};
 
 /// How one group stands on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,62 @@ pub struct GroupStatus {
     pub reads_waiting: usize,
     /// Whether the disk is below its reserve, so that writes are refused.
     pub disk_full: bool,
+}
+
+impl GroupStatus {
+    /// Everything as text, under the names that hashicorp/raft's `Stats` uses where it has one: what dashboards and
+    /// scripts written for it look for. Indices and terms that do not exist yet are 0 there, and so here.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let raft = &self.raft;
+        let index = |index: Option<Index>| index.map_or(0, |index| index.0).to_string();
+        let state = match raft.role {
+            Role::Follower => "follower",
+            Role::PreCandidate => "pre_candidate",
+            Role::Candidate => "candidate",
+            Role::Leader => "leader",
+        };
+        let last_contact = match raft.last_contact {
+            None => "never".to_owned(),
+            Some(_) if raft.role == Role::Leader => "0".to_owned(),
+            Some(span) => format!("{}ms", span.as_millis()),
+        };
+        let peers = raft.membership.voters().iter().filter(|id| **id != raft.id).count();
+        vec![
+            ("id", raft.id.0.to_string()),
+            ("state", state.to_owned()),
+            ("term", raft.term.0.to_string()),
+            ("leader", raft.leader.map_or("none".to_owned(), |id| id.0.to_string())),
+            ("last_log_index", index(raft.last.map(|id| id.index))),
+            ("last_log_term", raft.last.map_or(0, |id| id.term.0).to_string()),
+            ("stored_index", index(raft.stored)),
+            ("commit_index", index(raft.committed)),
+            ("applied_index", index(self.applied.map(|id| id.index))),
+            ("durable_index", index(self.durable.map(|id| id.index))),
+            ("fsm_pending", self.apply_pending.to_string()),
+            ("last_snapshot_index", index(raft.base.map(|id| id.index))),
+            ("last_snapshot_term", raft.base.map_or(0, |id| id.term.0).to_string()),
+            ("latest_configuration", self.configuration()),
+            ("latest_configuration_index", index(raft.membership_index)),
+            ("latest_configuration_committed", raft.membership_committed.to_string()),
+            ("last_contact", last_contact),
+            ("lease_left", raft.lease.map_or("none".to_owned(), |span| format!("{}ms", span.as_millis()))),
+            ("num_peers", peers.to_string()),
+            ("uncommitted_bytes", raft.uncommitted_bytes.to_string()),
+            ("dropped", raft.dropped.to_string()),
+        ]
+    }
+
+    /// The members as hashicorp/raft writes them.
+    fn configuration(&self) -> String {
+        let membership = &self.raft.membership;
+        let suffrage = |id: NodeId| if membership.is_voter(id) { "Voter" } else { "Nonvoter" };
+        let members = membership
+            .members()
+            .iter()
+            .map(|(id, member)| format!("{{Suffrage:{} ID:{} Address:{}}}", suffrage(*id), member.name, member.peer));
+        format!("[{}]", members.collect::<Vec<_>>().join(" "))
+    }
 }
 
 /// Counts of one node since it started, over all groups. All but the last three only ever grow.

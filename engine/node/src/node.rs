@@ -1,0 +1,273 @@
+//! The node: every input's way to the group it concerns, and the turn that carries what all groups want done.
+
+use std::collections::BTreeMap;
+
+use hezong_base::{GroupId, LogId, NodeId, Protocol, RequestId, Rng, Time};
+use hezong_raft::{Base, Member, Message, Raft, Saved};
+
+use crate::clients::Want;
+use crate::common::Common;
+use crate::group::{Found, Group};
+use crate::{
+    ClientRequest, GroupStatus, NodeConfig, NodeEffect, NodeInput, NodeStats, ReadLevel, Refused, Reply, StartError,
+};
+
+/// Many groups behind one inbox.
+///
+/// A runner hands in everything that has arrived, one [`handle`](Node::handle) each, then calls
+/// [`flush`](Node::flush) once: that is a turn. The more arrives in a turn, the more shares one proposal, one frame a
+/// peer and one write batch, so that load makes the node more economical, not less.
+///
+/// The same inputs at the same times give the same effects. `now` never decreases, and is read after the inputs it comes
+/// with have arrived. What arrived before [`deadline`](Node::deadline) is handed in before its `Timeout`.
+#[derive(Debug)]
+pub struct Node {
+    groups: BTreeMap<GroupId, Group>,
+    common: Common,
+    /// The peers as last told.
+    peers: BTreeMap<NodeId, Member>,
+    /// Whether `Drained` was told.
+    drained: bool,
+}
+
+impl Node {
+    /// A node without groups.
+    #[must_use]
+    pub fn new(config: NodeConfig) -> Self {
+        Self { groups: BTreeMap::new(), common: Common::new(config), peers: BTreeMap::new(), drained: false }
+    }
+
+    /// Opens a group on what its disk holds: the fold of its log, and what its state machine covers. To be followed by
+    /// a `flush`.
+    ///
+    /// # Errors
+    /// [`StartError`] when log and state do not belong together; nothing was changed.
+    ///
+    /// # Panics
+    /// When `config` is for another node.
+    #[expect(clippy::too_many_arguments, reason = "each is a fact of its own, known to a different part of the runner")]
+    pub fn open_group(
+        &mut self,
+        now: Time,
+        group: GroupId,
+        config: hezong_raft::Config,
+        saved: Saved,
+        applied: Option<Base>,
+        rng: Rng,
+        out: &mut Vec<NodeEffect>,
+    ) -> Result<(), StartError> {
+        assert_eq!(config.id, self.common.config.id, "a node takes part in every group under its one id");
+        if self.groups.contains_key(&group) {
+            return Err(StartError::Open { group });
+        }
+        let last_applied = applied.as_ref().and_then(|base| base.last);
+        belongs_together(group, &saved, last_applied)?;
+        let found = Found {
+            last: saved.log.last().map(|id| id.index),
+            applied: last_applied,
+            membership: applied.unwrap_or_else(|| saved.log.base().clone()).membership,
+        };
+        let mut started = Vec::new();
+        let raft = Raft::start(now, config, saved, rng, &mut started);
+        let opened = Group::new(now, group, raft, started, found, &mut self.common, out);
+        self.groups.insert(group, opened);
+        Ok(())
+    }
+
+    /// Takes in one input. What it leads to leaves partly at once, partly with the next [`flush`](Node::flush).
+    pub fn handle(&mut self, now: Time, input: NodeInput, out: &mut Vec<NodeEffect>) {
+        self.common.stats.inputs += 1;
+        match input {
+            NodeInput::Received { from, messages } => self.on_received(now, from, messages, out),
+            NodeInput::Request { id, group, request } => self.on_request(now, id, group, request, out),
+            NodeInput::Cancel { id } => self.on_cancel(id),
+            NodeInput::Stored(batch) => {
+                for (group, write) in self.common.stored(batch) {
+                    self.group(group, |group, common| group.on_stored(now, write, common, out));
+                }
+            }
+            NodeInput::LogRead { group, ask, entries } => {
+                if let Some(reader) = self.common.log_read(group, ask) {
+                    self.group(group, |group, common| group.on_log_read(now, reader, entries, common, out));
+                }
+            }
+            NodeInput::Applied { group, through, replies } => {
+                self.group(group, |group, common| group.on_applied(now, through, replies, common, out));
+            }
+            NodeInput::Persisted { group, durable } => {
+                self.group(group, |group, common| group.on_persisted(now, durable, common, out));
+            }
+            NodeInput::DiskReserve { below } => self.common.disk_full = below,
+            NodeInput::Timeout => self.on_timeout(now, out),
+            NodeInput::Stop => self.common.stopping = true,
+        }
+    }
+
+    /// Ends a turn: hands every group what waits in its inbox, every state machine what is committed, and lets the
+    /// turn's frames and its write batch go.
+    pub fn flush(&mut self, now: Time, out: &mut Vec<NodeEffect>) {
+        self.common.stats.turns += 1;
+        for group in std::mem::take(&mut self.common.touched) {
+            self.group(group, |group, common| group.flush(now, common, out));
+        }
+        // Handing the inbox over touches groups again, but leaves nothing in it that this turn could still do: reads
+        // that were put back wait for the next thing to happen to their group.
+        self.common.touched.clear();
+        self.common.queue_bytes = 0;
+        self.common.leave(out);
+        self.tell_peers(out);
+        if self.common.stopping && !self.drained && self.common.clients.len() == 0 {
+            self.drained = true;
+            out.push(NodeEffect::Drained);
+        }
+    }
+
+    fn on_received(&mut self, now: Time, from: NodeId, messages: Vec<(GroupId, Message)>, out: &mut Vec<NodeEffect>) {
+        self.common.stats.frames_received += 1;
+        self.common.stats.messages_received += messages.len() as u64;
+        for (id, message) in messages {
+            match self.groups.get_mut(&id) {
+                Some(group) => group.on_message(now, from, message, &mut self.common, out),
+                None => self.common.dropped(now, from, "a message for a group that this node does not have", out),
+            }
+        }
+    }
+
+    fn on_request(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        group: GroupId,
+        request: ClientRequest,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        if let Err(refused) = self.try_request(now, id, group, request, out) {
+            self.common.answer(id, Reply::Refused(refused), out);
+        }
+    }
+
+    fn try_request(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        group_id: GroupId,
+        request: ClientRequest,
+        out: &mut Vec<NodeEffect>,
+    ) -> Result<(), Refused> {
+        let common = &mut self.common;
+        let group = self.groups.get_mut(&group_id).ok_or(Refused::NoGroup(group_id))?;
+        if let ClientRequest::Status = request {
+            let status = group.status(now, common);
+            common.answer(id, Reply::Status(Box::new(status)), out);
+            return Ok(());
+        }
+        if common.stopping {
+            return Err(Refused::Stopping);
+        }
+        common.touched.insert(group_id);
+        match request {
+            ClientRequest::Propose { command, frees_space } => group.on_propose(now, id, command, frees_space, common),
+            ClientRequest::Read { level, min_index } => {
+                group.on_read(now, id, Want::Readable { level, min_index }, common, out)
+            }
+            // What a consistent read would see is everything acknowledged before it, so waiting until it may be served
+            // is the barrier; unlike an entry of its own it costs no disk and works on every node.
+            ClientRequest::Barrier => {
+                let want = Want::Readable { level: ReadLevel::Consistent, min_index: None };
+                group.on_read(now, id, want, common, out)
+            }
+            ClientRequest::VerifyLeader => group.on_read(now, id, Want::Verified, common, out),
+            ClientRequest::Change(change) => group.on_change(now, id, change, common),
+            ClientRequest::Bootstrap(members) => group.on_bootstrap(now, id, members, common, out),
+            ClientRequest::Status => unreachable!("answered above"),
+        }
+    }
+
+    fn on_cancel(&mut self, id: RequestId) {
+        if let Some(client) = self.common.clients.remove(id) {
+            self.common.stats.cancelled += 1;
+            self.group(client.group, |group, _| group.forget(id, client.place));
+        }
+    }
+
+    fn on_timeout(&mut self, now: Time, out: &mut Vec<NodeEffect>) {
+        while let Some(id) = self.common.clients.expired(now) {
+            let client = self.common.clients.remove(id).expect("only those that still wait expire");
+            self.group(client.group, |group, _| group.forget(id, client.place));
+            let outcome = if client.may_happen() { Reply::Unknown } else { Reply::Refused(Refused::Timeout) };
+            self.common.answer(id, outcome, out);
+        }
+        let due: Vec<GroupId> =
+            self.common.due.iter().take_while(|(at, _)| *at <= now).map(|(_, group)| *group).collect();
+        for group in due {
+            self.group(group, |group, common| group.on_timeout(now, common, out));
+        }
+    }
+
+    /// Tells whom to keep connections to, if that has changed.
+    fn tell_peers(&mut self, out: &mut Vec<NodeEffect>) {
+        if !std::mem::take(&mut self.common.peers_changed) {
+            return;
+        }
+        let members = self.groups.values().flat_map(|group| group.membership().members());
+        let peers: BTreeMap<NodeId, Member> = members.map(|(id, member)| (*id, member.clone())).collect();
+        if peers != self.peers {
+            self.peers.clone_from(&peers);
+            out.push(NodeEffect::Peers(peers));
+        }
+    }
+
+    /// Nothing if there is no such group: groups come before what concerns them, and are not closed.
+    fn group(&mut self, id: GroupId, act: impl FnOnce(&mut Group, &mut Common)) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            act(group, &mut self.common);
+        }
+    }
+
+    /// When to hand in [`NodeInput::Timeout`] if nothing comes first.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let due = self.common.due.first().map(|(at, _)| *at);
+        [due, self.common.clients.deadline()].into_iter().flatten().min()
+    }
+
+    /// How one group stands; `None` if it is not open here.
+    #[must_use]
+    pub fn status(&self, now: Time, group: GroupId) -> Option<GroupStatus> {
+        self.groups.get(&group).map(|group| group.status(now, &self.common))
+    }
+
+    /// The protocol of one group, for checkers; `None` if it is not open here.
+    #[must_use]
+    pub fn raft(&self, group: GroupId) -> Option<&Raft> {
+        self.groups.get(&group).map(Group::raft)
+    }
+
+    /// The groups that are open.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.groups.keys().copied()
+    }
+
+    /// Counts since the node started.
+    #[must_use]
+    pub fn stats(&self) -> NodeStats {
+        let mut stats = self.common.stats.clone();
+        stats.waiting = self.common.clients.len();
+        stats.groups = self.groups.len();
+        stats
+    }
+}
+
+/// Whether the log continues, or at least contains, what the state machine has applied.
+fn belongs_together(group: GroupId, saved: &Saved, applied: Option<LogId>) -> Result<(), StartError> {
+    let (last, base) = (saved.log.last(), saved.log.base().last);
+    if let Some(base) = base.filter(|base| applied.map(|id| id.index) < Some(base.index)) {
+        return Err(StartError::StateLost { group, applied, base });
+    }
+    let Some(applied) = applied else { return Ok(()) };
+    let Some(term) = saved.log.term_at(applied.index) else {
+        return Err(StartError::LogLost { group, applied, last });
+    };
+    let logged = LogId { term, index: applied.index };
+    if logged == applied { Ok(()) } else { Err(StartError::LogDiffers { group, applied, logged }) }
+}
