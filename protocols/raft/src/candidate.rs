@@ -131,7 +131,7 @@ impl Raft {
         }
         // A leader we granted a lease to may be serving reads from memory: not even its term is taken over. Dropped, not
         // refused: the candidate asks again after its timeout, when the lease has passed.
-        if term > self.term && self.is_bound(now) {
+        if self.is_bound(now) && (term > self.term || self.vote != Some(from)) {
             return;
         }
         let unspent = term > self.term || self.vote.is_none() || self.weak(Weakness::DoubleVote);

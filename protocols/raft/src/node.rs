@@ -407,6 +407,9 @@ impl Raft {
         while let Some((_, last)) = self.appends.pop_front_if(|(write, _)| *write <= id) {
             self.stored = self.stored.max(last);
         }
+        if self.weak(Weakness::StoredByIndex) {
+            self.stored = self.stored.min(self.log.last_index());
+        }
         match &self.role {
             RoleState::Candidate(_) if self.vote_is_stored() => self.count_own_vote(now, out),
             RoleState::Leader(_) if self.stored != before => self.maybe_commit(now, out),
@@ -467,7 +470,10 @@ impl Raft {
                 assert!(follower.leader != Some(self.config.id), "nobody follows itself");
             }
             RoleState::PreCandidate(_) => {}
-            RoleState::Candidate(_) => assert!(self.vote == Some(self.config.id), "a candidate votes for itself"),
+            RoleState::Candidate(_) => {
+                let own = self.vote == Some(self.config.id) || self.weak(Weakness::DoubleVote);
+                assert!(own, "a candidate votes for itself");
+            }
             RoleState::Leader(leader) => leader.assert_invariants(last),
         }
     }
