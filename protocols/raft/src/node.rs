@@ -248,17 +248,23 @@ impl Raft {
         self.log.membership()
     }
 
+    /// How long ago the leader, or for a leader a majority, was last heard from.
+    #[must_use]
+    pub fn last_contact(&self, now: Time) -> Option<Duration> {
+        let heard_at = match &self.role {
+            RoleState::Follower(follower) => follower.heard_at,
+            RoleState::Leader(leader) => leader.majority_heard_at(now, &self.config, self.log.membership()),
+            RoleState::PreCandidate(_) | RoleState::Candidate(_) => None,
+        };
+        heard_at.map(|at| now.since(at))
+    }
+
     /// How we stand.
     #[must_use]
     pub fn status(&self, now: Time) -> Status {
         let leader = match &self.role {
             RoleState::Leader(leader) => Some(leader),
             RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => None,
-        };
-        let heard_at = match &self.role {
-            RoleState::Follower(follower) => follower.heard_at,
-            RoleState::Leader(leader) => leader.majority_heard_at(now, &self.config, self.log.membership()),
-            RoleState::PreCandidate(_) | RoleState::Candidate(_) => None,
         };
         let lease_until = leader.and_then(|leader| leader.lease_until).filter(|until| *until > now);
         Status {
@@ -275,7 +281,7 @@ impl Raft {
             membership: self.log.membership().clone(),
             membership_index: self.log.membership_index(),
             membership_committed: self.log.membership_index() <= self.committed,
-            last_contact: heard_at.map(|at| now.since(at)),
+            last_contact: self.last_contact(now),
             lease: lease_until.map(|until| until.since(now)),
             progress: leader.map_or_else(Vec::new, |leader| leader.report(now)),
             uncommitted_bytes: leader.map_or(0, |leader| leader.uncommitted_bytes),
