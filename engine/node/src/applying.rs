@@ -198,6 +198,12 @@ impl Applying {
         self.durable
     }
 
+    /// Entries that are committed and not applied.
+    pub(crate) fn lag(&self) -> u64 {
+        let index = |index: Option<Index>| index.map_or(0, |index| index.0);
+        index(self.committed) - index(self.applied.map(|id| id.index))
+    }
+
     /// Entries with the state machine.
     pub(crate) fn pending(&self) -> u64 {
         self.in_flight.iter().map(|batch| batch.ids.len() as u64).sum()

@@ -26,6 +26,10 @@ pub struct NodeConfig {
     /// The most batches of entries handed to one state machine and not yet applied. Two keep it busy while the answer
     /// to the first is on its way. Default 2.
     pub apply_batches_max: usize,
+    /// The most entries that may be committed and not yet applied before commands are refused: behind more, a client
+    /// would wait for nothing but its time-out, and then not know. Also what holds writes off while a node replays a
+    /// long log after a restart. Default 100,000.
+    pub apply_lag_max: u64,
     /// After how many payload bytes applied the state machine is asked to persist. Default 64 MiB.
     pub persist_bytes: usize,
     /// How long after something was applied the state machine is asked to persist at the latest. It bounds what is
@@ -47,6 +51,7 @@ impl NodeConfig {
             frame_bytes_max: 4 << 20,
             apply_bytes_max: 1 << 20,
             apply_batches_max: 2,
+            apply_lag_max: 100_000,
             persist_bytes: 64 << 20,
             persist_interval: Duration::from_secs(30),
             auto_promote: true,

@@ -136,6 +136,9 @@ impl Group {
         if common.disk_full && !frees_space {
             return Err(Refused::DiskFull);
         }
+        if self.applying.lag() > common.config.apply_lag_max {
+            return Err(Refused::Overloaded { limit: "node.apply_lag_max" });
+        }
         if common.queue_bytes + command.len() > common.config.queue_bytes_max {
             return Err(Refused::Overloaded { limit: "node.queue_bytes_max" });
         }
@@ -332,6 +335,9 @@ impl Group {
 
     /// Lets one learner vote that has caught up: steps are taken one at a time.
     fn maybe_promote(&mut self, now: Time, common: &mut Common, out: &mut Vec<NodeEffect>) {
+        if self.caught_up.is_empty() {
+            return;
+        }
         let membership = &self.membership;
         self.caught_up.retain(|id| membership.members().contains_key(id) && !membership.is_voter(*id));
         let under_way = self.handed.values().any(|handed| matches!(handed, Handed::Promotion(_)));
@@ -545,7 +551,7 @@ impl Group {
 
     fn reply_readable(&self, now: Time, id: RequestId, common: &mut Common, out: &mut Vec<NodeEffect>) {
         let applied = self.applying.last().map(|entry| entry.index);
-        common.reply(id, Reply::Readable { applied, last_contact: self.raft.status(now).last_contact }, out);
+        common.reply(id, Reply::Readable { applied, last_contact: self.raft.last_contact(now) }, out);
     }
 
     /// Whatever waited for this index is decided by the entry that was applied there.

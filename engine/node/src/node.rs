@@ -110,8 +110,8 @@ impl Node {
         for group in std::mem::take(&mut self.common.touched) {
             self.group(group, |group, common| group.flush(now, common, out));
         }
-        // Handing the inbox over touches groups again, but leaves nothing in it that this turn could still do: reads
-        // that were put back wait for the next thing to happen to their group.
+        // Flushing touches groups again, but leaves nothing in an inbox that this turn could still do: what was put back
+        // waits for the next thing to happen to its group.
         self.common.touched.clear();
         self.common.queue_bytes = 0;
         self.common.leave(out);
@@ -220,6 +220,7 @@ impl Node {
     /// Nothing if there is no such group: groups come before what concerns them, and are not closed.
     fn group(&mut self, id: GroupId, act: impl FnOnce(&mut Group, &mut Common)) {
         if let Some(group) = self.groups.get_mut(&id) {
+            self.common.touched.insert(id);
             act(group, &mut self.common);
         }
     }

@@ -138,6 +138,22 @@ fn request_too_many_waiting_overloaded_at_once() {
 }
 
 #[test]
+fn propose_state_machine_far_behind_overloaded_at_once() {
+    let (mut cluster, leader) = Cluster::three_with(|config| config.apply_lag_max = 10);
+    cluster.hosts.get_mut(&leader).unwrap().apply_stalled = true;
+    for number in 0..11 {
+        cluster.ask(leader, add(number));
+        cluster.run(SECOND / 100);
+    }
+    let overloaded = Reply::Refused(Refused::Overloaded { limit: "node.apply_lag_max" });
+    let request = cluster.ask(leader, add(1));
+    assert_eq!(cluster.reply(leader, request), Some(overloaded));
+    cluster.resume_apply(leader);
+    cluster.run(SECOND / 100);
+    assert!(matches!(cluster.call(leader, add(1)), Reply::Done { .. }));
+}
+
+#[test]
 fn request_cancelled_gets_no_reply_and_may_still_be_done() {
     let (mut cluster, leader) = Cluster::three();
     let request = cluster.ask(leader, add(1));
@@ -329,6 +345,29 @@ fn member_added_catches_up_and_is_promoted_by_itself() {
     assert!(matches!(cluster.change(leader, Change::Remove(id)), Reply::Changed { .. }));
     assert!(cluster.hosts[&leader].notices.contains(&Notice::MemberRemoved { group: GROUP, id, member: member(4) }));
     assert!(!cluster.hosts[&leader].peers.contains_key(&id));
+}
+
+#[test]
+fn member_leader_removes_itself() {
+    let (mut cluster, leader) = Cluster::three();
+    let Reply::Changed { membership, .. } = cluster.change(leader, Change::Remove(leader)) else {
+        panic!("not removed")
+    };
+    assert!(!membership.members().contains_key(&leader));
+    let rest = cluster.others(leader);
+    cluster.run_until(10 * SECOND, |c| rest.iter().any(|id| c.role(*id, GROUP) == Some(Role::Leader)));
+    let new = *rest.iter().find(|id| cluster.role(**id, GROUP) == Some(Role::Leader)).unwrap();
+    assert_eq!(sum(&cluster.call(new, add(1))), 1);
+    assert!(matches!(cluster.call(leader, add(1)), Reply::Refused(Refused::NotLeader(_))));
+}
+
+#[test]
+fn member_added_to_fresh_leader_waits_for_its_first_entry_instead_of_refusing() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_everywhere(GROUP);
+    cluster.run_until(10 * SECOND, |c| c.leader(GROUP).is_some());
+    let leader = cluster.leader(GROUP).unwrap();
+    assert!(matches!(cluster.change(leader, Change::Add(member(4))), Reply::Changed { .. }));
 }
 
 #[test]
