@@ -1,0 +1,363 @@
+//! What every store must do, run over all three. The dumb twin is one `BTreeMap` a map.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use bytes::Bytes;
+use hezong_base::Rng;
+use hezong_store::{Batch, FjallStore, KeyRange, Map, ModelStore, RedbStore, Store, StoreError, View};
+
+/// How a suite opens a store, and opens it again.
+trait Disk {
+    type Store: Store;
+    /// Opens what lies in the folder. Every other handle is gone by then.
+    fn open(&mut self, folder: &Path) -> Self::Store;
+}
+
+struct Fjall;
+struct Redb;
+/// The disk of a model is the model.
+#[derive(Default)]
+struct Model(ModelStore);
+
+impl Disk for Fjall {
+    type Store = FjallStore;
+    fn open(&mut self, folder: &Path) -> FjallStore {
+        FjallStore::open(folder).unwrap()
+    }
+}
+
+impl Disk for Redb {
+    type Store = RedbStore;
+    fn open(&mut self, folder: &Path) -> RedbStore {
+        RedbStore::open(folder).unwrap()
+    }
+}
+
+impl Disk for Model {
+    type Store = ModelStore;
+    fn open(&mut self, _folder: &Path) -> ModelStore {
+        self.0 = self.0.kill();
+        self.0.clone()
+    }
+}
+
+/// Makes one test of each check and store.
+macro_rules! suite {
+    ($($check:ident),* $(,)?) => {
+        mod fjall { $(#[test] fn $check() { super::$check(super::Fjall); })* }
+        mod redb { $(#[test] fn $check() { super::$check(super::Redb); })* }
+        mod model { $(#[test] fn $check() { super::$check(super::Model::default()); })* }
+    };
+}
+
+suite!(
+    keys_put_get_delete,
+    batch_last_change_of_a_key_wins,
+    batch_empty_is_no_change,
+    maps_are_found_by_name,
+    range_every_bound,
+    view_never_changes,
+    view_outlives_its_store_handle,
+    readers_see_whole_batches,
+    values_large_and_empty,
+    persisted_survives_reopen,
+    twin_agrees,
+);
+
+fn batch(changes: &[(Map, &str, Option<&str>)]) -> Batch {
+    let mut batch = Batch::new();
+    for (map, key, value) in changes {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        match value {
+            Some(value) => batch.put(*map, key, Bytes::copy_from_slice(value.as_bytes())),
+            None => batch.delete(*map, key),
+        }
+    }
+    batch
+}
+
+fn get(store: &impl Store, map: Map, key: &str) -> Option<String> {
+    let value = store.view().unwrap().get(map, key.as_bytes()).unwrap()?;
+    Some(String::from_utf8(value.to_vec()).unwrap())
+}
+
+fn keys(view: &impl View, map: Map, range: KeyRange<'_>) -> String {
+    let forward: Vec<_> = view.range(map, range).unwrap().map(|pair| text(pair.unwrap().0)).collect();
+    let mut backward: Vec<_> = view.range(map, range).unwrap().rev().map(|pair| text(pair.unwrap().0)).collect();
+    backward.reverse();
+    assert_eq!(forward, backward, "both ways give the same");
+    forward.join(" ")
+}
+
+fn text(bytes: Bytes) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn keys_put_get_delete(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = disk.open(folder.path());
+    let (a, b) = (store.map("a").unwrap(), store.map("b").unwrap());
+    assert_eq!(get(&store, a, "k"), None);
+    store.apply(&batch(&[(a, "k", Some("1")), (b, "k", Some("2"))])).unwrap();
+    assert_eq!((get(&store, a, "k"), get(&store, b, "k")), (Some("1".into()), Some("2".into())));
+    store.apply(&batch(&[(a, "k", Some("3")), (b, "k", None), (b, "absent", None)])).unwrap();
+    assert_eq!((get(&store, a, "k"), get(&store, b, "k")), (Some("3".into()), None));
+}
+
+fn batch_last_change_of_a_key_wins(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = disk.open(folder.path());
+    let map = store.map("a").unwrap();
+    let changes = [(map, "k", Some("1")), (map, "k", Some("2")), (map, "d", Some("1")), (map, "d", None)];
+    let changes = batch(&changes);
+    assert_eq!(changes.len(), 2);
+    assert_eq!(changes.get(map, b"k"), Some(Some(&Bytes::from("2"))));
+    assert_eq!(changes.get(map, b"d"), Some(None));
+    assert_eq!(changes.get(map, b"x"), None);
+    store.apply(&changes).unwrap();
+    assert_eq!((get(&store, map, "k"), get(&store, map, "d")), (Some("2".into()), None));
+}
+
+fn batch_empty_is_no_change(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = disk.open(folder.path());
+    let map = store.map("a").unwrap();
+    store.apply(&batch(&[(map, "k", Some("1"))])).unwrap();
+    store.apply(&Batch::new()).unwrap();
+    assert_eq!(get(&store, map, "k"), Some("1".into()));
+}
+
+fn maps_are_found_by_name(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = disk.open(folder.path());
+    let (a, b) = (store.map("a").unwrap(), store.map("b").unwrap());
+    assert_ne!(a, b);
+    assert_eq!((store.map("a").unwrap(), store.clone().map("b").unwrap()), (a, b));
+    let before = store.view().unwrap();
+    let c = store.map("c").unwrap();
+    assert_eq!(before.get(c, b"k").unwrap(), None, "a map younger than the view is empty");
+    assert_eq!(keys(&before, c, KeyRange::ALL), "");
+    store.apply(&batch(&[(a, "k", Some("a")), (c, "k", Some("c"))])).unwrap();
+    store.persist().unwrap();
+    drop((store, before));
+    // Another order of opening gives other handles to the same maps.
+    let store = disk.open(folder.path());
+    let (c, a) = (store.map("c").unwrap(), store.map("a").unwrap());
+    assert_eq!((get(&store, a, "k"), get(&store, c, "k")), (Some("a".into()), Some("c".into())));
+}
+
+fn range_every_bound(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = disk.open(folder.path());
+    let (map, other) = (store.map("a").unwrap(), store.map("b").unwrap());
+    let names = ["a", "a\0", "ab", "b", "c", "\u{7f}"];
+    let changes: Vec<_> = names.iter().flat_map(|key| [(map, *key, Some("1")), (other, "z", Some("1"))]).collect();
+    store.apply(&batch(&changes)).unwrap();
+    let view = store.view().unwrap();
+    let places = ["a", "a\0", "aa", "ab", "b", "c", "d", "\u{7f}", "\0"];
+    let mut bounds = vec![Bound::Unbounded];
+    for place in places {
+        bounds.extend([Bound::Included(place.as_bytes()), Bound::Excluded(place.as_bytes())]);
+    }
+    for from in &bounds {
+        for to in &bounds {
+            let range = KeyRange { from: *from, to: *to };
+            let lies = |key: &&str| {
+                let key = key.as_bytes();
+                (match from {
+                    Bound::Unbounded => true,
+                    Bound::Included(from) => key >= *from,
+                    Bound::Excluded(from) => key > *from,
+                }) && (match to {
+                    Bound::Unbounded => true,
+                    Bound::Included(to) => key <= *to,
+                    Bound::Excluded(to) => key < *to,
+                })
+            };
+            let wanted: Vec<_> = names.iter().copied().filter(lies).collect();
+            assert_eq!(keys(&view, map, range), wanted.join(" "), "{range:?}");
+        }
+    }
+    assert_eq!(KeyRange::prefix_end(b"a\xff"), Some(b"b".to_vec()));
+    assert_eq!(KeyRange::prefix_end(b"\xff\xff"), None);
+    assert_eq!(KeyRange::prefix_end(b""), None);
+}
+
+fn view_never_changes(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = disk.open(folder.path());
+    let map = store.map("a").unwrap();
+    store.apply(&batch(&[(map, "a", Some("1")), (map, "b", Some("1")), (map, "c", Some("1"))])).unwrap();
+    let before = store.view().unwrap();
+    let mut walk = before.range(map, KeyRange::ALL).unwrap();
+    assert_eq!(text(walk.next().unwrap().unwrap().0), "a");
+    store.apply(&batch(&[(map, "b", None), (map, "bb", Some("2")), (map, "c", Some("2"))])).unwrap();
+    assert_eq!(walk.map(|pair| text(pair.unwrap().1)).collect::<Vec<_>>(), ["1", "1"]);
+    assert_eq!(before.get(map, b"b").unwrap(), Some("1".into()));
+    assert_eq!(keys(&before, map, KeyRange::ALL), "a b c");
+    assert_eq!(keys(&store.view().unwrap(), map, KeyRange::ALL), "a bb c");
+}
+
+fn view_outlives_its_store_handle(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = disk.open(folder.path());
+    let map = store.map("a").unwrap();
+    store.apply(&batch(&[(map, "a", Some("1"))])).unwrap();
+    let view = store.view().unwrap();
+    drop(store);
+    assert_eq!(view.get(map, b"a").unwrap(), Some("1".into()));
+}
+
+/// One thread applies batches that write their number under every key of two maps; others check that no view mixes two.
+fn readers_see_whole_batches(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = disk.open(folder.path());
+    let maps = [store.map("a").unwrap(), store.map("b").unwrap()];
+    let names = ["k1", "k2", "k3"];
+    let numbered = |number: u64| {
+        let mut batch = Batch::new();
+        for map in maps {
+            for name in names {
+                batch.put(map, name, number.to_string());
+            }
+        }
+        batch
+    };
+    store.apply(&numbered(0)).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut last = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let view = store.view().unwrap();
+                    let first: u64 = text(view.get(maps[1], b"k3").unwrap().unwrap()).parse().unwrap();
+                    assert!(first >= last, "a later view is of a later state");
+                    last = first;
+                    for map in maps {
+                        let values: Vec<_> = view.range(map, KeyRange::ALL).unwrap().map(Result::unwrap).collect();
+                        assert_eq!(values.len(), names.len());
+                        assert!(values.iter().all(|(_, value)| value[..] == *first.to_string().as_bytes()));
+                    }
+                }
+            });
+        }
+        for number in 1..2_000 {
+            store.apply(&numbered(number)).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+fn values_large_and_empty(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = disk.open(folder.path());
+    let map = store.map("a").unwrap();
+    let large = Bytes::from(vec![7; 1 << 20]);
+    let key = vec![b'k'; 4 << 10];
+    for number in 0..40_u8 {
+        let mut batch = Batch::new();
+        batch.put(map, [&key[..], &[number]].concat(), large.clone());
+        batch.put(map, vec![number], Bytes::new());
+        store.apply(&batch).unwrap();
+    }
+    store.persist().unwrap();
+    drop(store);
+    let store = disk.open(folder.path());
+    let map = store.map("a").unwrap();
+    let view = store.view().unwrap();
+    for number in 0..40_u8 {
+        assert_eq!(view.get(map, &[&key[..], &[number]].concat()).unwrap().as_ref(), Some(&large));
+        assert_eq!(view.get(map, &[number]).unwrap(), Some(Bytes::new()), "an empty value is not an absent one");
+    }
+}
+
+fn persisted_survives_reopen(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..5_u32 {
+        let store = disk.open(folder.path());
+        let map = store.map("a").unwrap();
+        for old in 0..round {
+            assert_eq!(get(&store, map, &old.to_string()), Some("1".into()));
+        }
+        store.apply(&batch(&[(map, &round.to_string(), Some("1"))])).unwrap();
+        store.persist().unwrap();
+    }
+}
+
+/// Random batches over two maps and few keys, persisted now and then, opened again now and then.
+fn twin_agrees(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rng = Rng::new(7);
+    let mut store = disk.open(folder.path());
+    let names = ["a", "b"];
+    let mut twin = [BTreeMap::new(), BTreeMap::new()];
+    for step in 0..600_u32 {
+        let maps = names.map(|name| store.map(name).unwrap());
+        let mut batch = Batch::new();
+        for _ in 0..rng.below(20) {
+            let which = usize::try_from(rng.below(2)).unwrap();
+            let key = Bytes::from(format!("{:03}", rng.below(150)));
+            if rng.chance(300) {
+                batch.delete(maps[which], key.clone());
+                twin[which].remove(&key);
+            } else {
+                let value = Bytes::from(vec![step as u8; usize::try_from(rng.below(3_000)).unwrap()]);
+                batch.put(maps[which], key.clone(), value.clone());
+                twin[which].insert(key, value);
+            }
+        }
+        store.apply(&batch).unwrap();
+        if rng.chance(30) {
+            store.persist().unwrap();
+            drop(store);
+            store = disk.open(folder.path());
+        }
+        if step % 10 == 0 {
+            let maps = names.map(|name| store.map(name).unwrap());
+            let view = store.view().unwrap();
+            for (map, twin) in maps.iter().zip(&twin) {
+                let (low, high) = (format!("{:03}", rng.below(150)), format!("{:03}", rng.below(150)));
+                let range = KeyRange::from(low.as_bytes()).until(high.as_bytes());
+                let found: Vec<_> = view.range(*map, range).unwrap().map(Result::unwrap).collect();
+                let lies = |key: &Bytes| key[..] >= *low.as_bytes() && key[..] < *high.as_bytes();
+                let wanted: Vec<_> =
+                    twin.iter().filter(|(key, _)| lies(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
+                assert!(found == wanted, "step {step}, {low}..{high}");
+                let key = format!("{:03}", rng.below(150));
+                assert!(view.get(*map, key.as_bytes()).unwrap().as_ref() == twin.get(key.as_bytes()), "step {step}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fjall_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _held = FjallStore::open(folder.path()).unwrap();
+    let error = FjallStore::open(folder.path()).err().unwrap();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+}
+
+#[test]
+fn redb_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _held = RedbStore::open(folder.path()).unwrap();
+    let error = RedbStore::open(folder.path()).err().unwrap();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+}
+
+#[test]
+fn garbage_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("state.redb"), vec![0xaa; 8_192]).unwrap();
+    std::fs::write(folder.path().join("version"), b"garbage").unwrap();
+    for error in [RedbStore::open(folder.path()).err().unwrap(), FjallStore::open(folder.path()).err().unwrap()] {
+        assert!(matches!(error, StoreError::Open { .. }), "{error}");
+        assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
+    }
+}
