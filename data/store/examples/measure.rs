@@ -102,8 +102,10 @@ fn fill(store: &impl Store, folder: &Path, keys: u64) {
     let mut slowest = Duration::ZERO;
     let (start, cpu) = (Instant::now(), processor());
     let mut persisted = Instant::now();
-    // Every key once, in an order that looks random, then random ones again.
-    let stride = 0x9e37_79b1 % keys | 1;
+    // Every key once, in an order that looks random, then random ones again. A prime that does not divide `keys` visits
+    // all of them.
+    let stride = 2_654_435_761;
+    assert!(keys % stride != 0, "choose another number of keys");
     let mut number = 0;
     while puts < keys + keys / 2 {
         let view = store.view().expect("a view");
@@ -145,7 +147,12 @@ fn fill(store: &impl Store, folder: &Path, keys: u64) {
         persists.get(persists.len() / 2).copied().unwrap_or_default().as_secs_f64() * 1e3,
         persists.last().copied().unwrap_or_default().as_secs_f64() * 1e3,
     );
-    println!("  after fill: resident {} MiB, at most {} MiB; disk {} MiB", resident().0 / 1_024, resident().1 / 1_024, disk(folder) >> 20);
+    println!(
+        "  after fill: resident {} MiB, at most {} MiB; disk {} MiB",
+        resident().0 / 1_024,
+        resident().1 / 1_024,
+        disk(folder) >> 20
+    );
     gets(store, keys);
     // Some seconds of writes that are not persisted, so that there is something to recover.
     for _ in 0..500 {
@@ -174,7 +181,7 @@ fn gets(store: &impl Store, keys: u64) {
     );
     let start = Instant::now();
     let view = store.view().expect("a view");
-    let count = view.range(map, KeyRange::ALL).expect("reads").map(|pair| pair.expect("reads")).count();
+    let count = view.range(map, KeyRange::ALL).expect("reads").inspect(|pair| assert!(pair.is_ok())).count();
     println!("  scan: {count} keys, {:.2} us each", start.elapsed().as_secs_f64() * 1e6 / count as f64);
 }
 

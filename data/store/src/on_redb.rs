@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use redb::{
-    Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
-    WriteTransaction,
+    Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageBackend,
+    TableDefinition, TableError, WriteTransaction,
 };
 
 use crate::{Batch, KeyRange, Map, Operation, Pair, Store, StoreError, View};
@@ -43,12 +43,25 @@ impl RedbStore {
     /// # Errors
     /// [`StoreError::InUse`] when another process has it open; [`StoreError::Open`] when it cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let path = path.as_ref().join("state.redb");
-        let open = |source| StoreError::Open { path: path.clone(), source };
-        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(|error| open(Box::new(error)))?;
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.clone() },
-            other => open(Box::new(other)),
+        let folder = path.as_ref();
+        let path = folder.join("state.redb");
+        std::fs::create_dir_all(folder)
+            .map_err(|error| StoreError::Open { path: path.clone(), source: Box::new(error) })?;
+        Self::opened(&path, Database::builder().set_cache_size(CACHE_BYTES).create(&path))
+    }
+
+    /// Opens the store on something else than a file, as a disk that loses what was not synced.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] when it cannot be read.
+    pub fn with_backend(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        Self::opened(Path::new("backend"), Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend))
+    }
+
+    fn opened(path: &Path, database: Result<Database, DatabaseError>) -> Result<Self, StoreError> {
+        let database = database.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
+            other => StoreError::Open { path: path.to_owned(), source: Box::new(other) },
         })?;
         Ok(Self { shared: Arc::new(Shared { database, names: RwLock::default() }) })
     }
