@@ -286,5 +286,6 @@ mod tests {
     fn frames_larger_message_goes_alone() {
         let cut = frames(vec![message(1, 4), message(2, 5_000), message(3, 4)], 1_000);
         assert_eq!(groups(&cut), [[1], [2], [3]]);
+        assert_eq!(groups(&frames(vec![message(1, 5_000), message(2, 4)], 1_000)), [[1], [2]]);
     }
 }

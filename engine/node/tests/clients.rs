@@ -8,7 +8,7 @@ use bytes::Bytes;
 use harness::{Cluster, GROUP, add, member, read, sum, voters};
 use hezong_base::{GroupId, Index, NodeId, RequestId};
 use hezong_node::{ClientRequest, Leader, NodeConfig, NodeEffect, NodeInput, Notice, ReadLevel, Refused, Reply};
-use hezong_raft::{Change, Role};
+use hezong_raft::{Body, Change, Message, Role};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -157,11 +157,17 @@ fn propose_state_machine_far_behind_overloaded_at_once() {
 fn request_cancelled_gets_no_reply_and_may_still_be_done() {
     let (mut cluster, leader) = Cluster::three();
     let request = cluster.ask(leader, add(1));
+    let far = cluster.ask(leader, ClientRequest::Read { level: ReadLevel::Stale, min_index: Some(Index(1_000)) });
+    let status = cluster.hosts[&leader].node.status(cluster.now, GROUP).unwrap();
+    assert_eq!((status.accepted, status.reads_waiting), (1, 1));
     cluster.hand(leader, NodeInput::Cancel { id: request });
+    cluster.hand(leader, NodeInput::Cancel { id: far });
+    let status = cluster.hosts[&leader].node.status(cluster.now, GROUP).unwrap();
+    assert_eq!((status.accepted, status.reads_waiting), (0, 0));
     assert_eq!(cluster.hosts[&leader].node.stats().waiting, 0);
     assert_eq!(sum(&cluster.call(leader, add(1))), 2);
     assert_eq!(cluster.reply(leader, request), None);
-    assert_eq!(cluster.hosts[&leader].node.stats().cancelled, 1);
+    assert_eq!(cluster.hosts[&leader].node.stats().cancelled, 2);
 }
 
 #[test]
@@ -288,6 +294,44 @@ fn verify_leader_confirmed_or_refused() {
     cluster.isolate(leader);
     let refused = cluster.call(leader, ClientRequest::VerifyLeader);
     assert!(matches!(refused, Reply::Refused(Refused::NotLeader(None) | Refused::Timeout)), "{refused:?}");
+}
+
+/// Deposed within the turn in which it was asked, the node asks its new leader, as it would for a read. The answer proves
+/// that somebody leads, not that we do.
+#[test]
+fn verify_leader_deposed_in_the_same_turn_refused() {
+    let (mut cluster, old) = Cluster::three();
+    let new = cluster.others(old)[0];
+    let term = cluster.hosts[&old].node.status(cluster.now, GROUP).unwrap().raft.term.next();
+    let now = cluster.now;
+    let node = &mut cluster.hosts.get_mut(&old).unwrap().node;
+    let received = |body| NodeInput::Received { from: new, messages: vec![(GROUP, Message { term, body })] };
+    let mut out = Vec::new();
+    let request = ClientRequest::VerifyLeader;
+    node.handle(now, NodeInput::Request { id: RequestId(800), group: GROUP, request }, &mut out);
+    let heartbeat = Body::Heartbeat { round: 1, lease: Duration::ZERO, committed: None };
+    node.handle(now, received(heartbeat), &mut out);
+    node.flush(now, &mut out);
+    let batch = out.iter().find_map(|effect| match effect {
+        NodeEffect::Store { batch, .. } => Some(*batch),
+        _ => None,
+    });
+    // The question carries the new term, and leaves once that is on disk.
+    node.handle(now, NodeInput::Stored(batch.unwrap()), &mut out);
+    node.flush(now, &mut out);
+    let sent = out.iter().flat_map(|effect| match effect {
+        NodeEffect::Send { messages, .. } => messages.as_slice(),
+        _ => &[],
+    });
+    let tokens = sent.filter_map(|(_, message)| match message.body {
+        Body::ReadIndex { token } => Some(token),
+        _ => None,
+    });
+    let token = tokens.last().expect("the new leader is asked");
+    out.clear();
+    node.handle(now, received(Body::ReadIndexAck { token, index: Some(Index(1)) }), &mut out);
+    let [NodeEffect::Reply { reply, .. }] = &out[..] else { panic!("no answer: {out:?}") };
+    assert_eq!(*reply, Reply::Refused(Refused::NotLeader(Some(Leader { id: new, member: Some(member(new.0)) }))));
 }
 
 #[test]

@@ -5,10 +5,10 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{Cluster, GROUP, add, read, sum, voters};
-use hezong_base::{GroupId, Index, LogId, NodeId, Protocol, Rng, Time};
+use harness::{Cluster, GROUP, add, member, read, sum, voters};
+use hezong_base::{GroupId, Index, LogId, NodeId, Protocol, RequestId, Rng, Time};
 use hezong_node::{Node, NodeConfig, NodeEffect, NodeInput, Notice, ReadLevel, Reply, StartError};
-use hezong_raft::{Base, Body, Config, Entry, Message, Payload, Raft, Role, Saved, Write};
+use hezong_raft::{Base, Body, Change, Config, Entry, Message, Payload, Raft, Role, Saved, Write};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -95,6 +95,33 @@ fn apply_batches_are_bounded_in_bytes() {
 }
 
 #[test]
+fn messages_of_a_turn_keep_their_order_within_the_frame() {
+    let mut cluster = Cluster::new(3);
+    cluster.raft.append_bytes_max = 100;
+    cluster.open_everywhere(GROUP);
+    let leader = cluster.wait_leader(GROUP);
+    let now = cluster.now;
+    let node = &mut cluster.hosts.get_mut(&leader).unwrap().node;
+    let mut out = Vec::new();
+    for id in 0..20 {
+        let id = RequestId(700 + id);
+        node.handle(now, NodeInput::Request { id, group: GROUP, request: add(1) }, &mut out);
+    }
+    node.flush(now, &mut out);
+    let mut frames = 0;
+    for effect in &out {
+        let NodeEffect::Send { messages, .. } = effect else { continue };
+        let appends = messages.iter().filter_map(|(_, message)| match &message.body {
+            Body::Append { entries, .. } => Some(entries[0].id),
+            _ => None,
+        });
+        assert!(messages.len() >= 10 && appends.is_sorted(), "{messages:?}");
+        frames += 1;
+    }
+    assert_eq!(frames, 2);
+}
+
+#[test]
 fn stalled_disk_moves_the_leader() {
     let (mut cluster, old) = Cluster::three();
     cluster.hosts.get_mut(&old).unwrap().disk_stalled = true;
@@ -113,6 +140,7 @@ fn crash_replays_the_log_and_repeats_no_news() {
     for number in 1..=20 {
         cluster.call(leader, add(number));
     }
+    cluster.change(leader, Change::Add(member(4)));
     cluster.crash(leader);
     let new = cluster.wait_leader(GROUP);
     assert_eq!(sum(&cluster.call(new, add(1))), 211);

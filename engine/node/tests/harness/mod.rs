@@ -315,8 +315,11 @@ impl Cluster {
     pub(crate) fn resume_disk(&mut self, id: NodeId) {
         let host = self.hosts.get_mut(&id).unwrap();
         host.disk_stalled = false;
-        for (batch, writes) in std::mem::take(&mut host.stalled_batches) {
-            self.schedule(id, DISK, Happening::Written(batch, writes));
+        // One fdatasync serves all that has queued up, and one answer tells of them all.
+        let stalled = std::mem::take(&mut host.stalled_batches);
+        if let Some(last) = stalled.last().map(|(batch, _)| *batch) {
+            let writes = stalled.into_iter().flat_map(|(_, writes)| writes).collect();
+            self.schedule(id, DISK, Happening::Written(last, writes));
         }
     }
 
