@@ -1,0 +1,422 @@
+//! Attempts, back-off and the search for the leader.
+//!
+//! One call sends the same request to one node after another until somebody answers it for good. Which failures leave
+//! no doubt that nothing happened (the connection was refused, or the node said so) and which do not (the connection
+//! broke, or the time was up, after the request had left) decides whether a write may be sent again: with an
+//! `Idempotency-Key` always, without one only in the first case.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+use hyper::{Method, StatusCode, Uri};
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::Instant;
+
+use crate::types::At;
+use crate::{Error, Level, Members, Options};
+
+const INDEX: HeaderName = HeaderName::from_static("x-hezong-index");
+const REVISION: HeaderName = HeaderName::from_static("x-hezong-revision");
+const LAST_CONTACT: HeaderName = HeaderName::from_static("x-hezong-last-contact");
+const CREATED: HeaderName = HeaderName::from_static("x-hezong-created");
+const MODIFIED: HeaderName = HeaderName::from_static("x-hezong-modified");
+const VERSION: HeaderName = HeaderName::from_static("x-hezong-version");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const SESSION: HeaderName = HeaderName::from_static("x-hezong-session");
+const SEQUENCE: HeaderName = HeaderName::from_static("x-hezong-sequence");
+
+/// Redirects followed within one attempt. More than a few mean that nodes disagree about who leads: wait, then ask again.
+const REDIRECTS_MAX: usize = 4;
+
+/// One request, as often as it has to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    method: Method,
+    target: String,
+    body: Bytes,
+    once: Option<String>,
+    pub(crate) session: Option<(String, u64)>,
+    /// Whether it may be sent again although an earlier attempt might have been carried out.
+    repeatable: bool,
+    /// Whether any node may answer.
+    anywhere: bool,
+}
+
+impl Request {
+    pub(crate) fn read(target: String, level: Level) -> Self {
+        let anywhere = level == Level::Stale;
+        Self { anywhere, ..Self::repeatable(Method::GET, target, Bytes::new()) }
+    }
+
+    pub(crate) fn repeatable(method: Method, target: String, body: Bytes) -> Self {
+        Self { method, target, body, once: None, session: None, repeatable: true, anywhere: false }
+    }
+
+    pub(crate) fn write(method: Method, target: String, body: Bytes, once: Option<String>) -> Self {
+        Self { method, target, body, once, session: None, repeatable: false, anywhere: false }
+    }
+
+    pub(crate) fn put(key: &[u8], value: Bytes, once: Option<String>) -> Self {
+        Self::write(Method::PUT, crate::path::of_key(key), value, once)
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.repeatable || self.once.is_some() || self.session.is_some()
+    }
+
+    fn to_http(&self, endpoint: &Authority) -> Result<hyper::Request<Full<Bytes>>, Error> {
+        let bad = |reason: String| Error::Endpoint { endpoint: format!("{endpoint}{}", self.target), reason };
+        let mut uri = hyper::http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(endpoint.clone());
+        uri.path_and_query = Some(PathAndQuery::try_from(self.target.as_str()).map_err(|e| bad(e.to_string()))?);
+        let uri = Uri::from_parts(uri).map_err(|e| bad(e.to_string()))?;
+        let mut request = hyper::Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        if let Some(once) = &self.once {
+            headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(once).map_err(|e| bad(e.to_string()))?);
+        }
+        if let Some((session, sequence)) = &self.session {
+            headers.insert(SESSION, HeaderValue::from_str(session).map_err(|e| bad(e.to_string()))?);
+            headers.insert(SEQUENCE, HeaderValue::from(*sequence));
+        }
+        Ok(request)
+    }
+}
+
+/// An answer for good.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) body: Bytes,
+    pub(crate) at: At,
+    pub(crate) created: Option<u64>,
+    pub(crate) modified: Option<u64>,
+    pub(crate) version: Option<u64>,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Done(Reply),
+    /// Final: the error is the call's.
+    Failed(Error),
+    /// Another node leads.
+    Redirected(Authority),
+    /// Certainly not done; another node, or this one later, may do it.
+    NotDone {
+        why: String,
+        wait: Option<Duration>,
+    },
+    /// Perhaps done.
+    Open {
+        why: String,
+    },
+}
+
+/// Connections, and what is known of the cluster.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    http: Http<HttpConnector, Full<Bytes>>,
+    options: Options,
+    known: Mutex<Known>,
+    /// First half of every idempotency key of this client: 128 random bits, so that no two clients ever share one.
+    key_prefix: String,
+    /// Second half: counts up.
+    key_next: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// All endpoints heard of, never empty.
+    all: Vec<Authority>,
+    /// Where requests go first: where the last one succeeded. Always an index into `all`.
+    favourite: usize,
+}
+
+impl Caller {
+    pub(crate) fn new<E: AsRef<str>>(endpoints: impl IntoIterator<Item = E>, options: Options) -> Result<Self, Error> {
+        let mut all = Vec::new();
+        for endpoint in endpoints {
+            let authority = authority_of(endpoint.as_ref())?;
+            if !all.contains(&authority) {
+                all.push(authority);
+            }
+        }
+        if all.is_empty() {
+            return Err(Error::Endpoint { endpoint: String::new(), reason: "none was given".to_owned() });
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(options.connect_timeout));
+        connector.set_nodelay(true);
+        let http = Http::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(60)).build(connector);
+        let key_prefix = format!("{:016x}{:016x}", random(), random());
+        Ok(Self {
+            http,
+            options,
+            known: Mutex::new(Known { all, favourite: 0 }),
+            key_prefix,
+            key_next: AtomicU64::new(1),
+        })
+    }
+
+    /// A key no other write ever had; `None` when the client was told to send none.
+    pub(crate) fn fresh_key(&self) -> Option<String> {
+        self.options.once_only.then(|| format!("{}-{}", self.key_prefix, self.key_next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        let known = self.known();
+        let favourite = &known.all[known.favourite];
+        let others = known.all.iter().filter(|endpoint| *endpoint != favourite);
+        std::iter::once(favourite).chain(others).map(ToString::to_string).collect()
+    }
+
+    /// Sends `request` until it is answered for good or the deadline passes.
+    pub(crate) async fn call(&self, request: Request) -> Result<Reply, Error> {
+        let deadline = Instant::now() + self.options.timeout;
+        let mut endpoint = self.favourite();
+        let mut tried: Vec<Authority> = Vec::new();
+        let mut open = false;
+        let mut failures = 0_u32;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let attempt = self.attempt(&request, &mut endpoint, self.options.attempt_timeout.min(left)).await;
+            if !tried.contains(&endpoint) {
+                tried.push(endpoint.clone());
+            }
+            let (why, wait) = match attempt {
+                Attempt::Done(reply) => {
+                    if !request.anywhere {
+                        self.prefer(&endpoint);
+                    }
+                    return Ok(reply);
+                }
+                // A refusal settles only this attempt: if an earlier one is open and the refusal came before the log
+                // (a full queue, say, is not final anyway), the cluster would have told the recorded outcome instead.
+                Attempt::Failed(error) => return Err(error),
+                Attempt::Redirected(to) => (format!("{endpoint} sent us on to {to}, again and again"), None),
+                Attempt::NotDone { why, wait } => (why, wait),
+                Attempt::Open { why } => {
+                    open = true;
+                    if !request.may_repeat() {
+                        return Err(self.out_of_time(&request, &tried, true, why));
+                    }
+                    (why, None)
+                }
+            };
+            let pause = self.pause(failures, wait, tried.len());
+            failures += 1;
+            if Instant::now() + pause >= deadline {
+                return Err(self.out_of_time(&request, &tried, open, why));
+            }
+            tokio::time::sleep(pause).await;
+            if failures % 4 == 2 {
+                self.learn(deadline).await;
+            }
+            endpoint = self.next_after(&endpoint);
+        }
+    }
+
+    /// One request and the redirects it meets. `endpoint` is left at whoever answered last.
+    async fn attempt(&self, request: &Request, endpoint: &mut Authority, limit: Duration) -> Attempt {
+        let end = Instant::now() + limit;
+        for _ in 0..REDIRECTS_MAX {
+            let left = end.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, self.send(request, endpoint)).await {
+                Ok(Attempt::Redirected(to)) => {
+                    self.add([to.clone()]);
+                    *endpoint = to;
+                }
+                Ok(attempt) => return attempt,
+                Err(_) => return Attempt::Open { why: format!("{endpoint} did not answer within {limit:?}") },
+            }
+        }
+        Attempt::Redirected(endpoint.clone())
+    }
+
+    async fn send(&self, request: &Request, endpoint: &Authority) -> Attempt {
+        let http = match request.to_http(endpoint) {
+            Ok(http) => http,
+            Err(error) => return Attempt::Failed(error),
+        };
+        let response = match self.http.request(http).await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => {
+                return Attempt::NotDone { why: format!("{endpoint}: {}", root_of(&error)), wait: None };
+            }
+            Err(error) => return Attempt::Open { why: format!("{endpoint}: {}", root_of(&error)) },
+        };
+        let (head, body) = response.into_parts();
+        if head.status == StatusCode::TEMPORARY_REDIRECT {
+            return match head.headers.get(LOCATION).and_then(|at| at.to_str().ok()).map(authority_of) {
+                Some(Ok(to)) => Attempt::Redirected(to),
+                _ => Attempt::NotDone { why: format!("{endpoint} redirected to nowhere"), wait: None },
+            };
+        }
+        let body = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return Attempt::Open { why: format!("{endpoint}: {}", root_of(&error)) },
+        };
+        answer_of(endpoint, head.status, &head.headers, body)
+    }
+
+    /// Asks the nodes known for the members, so that a client given one address survives that node.
+    async fn learn(&self, deadline: Instant) {
+        let request = Request::read("/members".to_owned(), Level::Stale);
+        let endpoints = self.known().all.clone();
+        for endpoint in endpoints {
+            let left = deadline.saturating_duration_since(Instant::now()).min(self.options.connect_timeout / 2);
+            let Ok(Attempt::Done(reply)) = tokio::time::timeout(left, self.send(&request, &endpoint)).await else {
+                continue;
+            };
+            if let Ok(members) = serde_json::from_slice::<Members>(&reply.body) {
+                self.add(members.members.iter().filter_map(|member| authority_of(&member.http_addr).ok()));
+                return;
+            }
+        }
+    }
+
+    fn pause(&self, failures: u32, wait: Option<Duration>, tried: usize) -> Duration {
+        // The first failure says nothing about other nodes yet: go on to the next one at once.
+        if failures == 0 && wait.is_none() && self.known().all.len() > tried {
+            return Duration::ZERO;
+        }
+        let ceiling = (self.options.backoff_max / 50 * 2_u32.pow(failures.min(10))).min(self.options.backoff_max);
+        let micros = u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX).max(2);
+        let drawn = Duration::from_micros(micros / 2 + random() % (micros / 2));
+        // Retry-After is given in whole seconds, which an election seldom needs: it caps patience, it does not set it.
+        wait.map_or(drawn, |wait| drawn.min(wait))
+    }
+
+    fn out_of_time(&self, request: &Request, tried: &[Authority], open: bool, last: String) -> Error {
+        let seconds = self.options.timeout.as_secs_f64();
+        if open && request.method != Method::GET {
+            return Error::Unknown { seconds, key: request.once.clone(), last };
+        }
+        let tried = tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Error::Unavailable { seconds, tried, last }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        // Nothing panics while it is held.
+        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn favourite(&self) -> Authority {
+        let known = self.known();
+        known.all[known.favourite].clone()
+    }
+
+    fn prefer(&self, endpoint: &Authority) {
+        let mut known = self.known();
+        if known.all[known.favourite] != *endpoint
+            && let Some(at) = known.all.iter().position(|other| other == endpoint)
+        {
+            known.favourite = at;
+        }
+    }
+
+    fn next_after(&self, endpoint: &Authority) -> Authority {
+        let known = self.known();
+        let at = known.all.iter().position(|other| other == endpoint).unwrap_or(0);
+        known.all[(at + 1) % known.all.len()].clone()
+    }
+
+    fn add(&self, endpoints: impl IntoIterator<Item = Authority>) {
+        let mut known = self.known();
+        for endpoint in endpoints {
+            if !known.all.contains(&endpoint) {
+                known.all.push(endpoint);
+            }
+        }
+    }
+}
+
+/// What a complete reply means.
+fn answer_of(endpoint: &Authority, status: StatusCode, headers: &HeaderMap, body: Bytes) -> Attempt {
+    if status.is_success() {
+        let at = At {
+            index: number(headers, &INDEX),
+            revision: number(headers, &REVISION),
+            last_contact: number(headers, &LAST_CONTACT).map(Duration::from_millis),
+        };
+        let created = number(headers, &CREATED);
+        let modified = number(headers, &MODIFIED);
+        let version = number(headers, &VERSION);
+        return Attempt::Done(Reply { body, at, created, modified, version });
+    }
+    let (code, message) = error_of(&body).unwrap_or_else(|| {
+        (String::new(), format!("{endpoint} answered {status}: {}", String::from_utf8_lossy(&body)))
+    });
+    let why = format!("{endpoint}: {message}");
+    match status {
+        // The cluster says whether it may help to come again: 503 and 429 are certainly not done, 504 is open.
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            let wait = number(headers, &RETRY_AFTER).map(Duration::from_secs);
+            Attempt::NotDone { why, wait }
+        }
+        StatusCode::GATEWAY_TIMEOUT => Attempt::Open { why },
+        status if status.is_server_error() && status != StatusCode::INSUFFICIENT_STORAGE => Attempt::Open { why },
+        status => Attempt::Failed(Error::Refused { status: status.as_u16(), code, message }),
+    }
+}
+
+fn error_of(body: &[u8]) -> Option<(String, String)> {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        error: Inner,
+    }
+    #[derive(serde::Deserialize)]
+    struct Inner {
+        code: String,
+        message: String,
+    }
+    let body: Body = serde_json::from_slice(body).ok()?;
+    Some((body.error.code, body.error.message))
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
+}
+
+/// `host:port` out of what a person or a `Location` header writes.
+fn authority_of(endpoint: &str) -> Result<Authority, Error> {
+    let bad = |reason: &str| Error::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
+    let rest = endpoint.trim();
+    if rest.starts_with("https://") {
+        return Err(bad("https is not supported yet"));
+    }
+    let rest = rest.strip_prefix("http://").unwrap_or(rest);
+    let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority: Authority = rest.parse().map_err(|_| bad("it does not parse"))?;
+    if authority.port_u16().is_none() {
+        return Err(bad("the port is missing"));
+    }
+    if authority.host().is_empty() || authority.as_str().contains('@') {
+        return Err(bad("the host is missing"));
+    }
+    Ok(authority)
+}
+
+/// The innermost cause: `connection refused` tells a person more than `client error (Connect)`.
+fn root_of(error: &dyn std::error::Error) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the operating system hands out entropy once it has booted");
+    u64::from_le_bytes(bytes)
+}
