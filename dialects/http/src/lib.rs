@@ -1,1 +1,187 @@
-//! The native REST API.
+//! The native REST API: HTTP and JSON in, the embedding API out.
+//!
+//! A dialect translates and nothing more. What a request means is decided by `hezong_kv` (keys, once-only writes,
+//! sessions, limits) and `hezong_shell` (who leads, how fresh a read is); here is only how it is spelt, and how their
+//! answers are. `docs/http.md` describes every route.
+//!
+//! What it promises:
+//! - Nothing a client sends is ignored: unknown parameters and fields are errors that name the nearest known one.
+//! - Every failure is JSON with a code for programs and one sentence for people.
+//! - A reply that says "done" is sent after the command was committed and applied here; "refused" means certainly not
+//!   done; where neither is known the answer is 504, and a write is never redirected once its outcome is open.
+//! - Handlers on the path of every write allocate little and log nothing; what they do is counted in `/metrics`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `lib.rs` | [`Api`] and its routes |
+//! | `keys.rs` | `/key`, `/keys`: reading and writing |
+//! | `sessions.rs` | `/session` |
+//! | `members.rs` | `/join`, `/remove`, `/members` |
+//! | `stands.rs` | `/status`, `/health`, `/ready` |
+//! | `metrics.rs` | `/metrics`, and the counters kept here |
+//! | `query.rs`, `body.rs`, `octets.rs` | parameters, bodies, bytes in JSON |
+//! | `error.rs` | failures as replies |
+//! | `serve.rs` | sockets |
+//!
+//! Left out: TLS and authentication (the cluster's ports are to be reached by those trusted), watches.
+
+#![forbid(unsafe_code)]
+
+mod body;
+mod error;
+mod keys;
+mod members;
+mod metrics;
+mod octets;
+mod query;
+mod serve;
+mod sessions;
+mod stands;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use axum::routing::{any, get};
+use hezong_base::GroupId;
+use hezong_kv::{KvReader, Limits};
+use hezong_shell::Handle;
+use hezong_store::Store;
+
+use crate::error::Failure;
+pub use crate::members::check_address;
+use crate::metrics::{Metrics, Operation};
+pub use crate::serve::serve;
+
+const INDEX: HeaderName = HeaderName::from_static("x-hezong-index");
+const REVISION: HeaderName = HeaderName::from_static("x-hezong-revision");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What the routes work on: one group of keys on one node.
+pub struct Api<S: Store> {
+    /// The node.
+    pub node: Handle,
+    /// The group whose state machine `keys` reads.
+    pub group: GroupId,
+    /// Its keys.
+    pub keys: KvReader<S>,
+    /// What requests are held to.
+    pub limits: Limits,
+    /// Where clients reach this node, as its members are told.
+    pub http: String,
+    /// Where other nodes reach it.
+    pub peer: String,
+    /// The program's version, for `/status`.
+    pub version: &'static str,
+}
+
+/// An [`Api`] at work.
+struct Serving<S: Store> {
+    api: Api<S>,
+    metrics: Metrics,
+    started: Instant,
+}
+
+/// How a handler answers.
+type Answer = Result<Response<Body>, Failure>;
+
+/// The routes. [`serve`] gives them sockets.
+pub fn router<S: Store>(api: Api<S>) -> Router {
+    let serving = Arc::new(Serving { api, metrics: Metrics::default(), started: Instant::now() });
+    Router::new()
+        .route("/key", any(on_key_set::<S>))
+        .route("/key/", any(on_key::<S>))
+        .route("/key/{*key}", any(on_key::<S>))
+        .route("/keys", any(on_keys::<S>))
+        .route("/session", any(on_session::<S>))
+        .route("/session/{id}", any(on_session::<S>))
+        .route("/session/{id}/keepalive", any(on_session::<S>))
+        .route("/join", any(on_join::<S>))
+        .route("/remove", any(on_remove::<S>))
+        .route("/members", any(on_members::<S>))
+        .route("/status", any(on_status::<S>))
+        .route("/metrics", any(on_metrics::<S>))
+        .route("/ready", any(on_ready::<S>))
+        .route("/health", get(|| async { json("{\"status\":\"ok\"}\n".into()) }).fallback(on_health_otherwise))
+        .fallback(on_nothing)
+        .with_state(serving)
+}
+
+/// Names a method's handler, its operation in the metrics, and refuses other methods with what is allowed.
+macro_rules! methods {
+    ($name:ident, $allow:literal, { $($method:ident => $operation:ident $handler:path,)* }) => {
+        async fn $name<S: Store>(State(serving): State<Arc<Serving<S>>>, request: Request) -> Response<Body> {
+            let (head, body) = request.into_parts();
+            match head.method {
+                $(axum::http::Method::$method => {
+                    let answer = $handler(&serving, &head, body);
+                    observe(&serving.metrics, Operation::$operation, answer).await
+                })*
+                _ => Failure::method(head.method.as_str(), head.uri.path(), $allow).into_response(),
+            }
+        }
+    };
+}
+
+methods!(on_key_set, "POST", { POST => Set keys::set, });
+methods!(on_key, "GET, PUT, POST, DELETE", {
+    GET => Get keys::get,
+    PUT => Put keys::put,
+    POST => Add keys::add,
+    DELETE => Delete keys::delete,
+});
+methods!(on_keys, "GET", { GET => Scan keys::scan, });
+methods!(on_session, "POST, DELETE", { POST => Session sessions::post, DELETE => Session sessions::close, });
+methods!(on_join, "POST", { POST => Join members::join, });
+methods!(on_remove, "POST", { POST => Remove members::remove, });
+methods!(on_members, "GET", { GET => Members members::list, });
+methods!(on_status, "GET", { GET => Status stands::status, });
+methods!(on_metrics, "GET", { GET => Metrics metrics::show, });
+methods!(on_ready, "GET", { GET => Ready stands::ready, });
+
+async fn on_health_otherwise(request: Request) -> Response<Body> {
+    Failure::method(request.method().as_str(), "/health", "GET").into_response()
+}
+
+async fn on_nothing(request: Request) -> Response<Body> {
+    const ROUTES: &[&str] =
+        &["/key", "/keys", "/session", "/join", "/remove", "/members", "/status", "/metrics", "/health", "/ready"];
+    let path = request.uri().path();
+    let remedy = match query::nearest(path, ROUTES) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("the paths are {}", ROUTES.join(", ")),
+    };
+    Failure::new(StatusCode::NOT_FOUND, "no_such_path", format!("there is no {path}; {remedy}")).into_response()
+}
+
+async fn observe(metrics: &Metrics, operation: Operation, answer: impl Future<Output = Answer>) -> Response<Body> {
+    let began = Instant::now();
+    let response = answer.await.unwrap_or_else(Failure::into_response);
+    metrics.observe(operation, response.status(), began.elapsed());
+    response
+}
+
+/// A reply of JSON.
+fn json(body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// Tells as of when a reply holds.
+fn tell(headers: &mut HeaderMap, index: Option<u64>, revision: u64) {
+    // Nothing applied yet is shown as 0, the index before the first.
+    headers.insert(INDEX, HeaderValue::from(index.unwrap_or(0)));
+    headers.insert(REVISION, HeaderValue::from(revision));
+}
+
+/// Where the same request goes at the leader.
+fn path_and_query(head: &Parts) -> &str {
+    head.uri.path_and_query().map_or("/", |whole| whole.as_str())
+}

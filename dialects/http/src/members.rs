@@ -1,0 +1,225 @@
+//! `/join`, `/remove` and `/members`.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use hezong_base::NodeId;
+use hezong_node::{GroupStatus, Refused};
+use hezong_raft::{ChangeError as Step, Member, Membership, Role};
+use hezong_shell::ChangeError;
+use hezong_store::Store;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::error::{Failure, refused};
+use crate::query::Params;
+use crate::{Answer, Serving, body, path_and_query, tell};
+
+const LABEL_BYTES_MAX: usize = 64;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Join {
+    id: String,
+    http_addr: String,
+    raft_addr: String,
+    cluster_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Remove {
+    id: Option<String>,
+    node_id: Option<u64>,
+}
+
+/// `POST /join`: takes a node in as a learner, which becomes a voter by itself once it has caught up.
+pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
+    Params::parse(head.uri.query(), &[])?;
+    let document = body::document(head, body, &serving.api.limits).await?;
+    let join: Join = body::fields(&document, &["id", "httpAddr", "raftAddr", "clusterId"])?;
+    let member = checked(&join)?;
+    let status = leading(serving, head).await?;
+    let cluster = serving.api.node.identity().cluster.to_string();
+    if let Some(other) = join.cluster_id.filter(|other| *other != cluster) {
+        let message = format!(
+            "{} belongs to cluster {other}, and this is {cluster}; start it with an empty folder to join here",
+            member.name
+        );
+        return Err(Failure::new(StatusCode::CONFLICT, "other_cluster", message));
+    }
+    let (id, membership) = match taken_in(&status, &member) {
+        Some(id) => (id, status.raft.membership.clone()),
+        None => add(serving, head, member).await?,
+    };
+    let status = stands(serving).await?;
+    let mut reply = list_of(&status, &membership);
+    reply["nodeId"] = json!(id.0);
+    reply["clusterId"] = json!(cluster);
+    respond(serving, &status, reply)
+}
+
+/// The id of a node that was taken in already and whose reply was lost: everything is the same, and it has never held
+/// an entry. One that has is a live member, or one that lost its disk, whose number must not be used again: what it
+/// once acknowledged would be believed of an empty log.
+fn taken_in(status: &GroupStatus, member: &Member) -> Option<NodeId> {
+    let (id, _) = status.raft.membership.members().iter().find(|(_, other)| *other == member)?;
+    let progress = status.raft.progress.iter().find(|(other, ..)| other == id)?;
+    (!status.raft.membership.is_voter(*id) && progress.1.is_none()).then_some(*id)
+}
+
+async fn add<S: Store>(serving: &Serving<S>, head: &Parts, member: Member) -> Result<(NodeId, Membership), Failure> {
+    let name = member.name.clone();
+    let id = serving.api.node.add_learner(serving.api.group, member).await.map_err(|error| match error {
+        ChangeError::Refused(Refused::Change(Step::Taken(id))) => {
+            let message = format!(
+                "the label {name} or one of the addresses belongs to member {}; choose others, or if that node is gone \
+                 for good remove it first: POST /remove {{\"nodeId\":{}}}",
+                id.0, id.0
+            );
+            Failure::new(StatusCode::CONFLICT, "member_taken", message)
+        }
+        error => changed(error, head),
+    })?;
+    let membership = stands(serving).await?.raft.membership;
+    Ok((id, membership))
+}
+
+/// `POST /remove`: lets a member go for good.
+pub(crate) async fn remove<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
+    Params::parse(head.uri.query(), &[])?;
+    let document = body::document(head, body, &serving.api.limits).await?;
+    let remove: Remove = body::fields(&document, &["id", "nodeId"])?;
+    let status = leading(serving, head).await?;
+    let members = status.raft.membership.members();
+    let wanted = match (&remove.id, remove.node_id) {
+        (Some(label), None) => members.iter().find(|(_, member)| member.name == *label).map(|(id, _)| *id),
+        (None, Some(number)) => members.contains_key(&NodeId(number)).then_some(NodeId(number)),
+        _ => return Err(Failure::bad("bad_field", "name the member by id or by nodeId; give one of the two")),
+    };
+    let Some(id) = wanted else {
+        let name = remove.id.unwrap_or_else(|| remove.node_id.unwrap_or_default().to_string());
+        let message = format!("no member is called {name}; see GET /members");
+        return Err(Failure::new(StatusCode::NOT_FOUND, "no_such_member", message));
+    };
+    serving.api.node.remove(serving.api.group, id).await.map_err(|error| changed(error, head))?;
+    let status = stands(serving).await?;
+    respond(serving, &status, list_of(&status, &status.raft.membership))
+}
+
+/// `GET /members`, as this node knows them.
+pub(crate) async fn list<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) -> Answer {
+    Params::parse(head.uri.query(), &[])?;
+    let status = stands(serving).await?;
+    let mut reply = list_of(&status, &status.raft.membership);
+    reply["clusterId"] = json!(serving.api.node.identity().cluster.to_string());
+    respond(serving, &status, reply)
+}
+
+/// Members as JSON.
+pub(crate) fn list_of(status: &GroupStatus, membership: &Membership) -> Value {
+    let members: Vec<Value> = membership
+        .members()
+        .iter()
+        .map(|(id, member)| {
+            let leads = status.raft.leader == Some(*id);
+            json!({
+                "nodeId": id.0,
+                "id": member.name,
+                "httpAddr": member.client,
+                "raftAddr": member.peer,
+                "suffrage": if membership.is_voter(*id) { "voter" } else { "learner" },
+                "leader": leads,
+            })
+        })
+        .collect();
+    json!({ "leader": status.raft.leader.map(|id| id.0), "members": members })
+}
+
+/// How the group stands here.
+pub(crate) async fn stands<S: Store>(serving: &Serving<S>) -> Result<GroupStatus, Failure> {
+    serving.api.node.status(serving.api.group).await.map_err(|error| refused(&error.0, "/"))
+}
+
+/// The same on the leader; elsewhere the request goes there.
+async fn leading<S: Store>(serving: &Serving<S>, head: &Parts) -> Result<GroupStatus, Failure> {
+    let status = stands(serving).await?;
+    if status.raft.role == Role::Leader {
+        return Ok(status);
+    }
+    let leader = status.raft.leader.and_then(|id| status.raft.membership.members().get(&id));
+    Err(match leader {
+        Some(leader) => Failure::redirect(&leader.client, path_and_query(head)),
+        None => refused(&Refused::NotLeader(None), path_and_query(head)),
+    })
+}
+
+fn changed(error: ChangeError, head: &Parts) -> Failure {
+    match error {
+        ChangeError::Refused(error) => refused(&error, path_and_query(head)),
+        ChangeError::Unknown => {
+            let message = "the outcome is unknown: look at GET /members, then send the same request again";
+            Failure::new(StatusCode::GATEWAY_TIMEOUT, "unknown", message)
+        }
+    }
+}
+
+fn respond<S: Store>(serving: &Serving<S>, status: &GroupStatus, reply: Value) -> Answer {
+    let mut response = crate::json(format!("{reply}\n").into_bytes());
+    let revision = serving.api.keys.view().map_err(crate::keys::broken)?.revision();
+    tell(response.headers_mut(), status.applied.map(|applied| applied.index.0), revision.0);
+    Ok(response)
+}
+
+fn checked(join: &Join) -> Result<Member, Failure> {
+    let label = &join.id;
+    if label.is_empty() || label.len() > LABEL_BYTES_MAX || label.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let message = format!("id {label:?} is no label; write 1 to {LABEL_BYTES_MAX} bytes without spaces, as node02");
+        return Err(Failure::bad("bad_field", message));
+    }
+    for (name, address) in [("httpAddr", &join.http_addr), ("raftAddr", &join.raft_addr)] {
+        if let Err(reason) = check_address(address) {
+            let message =
+                format!("{name} {address:?} cannot be reached by others: {reason}; write host:port, as host2:8091");
+            return Err(Failure::bad("bad_field", message));
+        }
+    }
+    Ok(Member { name: label.clone(), peer: join.raft_addr.clone(), client: join.http_addr.clone() })
+}
+
+/// Whether other machines could reach this address, by its looks.
+///
+/// # Errors
+/// What is wrong with it, for a person.
+pub fn check_address(address: &str) -> Result<(), &'static str> {
+    let authority: axum::http::uri::Authority = address.parse().map_err(|_| "it is no address")?;
+    if address.contains('@') || authority.host().is_empty() {
+        return Err("the host is missing");
+    }
+    match authority.port_u16() {
+        None => return Err("the port is missing"),
+        Some(0) => return Err("port 0 is no port"),
+        Some(_) => {}
+    }
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<std::net::IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => Err("it means every address of this machine"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_address_wants_host_and_port() {
+        for good in ["host1:8091", "127.0.0.1:1", "[::1]:8091"] {
+            assert_eq!(check_address(good), Ok(()), "{good}");
+        }
+        for bad in ["", "host1", ":8091", "host1:0", "0.0.0.0:8091", "[::]:8091", "host1:99999", "http://a:1/", "a b:1"]
+        {
+            assert!(check_address(bad).is_err(), "{bad}");
+        }
+    }
+}
