@@ -1,17 +1,22 @@
 //! One group on this node: its protocol, its inbox, what it owes to clients, and its way to the state machine.
+//!
+//! What a client wants goes through `inbox.rs` to the protocol; what the protocol and the state machine say of it comes
+//! back through `outcome.rs`. Here are the state that both share, and the way of every other input and effect.
+
+mod inbox;
+mod outcome;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hezong_base::{Effect, GroupId, Index, Input, LogId, NodeId, Protocol, RequestId, Term, Time, WriteId};
 use hezong_raft::{
-    Answer, Ask, Change, Entry, Event, Membership, Message, Raft, ReadLevel as RaftLevel, Refusal, Request, Role,
+    Answer, Ask, Change, Entry, Event, Membership, Message, Raft, ReadLevel as RaftLevel, Request, Role,
 };
 
 use crate::applying::Applying;
-use crate::clients::{Client, Place, Want};
 use crate::common::{Common, Reader, Wanted};
-use crate::{GroupStatus, Leader, NodeEffect, Notice, ReadLevel, Refused, Reply};
+use crate::{GroupStatus, NodeEffect};
 
 /// What was handed to the protocol under one request id of ours, and for whom.
 #[derive(Debug)]
@@ -108,8 +113,6 @@ impl Group {
         group
     }
 
-    // ---- what comes in
-
     /// A peer says something.
     pub(crate) fn on_message(
         &mut self,
@@ -120,84 +123,6 @@ impl Group {
         out: &mut Vec<NodeEffect>,
     ) {
         self.drive(now, Input::Message { from, message }, common, out);
-    }
-
-    /// A client wants a command applied.
-    pub(crate) fn on_propose(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        command: Bytes,
-        frees_space: bool,
-        common: &mut Common,
-    ) -> Result<(), Refused> {
-        common.stats.proposals += 1;
-        self.must_lead(common)?;
-        if common.disk_full && !frees_space {
-            return Err(Refused::DiskFull);
-        }
-        if self.applying.lag() > common.config.apply_lag_max {
-            return Err(Refused::Overloaded { limit: "node.apply_lag_max" });
-        }
-        if common.queue_bytes + command.len() > common.config.queue_bytes_max {
-            return Err(Refused::Overloaded { limit: "node.queue_bytes_max" });
-        }
-        common.admit(now, id, self.client(Want::Done))?;
-        common.queue_bytes += command.len();
-        self.commands.push((id, command));
-        Ok(())
-    }
-
-    /// A client wants to read.
-    pub(crate) fn on_read(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        want: Want,
-        common: &mut Common,
-        out: &mut Vec<NodeEffect>,
-    ) -> Result<(), Refused> {
-        common.stats.reads += 1;
-        if want == Want::Verified {
-            self.must_lead(common)?;
-        }
-        common.admit(now, id, self.client(want))?;
-        match want {
-            Want::Readable { level: ReadLevel::Stale, .. } => self.readable(now, id, None, None, common, out),
-            Want::Readable { .. } | Want::Verified | Want::Done | Want::Changed | Want::Bootstrapped => {
-                self.queue_read(id, want);
-            }
-        }
-        Ok(())
-    }
-
-    /// A client wants a membership step taken.
-    pub(crate) fn on_change(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        change: Change,
-        common: &mut Common,
-    ) -> Result<(), Refused> {
-        self.must_lead(common)?;
-        common.admit(now, id, self.client(Want::Changed))?;
-        self.changes.push((id, change));
-        Ok(())
-    }
-
-    /// A client gives the group its first members.
-    pub(crate) fn on_bootstrap(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        members: Membership,
-        common: &mut Common,
-        out: &mut Vec<NodeEffect>,
-    ) -> Result<(), Refused> {
-        common.admit(now, id, self.client(Want::Bootstrapped))?;
-        common.clients.place(id, Place::Handed);
-        self.request(now, Handed::Bootstrap(id), Request::Bootstrap(members), common, out);
-        Ok(())
     }
 
     /// Writes up to this one are on disk.
@@ -271,18 +196,6 @@ impl Group {
         self.reschedule(common);
     }
 
-    /// A client has gone, or its patience is over: what stands under its name goes too. Commands and reads still in
-    /// the inbox, or with the protocol, are skipped when they come up.
-    pub(crate) fn forget(&mut self, id: RequestId, place: Place) {
-        match place {
-            Place::Queued | Place::Handed => {}
-            Place::Accepted(entry) => {
-                self.accepted.remove(&(entry.index, entry.term));
-            }
-            Place::Applying(index) => self.applying.forget(index, id),
-        }
-    }
-
     /// Ends the turn: what waits in the inbox goes to the protocol, what is committed to the state machine.
     pub(crate) fn flush(&mut self, now: Time, common: &mut Common, out: &mut Vec<NodeEffect>) {
         let lease_reads = std::mem::take(&mut self.lease_reads);
@@ -290,64 +203,9 @@ impl Group {
         let quorum_reads = std::mem::take(&mut self.quorum_reads);
         self.hand_reads(now, RaftLevel::Quorum, quorum_reads, common, out);
         self.hand_commands(now, common, out);
-        for (id, change) in std::mem::take(&mut self.changes) {
-            if common.clients.place(id, Place::Handed) {
-                self.request(now, Handed::Change(id, change.clone()), Request::Change(change), common, out);
-            }
-        }
+        self.hand_changes(now, common, out);
         self.maybe_promote(now, common, out);
         self.applying.pump(self.id, &self.raft, common, out);
-    }
-
-    // ---- to the protocol
-
-    fn hand_commands(&mut self, now: Time, common: &mut Common, out: &mut Vec<NodeEffect>) {
-        let (clients, commands): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commands)
-            .into_iter()
-            .filter(|(id, _)| common.clients.place(*id, Place::Handed))
-            .unzip();
-        if commands.is_empty() {
-            return;
-        }
-        let count = commands.len() as u64;
-        common.stats.proposal_batches += 1;
-        common.stats.proposal_batch_max = common.stats.proposal_batch_max.max(count);
-        self.request(now, Handed::Commands(clients), Request::Propose(commands), common, out);
-    }
-
-    /// All reads of a turn that ask the same share one request, and so at most one round.
-    fn hand_reads(
-        &mut self,
-        now: Time,
-        level: RaftLevel,
-        mut clients: Vec<RequestId>,
-        common: &mut Common,
-        out: &mut Vec<NodeEffect>,
-    ) {
-        clients.retain(|id| common.clients.place(*id, Place::Handed));
-        if clients.is_empty() {
-            return;
-        }
-        common.stats.read_batches += 1;
-        let led = (self.role == Role::Leader).then_some(self.term);
-        self.request(now, Handed::Reads { clients, led }, Request::Read(level), common, out);
-    }
-
-    /// Lets one learner vote that has caught up: steps are taken one at a time.
-    fn maybe_promote(&mut self, now: Time, common: &mut Common, out: &mut Vec<NodeEffect>) {
-        if self.caught_up.is_empty() {
-            return;
-        }
-        let membership = &self.membership;
-        self.caught_up.retain(|id| membership.members().contains_key(id) && !membership.is_voter(*id));
-        let under_way = self.handed.values().any(|handed| matches!(handed, Handed::Promotion(_)));
-        // While a step is not applied here, the protocol would only refuse the next.
-        if under_way || self.membership != self.membership_applied {
-            return;
-        }
-        if let Some(id) = self.caught_up.first().copied() {
-            self.request(now, Handed::Promotion(id), Request::Change(Change::Promote(id)), common, out);
-        }
     }
 
     /// Tells the protocol something that it does not answer.
@@ -401,8 +259,6 @@ impl Group {
         effects
     }
 
-    // ---- from the protocol
-
     fn on_event(&mut self, now: Time, event: Event, common: &mut Common, out: &mut Vec<NodeEffect>) {
         match event {
             Event::Accepted { id, first, count } => self.on_accepted(id, first, count, common, out),
@@ -423,226 +279,6 @@ impl Group {
             Event::Dropped { from, reason } => common.dropped(now, from, reason, out),
         }
     }
-
-    fn on_accepted(&mut self, id: RequestId, first: LogId, count: u64, common: &mut Common, out: &mut Vec<NodeEffect>) {
-        let clients = match self.handed.remove(&id) {
-            Some(Handed::Commands(clients)) => clients,
-            Some(Handed::Change(client, _)) => vec![client],
-            // First members are no entry: they are done once on disk, and said to be accepted then.
-            Some(Handed::Bootstrap(client)) => return common.reply(client, Reply::Bootstrapped, out),
-            Some(Handed::Promotion(_)) => return,
-            Some(Handed::Reads { .. } | Handed::Told) | None => {
-                unreachable!("the protocol accepts only what it was handed to append")
-            }
-        };
-        assert_eq!(clients.len() as u64, count, "each command becomes one entry");
-        for (client, index) in clients.into_iter().zip(first.index.0..) {
-            let entry = LogId { term: first.term, index: Index(index) };
-            if common.clients.place(client, Place::Accepted(entry)) {
-                self.accepted.insert((entry.index, entry.term), client);
-            }
-        }
-    }
-
-    fn on_refused(&mut self, id: RequestId, refusal: Refusal, common: &mut Common, out: &mut Vec<NodeEffect>) {
-        let Some(handed) = self.handed.remove(&id) else { return };
-        let refused = match refusal {
-            // A leader becomes ready by what the next message or write brings, so steps and reads are asked again at the
-            // end of the turn that brings it, and their clients are spared the retry. Commands never wait for this: a
-            // leader appends from its first moment on.
-            Refusal::NotReady => match handed {
-                Handed::Change(client, change) => return self.change_again(client, change, common),
-                Handed::Reads { clients, .. } => return self.read_again(&clients, common),
-                Handed::Promotion(_) | Handed::Told => return,
-                Handed::Commands(_) | Handed::Bootstrap(_) => Refused::Overloaded { limit: "raft" },
-            },
-            Refusal::NotLeader(leader) => Refused::NotLeader(self.leader_of(leader)),
-            Refusal::Overloaded => Refused::Overloaded { limit: "raft" },
-            Refusal::ChangePending => Refused::ChangePending,
-            Refusal::Change(error) => Refused::Change(error),
-            Refusal::NotEmpty => Refused::NotEmpty,
-        };
-        match handed {
-            Handed::Commands(clients) | Handed::Reads { clients, .. } => self.refuse(clients, &refused, common, out),
-            Handed::Change(client, _) | Handed::Bootstrap(client) => self.refuse(vec![client], &refused, common, out),
-            // What makes no sense now never will; anything else is asked again by maybe_promote.
-            Handed::Promotion(learner) if matches!(refused, Refused::Change(_)) => {
-                self.caught_up.remove(&learner);
-            }
-            Handed::Promotion(_) | Handed::Told => {}
-        }
-    }
-
-    fn on_unknown(&mut self, id: RequestId, common: &mut Common, out: &mut Vec<NodeEffect>) {
-        match self.handed.remove(&id) {
-            Some(Handed::Commands(clients)) => {
-                for client in clients {
-                    common.reply(client, Reply::Unknown, out);
-                }
-            }
-            Some(Handed::Change(client, _) | Handed::Bootstrap(client)) => common.reply(client, Reply::Unknown, out),
-            // A read leaves no trace, so it is simply asked again.
-            Some(Handed::Reads { clients, .. }) => self.read_again(&clients, common),
-            Some(Handed::Promotion(_) | Handed::Told) | None => {}
-        }
-    }
-
-    fn on_readable(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        index: Option<Index>,
-        common: &mut Common,
-        out: &mut Vec<NodeEffect>,
-    ) {
-        let Some(Handed::Reads { clients, led }) = self.handed.remove(&id) else { return };
-        for client in clients {
-            self.readable(now, client, index, led, common, out);
-        }
-    }
-
-    fn on_led(&mut self, term: Term, leader: Option<NodeId>, role: Role, out: &mut Vec<NodeEffect>) {
-        let news = match (self.leader, leader) {
-            (old, Some(leader)) if old != Some(leader) || term != self.term => {
-                Some(Notice::LeaderElected { group: self.id, term, leader })
-            }
-            (Some(leader), None) => Some(Notice::LeaderLost { group: self.id, term, leader }),
-            (_, Some(_)) | (None, None) => None,
-        };
-        if role != Role::Leader {
-            self.caught_up.clear();
-        }
-        (self.term, self.leader, self.role) = (term, leader, role);
-        out.extend(news.map(NodeEffect::Notice));
-    }
-
-    // ---- to clients
-
-    /// The protocol has said as of which index a read may be served.
-    fn readable(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        index: Option<Index>,
-        led: Option<Term>,
-        common: &mut Common,
-        out: &mut Vec<NodeEffect>,
-    ) {
-        let Some(client) = common.clients.get(id) else { return };
-        match client.want {
-            Want::Verified if self.role == Role::Leader && led == Some(self.term) => {
-                common.reply(id, Reply::Verified { term: self.term }, out);
-            }
-            Want::Verified => {
-                let refused = Refused::NotLeader(self.leader_of(self.leader));
-                common.reply(id, Reply::Refused(refused), out);
-            }
-            Want::Readable { min_index, .. } => match index.max(min_index).filter(|i| !self.applying.reaches(Some(*i)))
-            {
-                None => self.reply_readable(now, id, common, out),
-                Some(index) => {
-                    common.clients.place(id, Place::Applying(index));
-                    self.applying.wait(index, id);
-                }
-            },
-            Want::Done | Want::Changed | Want::Bootstrapped => unreachable!("a write is not answered as a read"),
-        }
-    }
-
-    fn reply_readable(&self, now: Time, id: RequestId, common: &mut Common, out: &mut Vec<NodeEffect>) {
-        let applied = self.applying.last().map(|entry| entry.index);
-        common.reply(id, Reply::Readable { applied, last_contact: self.raft.last_contact(now) }, out);
-    }
-
-    /// Whatever waited for this index is decided by the entry that was applied there.
-    fn settle(
-        &mut self,
-        entry: LogId,
-        reply: Bytes,
-        changed: Option<&Membership>,
-        common: &mut Common,
-        out: &mut Vec<NodeEffect>,
-    ) {
-        while let Some(first) = self.accepted.first_entry().filter(|first| first.key().0 <= entry.index) {
-            let ((index, term), id) = first.remove_entry();
-            let outcome = match changed {
-                _ if (LogId { term, index }) != entry => Reply::Refused(Refused::Lost),
-                Some(membership) => Reply::Changed { id: entry, membership: membership.clone() },
-                None => Reply::Done { id: entry, reply: reply.clone() },
-            };
-            common.reply(id, outcome, out);
-        }
-    }
-
-    /// Tells people what a committed membership step changed.
-    fn announce(&mut self, entry: LogId, membership: Membership, out: &mut Vec<NodeEffect>) {
-        let before = std::mem::replace(&mut self.membership_applied, membership);
-        if Some(entry.index) <= self.old_news {
-            return;
-        }
-        let (group, after) = (self.id, &self.membership_applied);
-        for (&id, member) in before.members().iter().filter(|(id, _)| !after.members().contains_key(id)) {
-            out.push(NodeEffect::Notice(Notice::MemberRemoved { group, id, member: member.clone() }));
-        }
-        for (&id, member) in after.members() {
-            if !before.members().contains_key(&id) {
-                out.push(NodeEffect::Notice(Notice::MemberAdded { group, id, member: member.clone() }));
-            }
-            if after.is_voter(id) && !before.is_voter(id) {
-                out.push(NodeEffect::Notice(Notice::MemberPromoted { group, id, member: member.clone() }));
-            }
-        }
-    }
-
-    fn refuse(&self, clients: Vec<RequestId>, refused: &Refused, common: &mut Common, out: &mut Vec<NodeEffect>) {
-        for client in clients {
-            common.reply(client, Reply::Refused(refused.clone()), out);
-        }
-    }
-
-    /// Puts reads back into the inbox.
-    fn read_again(&mut self, clients: &[RequestId], common: &mut Common) {
-        for &id in clients {
-            if let Some(client) = common.clients.get(id) {
-                common.clients.place(id, Place::Queued);
-                self.queue_read(id, client.want);
-            }
-        }
-    }
-
-    /// Puts a membership step back into the inbox.
-    fn change_again(&mut self, id: RequestId, change: Change, common: &mut Common) {
-        if common.clients.place(id, Place::Queued) {
-            self.changes.push((id, change));
-        }
-    }
-
-    fn queue_read(&mut self, id: RequestId, want: Want) {
-        match want {
-            Want::Readable { level: ReadLevel::Default, .. } => self.lease_reads.push(id),
-            // Who leads is confirmed as a consistent read is.
-            Want::Readable { level: ReadLevel::Consistent, .. } | Want::Verified => self.quorum_reads.push(id),
-            Want::Readable { level: ReadLevel::Stale, .. } | Want::Done | Want::Changed | Want::Bootstrapped => {
-                unreachable!("the protocol is not asked for this")
-            }
-        }
-    }
-
-    fn client(&self, want: Want) -> Client {
-        Client { group: self.id, want, place: Place::Queued }
-    }
-
-    /// Refuses at once what the protocol would refuse at the end of the turn, and so keeps it out of the queue.
-    fn must_lead(&self, common: &Common) -> Result<(), Refused> {
-        debug_assert!(!common.stopping, "a stopping node takes nothing in");
-        if self.role == Role::Leader { Ok(()) } else { Err(Refused::NotLeader(self.leader_of(self.leader))) }
-    }
-
-    fn leader_of(&self, leader: Option<NodeId>) -> Option<Leader> {
-        leader.map(|id| Leader { id, member: self.membership.members().get(&id).cloned() })
-    }
-
-    // ---- how it stands
 
     /// Keeps the group's place among the timers.
     fn reschedule(&mut self, common: &mut Common) {

@@ -7,7 +7,9 @@
 //! | file | holds |
 //! |---|---|
 //! | `node.rs` | the struct: every input's way to its group, and the turn |
-//! | `group.rs` | one group: its protocol, its inbox, what it owes to clients |
+//! | `group.rs` | one group: its protocol, and the way of inputs and effects |
+//! | `group/inbox.rs` | from clients to the protocol |
+//! | `group/outcome.rs` | from the protocol and the state machine to clients |
 //! | `applying.rs` | the way of committed entries to the state machine |
 //! | `clients.rs` | who waits for what, until when |
 //! | `common.rs` | what groups share in a turn: frames, the write batch, timers, counts |

@@ -1,0 +1,198 @@
+//! From clients to the protocol: what is refused at once, what waits for the end of the turn, and how what waits is handed
+//! over together.
+
+use bytes::Bytes;
+use hezong_base::{RequestId, Time};
+use hezong_raft::{Change, Membership, ReadLevel as RaftLevel, Request, Role};
+
+use super::{Group, Handed};
+use crate::clients::{Client, Place, Want};
+use crate::common::Common;
+use crate::{NodeEffect, ReadLevel, Refused};
+
+impl Group {
+    /// A client wants a command applied.
+    pub(crate) fn on_propose(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        command: Bytes,
+        frees_space: bool,
+        common: &mut Common,
+    ) -> Result<(), Refused> {
+        common.stats.proposals += 1;
+        self.must_lead(common)?;
+        if common.disk_full && !frees_space {
+            return Err(Refused::DiskFull);
+        }
+        if self.applying.lag() > common.config.apply_lag_max {
+            return Err(Refused::Overloaded { limit: "node.apply_lag_max" });
+        }
+        if common.queue_bytes + command.len() > common.config.queue_bytes_max {
+            return Err(Refused::Overloaded { limit: "node.queue_bytes_max" });
+        }
+        common.admit(now, id, self.client(Want::Done))?;
+        common.queue_bytes += command.len();
+        self.commands.push((id, command));
+        Ok(())
+    }
+
+    /// A client wants to read.
+    pub(crate) fn on_read(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        want: Want,
+        common: &mut Common,
+        out: &mut Vec<NodeEffect>,
+    ) -> Result<(), Refused> {
+        common.stats.reads += 1;
+        if want == Want::Verified {
+            self.must_lead(common)?;
+        }
+        common.admit(now, id, self.client(want))?;
+        match want {
+            Want::Readable { level: ReadLevel::Stale, .. } => self.readable(now, id, None, None, common, out),
+            Want::Readable { .. } | Want::Verified | Want::Done | Want::Changed | Want::Bootstrapped => {
+                self.queue_read(id, want);
+            }
+        }
+        Ok(())
+    }
+
+    /// A client wants a membership step taken.
+    pub(crate) fn on_change(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        change: Change,
+        common: &mut Common,
+    ) -> Result<(), Refused> {
+        self.must_lead(common)?;
+        common.admit(now, id, self.client(Want::Changed))?;
+        self.changes.push((id, change));
+        Ok(())
+    }
+
+    /// A client gives the group its first members.
+    pub(crate) fn on_bootstrap(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        members: Membership,
+        common: &mut Common,
+        out: &mut Vec<NodeEffect>,
+    ) -> Result<(), Refused> {
+        common.admit(now, id, self.client(Want::Bootstrapped))?;
+        common.clients.place(id, Place::Handed);
+        self.request(now, Handed::Bootstrap(id), Request::Bootstrap(members), common, out);
+        Ok(())
+    }
+
+    /// A client has gone, or its patience is over: what stands under its name goes too. Commands and reads still in
+    /// the inbox, or with the protocol, are skipped when they come up.
+    pub(crate) fn forget(&mut self, id: RequestId, place: Place) {
+        match place {
+            Place::Queued | Place::Handed => {}
+            Place::Accepted(entry) => {
+                self.accepted.remove(&(entry.index, entry.term));
+            }
+            Place::Applying(index) => self.applying.forget(index, id),
+        }
+    }
+
+    pub(super) fn hand_commands(&mut self, now: Time, common: &mut Common, out: &mut Vec<NodeEffect>) {
+        let (clients, commands): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commands)
+            .into_iter()
+            .filter(|(id, _)| common.clients.place(*id, Place::Handed))
+            .unzip();
+        if commands.is_empty() {
+            return;
+        }
+        let count = commands.len() as u64;
+        common.stats.proposal_batches += 1;
+        common.stats.proposal_batch_max = common.stats.proposal_batch_max.max(count);
+        self.request(now, Handed::Commands(clients), Request::Propose(commands), common, out);
+    }
+
+    /// All reads of a turn that ask the same share one request, and so at most one round.
+    pub(super) fn hand_reads(
+        &mut self,
+        now: Time,
+        level: RaftLevel,
+        mut clients: Vec<RequestId>,
+        common: &mut Common,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        clients.retain(|id| common.clients.place(*id, Place::Handed));
+        if clients.is_empty() {
+            return;
+        }
+        common.stats.read_batches += 1;
+        let led = (self.role == Role::Leader).then_some(self.term);
+        self.request(now, Handed::Reads { clients, led }, Request::Read(level), common, out);
+    }
+
+    pub(super) fn hand_changes(&mut self, now: Time, common: &mut Common, out: &mut Vec<NodeEffect>) {
+        for (id, change) in std::mem::take(&mut self.changes) {
+            if common.clients.place(id, Place::Handed) {
+                self.request(now, Handed::Change(id, change.clone()), Request::Change(change), common, out);
+            }
+        }
+    }
+
+    /// Lets one learner vote that has caught up: steps are taken one at a time.
+    pub(super) fn maybe_promote(&mut self, now: Time, common: &mut Common, out: &mut Vec<NodeEffect>) {
+        if self.caught_up.is_empty() {
+            return;
+        }
+        let membership = &self.membership;
+        self.caught_up.retain(|id| membership.members().contains_key(id) && !membership.is_voter(*id));
+        let under_way = self.handed.values().any(|handed| matches!(handed, Handed::Promotion(_)));
+        // While a step is not applied here, the protocol would only refuse the next.
+        if under_way || self.membership != self.membership_applied {
+            return;
+        }
+        if let Some(id) = self.caught_up.first().copied() {
+            self.request(now, Handed::Promotion(id), Request::Change(Change::Promote(id)), common, out);
+        }
+    }
+
+    /// Puts reads back into the inbox.
+    pub(super) fn read_again(&mut self, clients: &[RequestId], common: &mut Common) {
+        for &id in clients {
+            if let Some(client) = common.clients.get(id) {
+                common.clients.place(id, Place::Queued);
+                self.queue_read(id, client.want);
+            }
+        }
+    }
+
+    /// Puts a membership step back into the inbox.
+    pub(super) fn change_again(&mut self, id: RequestId, change: Change, common: &mut Common) {
+        if common.clients.place(id, Place::Queued) {
+            self.changes.push((id, change));
+        }
+    }
+
+    pub(super) fn queue_read(&mut self, id: RequestId, want: Want) {
+        match want {
+            Want::Readable { level: ReadLevel::Default, .. } => self.lease_reads.push(id),
+            // Who leads is confirmed as a consistent read is.
+            Want::Readable { level: ReadLevel::Consistent, .. } | Want::Verified => self.quorum_reads.push(id),
+            Want::Readable { level: ReadLevel::Stale, .. } | Want::Done | Want::Changed | Want::Bootstrapped => {
+                unreachable!("the protocol is not asked for this")
+            }
+        }
+    }
+
+    pub(super) fn client(&self, want: Want) -> Client {
+        Client { group: self.id, want, place: Place::Queued }
+    }
+
+    /// Refuses at once what the protocol would refuse at the end of the turn, and so keeps it out of the queue.
+    pub(super) fn must_lead(&self, common: &Common) -> Result<(), Refused> {
+        debug_assert!(!common.stopping, "a stopping node takes nothing in");
+        if self.role == Role::Leader { Ok(()) } else { Err(Refused::NotLeader(self.leader_of(self.leader))) }
+    }
+}
