@@ -30,11 +30,19 @@ pub enum Misfit {
         /// What comes next.
         expected: Index,
     },
-    /// An append of nothing says nothing, and an index past 2^64 does not exist.
-    #[error("{group}: an append holds no entries, or more than there are indices")]
-    Count {
+    /// An append of nothing says nothing.
+    #[error("{group}: an append holds no entries")]
+    Nothing {
         /// Of which group.
         group: GroupId,
+    },
+    /// Places in a log are counted from 1, and end at 2^63 so that counting on never overflows.
+    #[error("{group}: {index} is no place in a log")]
+    NoPlace {
+        /// Of which group.
+        group: GroupId,
+        /// What was handed in.
+        index: u64,
     },
     /// What the base covers is gone and cannot be truncated, nor become less; use a reset.
     #[error("{group}: {index} is covered by the base already")]
@@ -54,6 +62,9 @@ pub enum Misfit {
     },
 }
 
+/// Past the last place that a log may have.
+pub(crate) const INDEX_END: u64 = 1 << 63;
+
 /// Where a group's log begins and ends: all that is needed to tell whether a change fits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ends {
@@ -66,16 +77,22 @@ pub(crate) struct Ends {
 impl Ends {
     /// Carries out a change that a user hands in.
     pub(crate) fn step(&mut self, group: GroupId, change: &Change) -> Result<(), Misfit> {
+        let place = |index: Index| match index.0 {
+            1..INDEX_END => Ok(index),
+            index => Err(Misfit::NoPlace { group, index }),
+        };
         match change {
             Change::State(_) => Ok(()),
             Change::Append { first, entries } => {
-                let last = (entries.len() as u64).checked_sub(1).and_then(|more| first.0.checked_add(more));
-                self.append(group, *first, last.map(Index).ok_or(Misfit::Count { group })?)
+                let more = (entries.len() as u64).checked_sub(1).ok_or(Misfit::Nothing { group })?;
+                let last = place(Index(place(*first)?.0.saturating_add(more)))?;
+                self.append(group, *first, last)
             }
-            Change::Truncate { from } => self.truncate(group, *from),
-            Change::Compact { through, .. } => self.compact(group, *through),
+            Change::Truncate { from } => self.truncate(group, place(*from)?),
+            Change::Compact { through, .. } => self.compact(group, place(*through)?),
             Change::Reset { last, .. } => {
-                *self = Self { base: *last, end: *last };
+                let last = last.map(place).transpose()?;
+                *self = Self { base: last, end: last };
                 Ok(())
             }
         }

@@ -35,6 +35,8 @@ mod bytes;
 mod disk;
 mod error;
 mod folder;
+#[cfg(test)]
+mod fuzz;
 mod index;
 pub mod model;
 mod opening;

@@ -207,8 +207,8 @@ impl ModelFolder {
         self.disk().faults.write = Some(others);
     }
 
-    /// The sync, of a file or of the folder, after `others` more ones fails. What it should have written is lost at the
-    /// next crash, and no later sync brings it back.
+    /// The sync, of a file or of the folder, after `others` more ones fails. What a file's should have written is lost at
+    /// the next crash, and no later sync brings it back.
     pub fn fail_sync(&self, others: u64) {
         self.disk().faults.sync = Some(others);
     }
@@ -500,11 +500,12 @@ impl Folder for Handle {
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.disk();
         disk.operation(self.life)?;
-        let changes = std::mem::take(&mut disk.names_pending);
+        // Names stay pending after a failure, unlike bytes: they live in the file system's journal, which never forgets
+        // a part of itself and carries on.
         if strikes(&mut disk.faults.sync) {
             return Err(io::Error::other("the sync failed"));
         }
-        for change in changes {
+        for change in std::mem::take(&mut disk.names_pending) {
             change.apply(&mut disk.names_durable);
         }
         Ok(())

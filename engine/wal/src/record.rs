@@ -26,6 +26,7 @@ use hezong_base::{GroupId, Index};
 use hezong_codec::log::{Change, Record};
 
 use crate::bytes::{u32_at, u64_at};
+use crate::index::INDEX_END;
 
 const HEADER_BYTES: usize = 16;
 /// Before the first entry: the header, first index and count.
@@ -174,7 +175,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<View<'_>> {
         CARRIED => decode_span(record).map(|(first, last)| ChangeView::Carried { first, last })?,
         TRUNCATE if body.len() == 8 => ChangeView::Truncate { from: index(u64_at(body, 0)?)? },
         COMPACT => ChangeView::Compact { through: index(u64_at(body, 0)?)?, base: body.get(8..)? },
-        RESET => ChangeView::Reset { base: (index(u64_at(body, 0)?), body.get(8..)?) },
+        RESET => ChangeView::Reset { base: (optional(u64_at(body, 0)?)?, body.get(8..)?) },
         OPENING => decode_opening(body)?,
         _ => return None,
     };
@@ -189,11 +190,15 @@ fn decode_opening(body: &[u8]) -> Option<ChangeView<'_>> {
     let state_bytes = u32_at(body, 4)? as usize;
     let blobs = body.get(OPENING_AT - HEADER_BYTES..)?;
     let (state, base) = (blobs.get(..state_bytes)?, blobs.get(state_bytes..)?);
-    let last = index(u64_at(body, 8)?);
+    let last = optional(u64_at(body, 8)?)?;
+    let end = optional(u64_at(body, 16)?)?;
+    if end < last {
+        return None;
+    }
     Some(ChangeView::Opening {
         state: (flags & 1 != 0).then_some(state),
         base: (flags & 2 != 0).then_some((last, base)),
-        end: index(u64_at(body, 16)?),
+        end,
     })
 }
 
@@ -209,7 +214,7 @@ fn decode_span(record: &[u8]) -> Option<(Index, Index)> {
     if count == 0 || !walk.rest.is_empty() {
         return None;
     }
-    Some((first, Index(first.0.checked_add(u64::from(count) - 1)?)))
+    Some((first, index(first.0.checked_add(u64::from(count) - 1)?)?))
 }
 
 /// The bytes of the entries themselves in a record of this length, when `count` of them are all it holds.
@@ -297,6 +302,12 @@ fn or_zero(index: Option<Index>) -> u64 {
     index.map_or(0, |index| index.0)
 }
 
+/// A place in a log; `None` if it is none, which makes the record malformed.
 fn index(number: u64) -> Option<Index> {
-    (number != 0).then_some(Index(number))
+    (1..INDEX_END).contains(&number).then_some(Index(number))
+}
+
+/// A place or none; the outer `None` makes the record malformed.
+fn optional(number: u64) -> Option<Option<Index>> {
+    if number == 0 { Some(None) } else { index(number).map(Some) }
 }

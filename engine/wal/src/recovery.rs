@@ -101,7 +101,7 @@ pub(crate) fn open(folder: &dyn Folder, options: &Options) -> Result<Opening, Op
         Some(tail) => {
             // A newest segment with little in it moves as a whole, so that restarts do not leave a file each.
             let live = index.live_bytes().get(&tail.number).copied().unwrap_or_default();
-            let whole = live <= options.segment_bytes / 2;
+            let whole = live <= options.segment_bytes / 4;
             if !whole {
                 chain.push_back(Link { number: tail.number, end: tail.mark });
             }
@@ -380,8 +380,9 @@ impl<'a> Window<'a> {
         let size = self.size;
         let Some(header) = batch::peek(self.get(offset, batch::HEADER_BYTES)?, offset) else { return Ok(None) };
         let total = batch::total_bytes(header.length);
-        // A length that the file has no room for is not worth reading for.
-        if header.length > batch::BATCH_BYTES_MAX || offset + total as u64 > size {
+        // A length that the file has no room for is not worth reading for, and nothing is ever written past 4 GiB.
+        let end = offset + total as u64;
+        if header.length > batch::BATCH_BYTES_MAX || end > size || u32::try_from(end).is_err() {
             return Ok(None);
         }
         let bytes = self.get(offset, total)?;

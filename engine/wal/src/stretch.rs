@@ -164,3 +164,6 @@ impl Stretch {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

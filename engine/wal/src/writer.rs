@@ -260,9 +260,10 @@ impl Wal {
     }
 
     /// What moves from the oldest segment into the next. Segments leave from the oldest on only, so a few live entries
-    /// there pin all that lies behind them; they move once more than half the disk used, and two segments, is dead.
-    /// No more than half a segment moves at a time, so that no append waits for long; on the way to the next turn half
-    /// a segment is written, so that moving keeps ahead of writing.
+    /// there pin all that lies behind them; they move once the log is larger than twice what is live and two segments.
+    /// No more than half a segment moves at a time, so that no append waits for long, and half a segment of new records
+    /// is written before the next turn. So while all that is live moves, as much again is written, and the log never
+    /// becomes larger than three times what is live and four segments.
     fn choose_carry(&self) -> Carry {
         let index = self.shared.index();
         let live = index.live_bytes();

@@ -102,13 +102,20 @@ fn append_misfit_changes_nothing() {
             refuse(&[fits.clone(), append(1, 3, &[b"c"])]),
             Misfit::Gap { first: Index(3), group, expected: Index(4) }
         );
-        assert_eq!(refuse(&[fits.clone(), append(1, 4, &[])]), Misfit::Count { group });
+        assert_eq!(refuse(&[fits.clone(), append(1, 4, &[])]), Misfit::Nothing { group });
         assert_eq!(refuse(&[fits.clone(), truncate(1, 1)]), Misfit::Covered { group, index: Index(1) });
         assert_eq!(refuse(&[fits.clone(), compact(1, 4, b"")]), Misfit::PastEnd { group, through: Index(4) });
         assert_eq!(
             refuse(&[fits.clone(), truncate(1, 3), compact(1, 3, b"")]),
             Misfit::PastEnd { group, through: Index(3) }
         );
+        assert_eq!(refuse(&[fits.clone(), truncate(1, 0)]), Misfit::NoPlace { group, index: 0 });
+        assert_eq!(refuse(&[fits.clone(), compact(1, 0, b"")]), Misfit::NoPlace { group, index: 0 });
+        assert_eq!(refuse(&[fits.clone(), reset(1, Some(0), b"")]), Misfit::NoPlace { group, index: 0 });
+        assert_eq!(refuse(&[reset(1, Some(1 << 63), b"")]), Misfit::NoPlace { group, index: 1 << 63 });
+        let last = (1 << 63) - 1;
+        let past = [reset(1, Some(last), b""), append(1, last + 1, &[b"z"])];
+        assert_eq!(refuse(&past), Misfit::NoPlace { group, index: last + 1 });
         wal.append(&[truncate(1, 3), append(1, 3, &[b"C"])]).expect("the log can still be used");
         wal.sync().expect("and synced");
         drop(wal);
@@ -172,7 +179,7 @@ fn random_changes_as_twin() {
     both(|folder| {
         let mut rng = Rng::new(7);
         let (mut wal, mut twin) = open(folder(), 4 << 10);
-        for step in 0..3_000 {
+        for step in 0..1_500 {
             let mut batch = Vec::new();
             for _ in 0..=rng.below(4) {
                 let record = random_record(&mut rng, &twin, 5, 60);
