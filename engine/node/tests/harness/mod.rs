@@ -24,6 +24,8 @@ pub(crate) struct Counter {
     pub(crate) sum: u64,
     pub(crate) applied: Option<Base>,
     pub(crate) ids: Vec<LogId>,
+    /// The numbers added, and the entries that added them.
+    pub(crate) added: Vec<(LogId, u64)>,
 }
 
 impl Counter {
@@ -43,6 +45,7 @@ impl Counter {
                 }
                 Payload::Command(command) => {
                     let number: [u8; 8] = command[..8].try_into().expect("a command starts with a number");
+                    self.added.push((entry.id, u64::from_be_bytes(number)));
                     self.sum += u64::from_be_bytes(number);
                     replies.push(Bytes::copy_from_slice(&self.sum.to_be_bytes()));
                 }
@@ -117,6 +120,8 @@ pub(crate) struct Cluster {
     issued: u64,
     next_request: u64,
     seed: u64,
+    /// Loses, delays and doubles frames, if wanted.
+    pub(crate) bad_network: Option<Rng>,
     /// Every effect of every node, if wanted.
     pub(crate) trace: Option<Vec<String>>,
 }
@@ -158,6 +163,7 @@ impl Cluster {
             issued: 0,
             next_request: 0,
             seed: 7,
+            bad_network: None,
             trace: None,
         };
         for id in 1..=count {
@@ -272,13 +278,18 @@ impl Cluster {
 
     /// The node dies: what was not stored is lost, and so is everything the state machine knew.
     pub(crate) fn crash(&mut self, id: NodeId) {
+        self.crash_with_state(id);
+        self.hosts.get_mut(&id).unwrap().machines.clear();
+    }
+
+    /// The node dies, and its state machine finds everything again that it had applied.
+    pub(crate) fn crash_with_state(&mut self, id: NodeId) {
         let host = self.hosts.get_mut(&id).unwrap();
         host.up = false;
         host.life += 1;
         host.stalled_batches.clear();
         host.stalled_applies.clear();
         (host.disk_stalled, host.apply_stalled) = (false, false);
-        host.machines.clear();
         host.notices.clear();
         host.node = Node::new(host.config.clone());
     }
@@ -424,8 +435,25 @@ impl Cluster {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, messages: Vec<(GroupId, Message)>) {
-        if !self.cut.contains(&(from, to)) && self.hosts.contains_key(&to) {
-            self.schedule(to, LINK, Happening::Input(NodeInput::Received { from, messages }));
+        if self.cut.contains(&(from, to)) || !self.hosts.contains_key(&to) {
+            return;
+        }
+        let mut delays = vec![LINK];
+        if let Some(rng) = &mut self.bad_network {
+            if rng.chance(30) {
+                delays.clear();
+            } else if rng.chance(50) {
+                delays.push(LINK);
+            }
+            for delay in &mut delays {
+                if rng.chance(100) {
+                    *delay = rng.between(LINK, 50 * LINK);
+                }
+            }
+        }
+        for delay in delays {
+            let messages = messages.clone();
+            self.schedule(to, delay, Happening::Input(NodeInput::Received { from, messages }));
         }
     }
 
