@@ -98,6 +98,13 @@ impl<V: View> Turn<'_, V> {
     }
 
     pub(crate) fn session_open(&mut self, ttl: u64) -> Result<Outcome, KvError> {
+        // The sweep may have spent its steps on sessions that live on. Nobody is refused for the sake of one that does
+        // not; each further step is paid for once in a session's time to live.
+        while self.state.sessions >= self.rules.sessions_max
+            && self.state.sessions_first.is_some_and(|at| at < self.now())
+        {
+            self.sweep_sessions()?;
+        }
         if self.state.sessions >= self.rules.sessions_max {
             return Ok(Err(Refusal::TooManySessions { open: self.state.sessions }));
         }

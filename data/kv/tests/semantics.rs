@@ -251,6 +251,18 @@ fn session_table_is_bounded() {
 }
 
 #[test]
+fn session_table_makes_room_before_it_refuses() {
+    let mut kv = Cluster::with(Rules { sessions_max: 2, sweep_max: 1, ..Rules::default() });
+    let (kept, _expires) = (kv.open_session(MINUTE), kv.open_session(MINUTE));
+    kv.wait(MINUTE);
+    kv.apply(Command::SessionKeepAlive(kept)).unwrap();
+    kv.wait(Duration::from_secs(1));
+    // The one step of the sweep goes to the session that was kept alive.
+    kv.open_session(MINUTE);
+    assert_eq!(kv.view().sessions(), 2);
+}
+
+#[test]
 fn session_opened_once_by_key() {
     let mut kv = Cluster::new();
     let command = Command::SessionOpen { ttl: MINUTE };

@@ -105,7 +105,7 @@ fn fill(store: &impl Store, folder: &Path, keys: u64) {
     // Every key once, in an order that looks random, then random ones again. A prime that does not divide `keys` visits
     // all of them.
     let stride = 2_654_435_761;
-    assert!(keys % stride != 0, "choose another number of keys");
+    assert!(!keys.is_multiple_of(stride), "choose another number of keys");
     let mut number = 0;
     while puts < keys + keys / 2 {
         let view = store.view().expect("a view");
