@@ -383,6 +383,8 @@ fn member_added_catches_up_and_is_promoted_by_itself() {
     cluster.run_until(10 * SECOND, |c| c.hosts[&leader].notices.contains(&promoted));
     cluster.wait_same_state();
     let notices = &cluster.hosts[&leader].notices;
+    let newcomer = cluster.hosts[&id].notices.iter().filter(|n| !matches!(n, Notice::LeaderElected { .. }));
+    assert_eq!(newcomer.collect::<Vec<_>>(), [&promoted], "what went before it came is no news to it");
     let place = |notice: &Notice| notices.iter().position(|n| n == notice);
     assert!(place(&added).is_some() && place(&added) < place(&promoted), "{notices:?}");
 

@@ -174,7 +174,8 @@ impl Group {
     /// Tells people what a committed membership step changed.
     pub(super) fn announce(&mut self, entry: LogId, membership: Membership, out: &mut Vec<NodeEffect>) {
         let before = std::mem::replace(&mut self.membership_applied, membership);
-        if Some(entry.index) <= self.old_news {
+        // To a node that has just joined, those who were there before are no news either.
+        if Some(entry.index) <= self.old_news || before.members().is_empty() {
             return;
         }
         let (group, after) = (self.id, &self.membership_applied);
