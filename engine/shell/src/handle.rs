@@ -92,8 +92,8 @@ impl Handle {
         Self(Arc::new(owner))
     }
 
-    /// Gives a group that has no members yet its first ones: this node alone, or the same members on all of them.
-    /// Done once in a group's life, on any of its first members, or with the same members on each.
+    /// Gives a group that has no members yet its first ones. Done once in a group's life: on the first node with that
+    /// node alone, which then takes others in; or on each of several nodes, with all of them and the same on each.
     ///
     /// # Errors
     /// [`Refused::NotEmpty`] when the group has members already.

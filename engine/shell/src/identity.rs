@@ -181,7 +181,7 @@ pub enum IdentityError {
 
 /// Keeps every other process out of a folder for as long as it lives; a crash lets go of it too.
 #[derive(Debug)]
-pub(crate) struct FolderLock(File);
+pub(crate) struct FolderLock(#[expect(dead_code, reason = "held open, never read")] File);
 
 /// Opens the folder, making it if need be: locks it, and finds or writes down who we are.
 pub(crate) fn claim(folder: &Path, start: &Start) -> Result<(Identity, FolderLock), IdentityError> {

@@ -1,21 +1,63 @@
 //! The thin part that touches the world, and the embedding API.
 //!
-//! What runs the node lands next: `open(Options, BTreeMap<GroupId, Box<dyn StateMachine>>) -> Result<Handle, OpenError>`
-//! with `Options::new(folder, listen, start)`.
-#![allow(dead_code, reason = "until the threads that use it land")]
+//! Everything below here is pure: protocols and node take time as an argument and return what they want done. This
+//! crate reads the clock, writes the log, talks to peers, runs the state machines, and lets a program do all that in a
+//! few lines: [`open`] a node with a state machine for each group, [`Handle::bootstrap`] it or have it taken in by
+//! [`Handle::add_voter`], then [`Handle::propose`] and [`Handle::read`]. `docs/embedding.md` is the guide,
+//! `examples/counter.rs` the shortest whole program.
+//!
+//! Threads pass messages and share nothing but counters:
+//!
+//! | thread | owns | waits for |
+//! |---|---|---|
+//! | `hezong-node` | the [`Node`](hezong_node::Node), those who wait for a reply | its inbox, the node's deadline |
+//! | `hezong-log` | the log's writing end | batches to write; then one fdatasync for all that waited |
+//! | `hezong-read` | a reading end of the log | readings of entries that memory no longer holds |
+//! | `hezong-apply` | the state machines | committed entries |
+//! | `hezong-accept` | the listener | connections |
+//! | `hezong-dial-n` | the search for peer n, and reading from it once found | its connection's loss, its frames |
+//! | `hezong-peer`, `hezong-write-n` | a connection's two ends | frames; what the socket did not take at once |
+//!
+//! What it promises: nothing is answered before it is on a majority's disks; nothing waits without bound, and what is
+//! over a bound is refused or dropped and counted; a thread that panics, a log that fails and a state machine that fails
+//! end the process; nothing polls.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `handle.rs`, `error.rs`, `event.rs`, `metrics.rs` | what an embedder calls, gets, follows and measures |
+//! | `options.rs`, `identity.rs`, `open.rs` | what an embedder chooses, whose folder it is, and how a node is opened |
+//! | `run.rs`, `log.rs`, `apply.rs` | the threads |
+//! | `peers.rs`, `connection.rs` | who is connected and what waits to be sent; sockets and handshakes |
+//! | `memory.rs` | a network within one process, for tests |
+//! | `inbox.rs`, `threads.rs`, `clock.rs` | what threads talk through, share and end by; the clock |
+//!
+//! Left out: TLS between nodes (whoever reaches the peer port and knows the cluster's id can take part), snapshots (the
+//! log is kept whole), systems other than Unix.
 
+mod apply;
 mod clock;
+mod connection;
 mod error;
 mod event;
 mod handle;
 mod identity;
 mod inbox;
+mod log;
+mod memory;
 mod metrics;
+mod open;
+mod options;
+mod peers;
 mod run;
+mod threads;
 
+pub use apply::StateMachines;
 pub use error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError};
 pub use event::Event;
 pub use handle::{Done, Handle, Readable, Stats, block_on};
 pub use hezong_codec::ClusterId;
 pub use identity::{Identity, IdentityError, Start};
+pub use memory::Network;
 pub use metrics::{BUCKETS_MICROS, HistogramSnapshot, MetricsSnapshot};
+pub use open::open;
+pub use options::{OpenError, Options, Storage, Transport};

@@ -1,0 +1,55 @@
+//! The state machines' thread: applies what the node hands out, in its order, and makes it durable when asked.
+//!
+//! One thread serves all groups, because a machine has few disks and a state machine that is busy delays the others no
+//! more than the disk would. A state machine that fails stops the process: going on would let this replica drift.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hezong_base::GroupId;
+use hezong_node::{NodeInput, StateMachine};
+use hezong_raft::Entry;
+
+use crate::inbox::Inbox;
+use crate::threads::{Shared, stop_process};
+
+/// The state machines of a node.
+pub type StateMachines = BTreeMap<GroupId, Box<dyn StateMachine>>;
+
+/// What reaches the thread. Bounded by the node, which hands out no more before it has heard back.
+pub(crate) enum Job {
+    Apply { group: GroupId, entries: Vec<Entry> },
+    Persist { group: GroupId },
+}
+
+/// Works until the inbox is closed and empty.
+pub(crate) fn run(shared: &Shared, inbox: &Arc<Inbox<Job>>, mut machines: StateMachines) {
+    let mut jobs = Vec::new();
+    while inbox.take(&mut jobs, None) {
+        for job in jobs.drain(..) {
+            if shared.is_abandoned() {
+                return;
+            }
+            shared.report(work(shared, &mut machines, job));
+        }
+    }
+}
+
+fn work(shared: &Shared, machines: &mut StateMachines, job: Job) -> NodeInput {
+    let (Job::Apply { group, .. } | Job::Persist { group }) = &job;
+    let group = *group;
+    let machine = machines.get_mut(&group).expect("the node opens only groups that have a state machine");
+    let outcome = match job {
+        Job::Apply { entries, .. } => machine.apply(&entries).map(|replies| {
+            assert_eq!(replies.len(), entries.len(), "{group}: a state machine gives one reply an entry");
+            shared.metrics.applied.add(entries.len());
+            let through = entries.last().expect("the node hands out no empty batch").id;
+            NodeInput::Applied { group, through, replies }
+        }),
+        Job::Persist { .. } => machine.persist().map(|durable| {
+            shared.metrics.persists.add(1);
+            NodeInput::Persisted { group, durable }
+        }),
+    };
+    outcome.unwrap_or_else(|error| stop_process(&format_args!("group {}: {error}", group.0)))
+}

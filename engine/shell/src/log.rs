@@ -1,0 +1,159 @@
+//! The log's threads: one writes, one reads back.
+//!
+//! The writer takes every batch that waits, writes them in one go and calls fdatasync once: the busier the disk, the
+//! more each sync carries. A write or a sync that failed stops the process, because the system may have dropped the
+//! pages and a second sync would succeed and prove nothing.
+//!
+//! Readings pass through the writer's inbox, so that they come after the writes they may ask for, and are carried out by
+//! a thread of their own, so that a follower that is far behind costs nobody else a sync.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hezong_base::{AskId, GroupId, Index};
+use hezong_codec::log::{Record, decode_entry, to_change};
+use hezong_node::{BatchId, NodeInput};
+use hezong_raft::Write;
+use hezong_wal::{ReadError, Reader, Wal};
+
+use crate::event::Event;
+use crate::inbox::Inbox;
+use crate::threads::{Shared, stop_process};
+
+/// A batch of the log is started anew beyond this, so that one append never meets the log's own limit.
+const APPEND_BYTES: usize = 8 << 20;
+
+/// What reaches the writer. Bounded by the protocols, each of which bounds what it has not yet stored.
+pub(crate) enum Job {
+    Store { batch: BatchId, writes: Vec<(GroupId, Write)> },
+    Read(Reading),
+}
+
+/// Entries that are wanted back.
+pub(crate) struct Reading {
+    pub(crate) group: GroupId,
+    pub(crate) ask: AskId,
+    pub(crate) from: Index,
+    pub(crate) through: Index,
+    pub(crate) bytes_max: usize,
+}
+
+/// Where free space is looked at.
+pub(crate) struct Reserve {
+    /// A folder on the disk in question; `None` in memory.
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) bytes: u64,
+    pub(crate) interval: Duration,
+}
+
+/// Writes until the inbox is closed and empty.
+pub(crate) fn write(
+    shared: &Shared,
+    inbox: &Arc<Inbox<Job>>,
+    readings: &Arc<Inbox<Reading>>,
+    mut wal: Wal,
+    reserve: &Reserve,
+) {
+    let fail = |error: hezong_wal::WriteError| -> ! { stop_process(&format_args!("the log failed: {error}")) };
+    let (mut jobs, mut records) = (Vec::new(), Vec::new());
+    let mut below = look(shared, reserve, false);
+    let mut looked = Instant::now();
+    let patience = reserve.folder.is_some().then_some(reserve.interval);
+    while inbox.take(&mut jobs, patience) {
+        let (mut last, mut bytes) = (None, 0);
+        for job in jobs.drain(..) {
+            if shared.is_abandoned() {
+                return;
+            }
+            match job {
+                Job::Store { batch, writes } => {
+                    last = Some(batch);
+                    shared.metrics.log_batches.add(1);
+                    shared.metrics.log_writes.add(writes.len());
+                    for (group, write) in &writes {
+                        bytes += write_bytes(write);
+                        if bytes > APPEND_BYTES && !records.is_empty() {
+                            wal.append(&records).unwrap_or_else(|error| fail(error));
+                            records.clear();
+                            bytes = write_bytes(write);
+                        }
+                        records.push(Record { group: *group, change: to_change(write) });
+                    }
+                }
+                Job::Read(reading) => {
+                    // What it asks for may be among the records gathered so far.
+                    wal.append(&records).unwrap_or_else(|error| fail(error));
+                    records.clear();
+                    readings.push(reading, 0);
+                }
+            }
+        }
+        if let Some(last) = last {
+            wal.append(&records).unwrap_or_else(|error| fail(error));
+            records.clear();
+            let before = Instant::now();
+            wal.sync().unwrap_or_else(|error| fail(error));
+            shared.metrics.log_sync.record(before.elapsed());
+            shared.report(NodeInput::Stored(last));
+        }
+        if patience.is_some() && looked.elapsed() >= reserve.interval {
+            below = look(shared, reserve, below);
+            looked = Instant::now();
+        }
+    }
+    if !shared.is_abandoned() {
+        wal.close().unwrap_or_else(|error| fail(error));
+    }
+}
+
+/// Reads until the inbox is closed and empty.
+pub(crate) fn read(shared: &Shared, inbox: &Arc<Inbox<Reading>>, reader: &Reader) {
+    let mut readings = Vec::new();
+    while inbox.take(&mut readings, None) {
+        for Reading { group, ask, from, through, bytes_max } in readings.drain(..) {
+            if shared.is_abandoned() {
+                return;
+            }
+            shared.metrics.log_reads.add(1);
+            let entries = match reader.read(group, from, through, bytes_max) {
+                Ok(blobs) => blobs
+                    .into_iter()
+                    .map(decode_entry)
+                    .collect::<Result<_, _>>()
+                    .unwrap_or_else(|error| stop_process(&format_args!("the log of group {}: {error}", group.0))),
+                // Compacted or truncated since it was asked for.
+                Err(ReadError::Absent { .. }) => Vec::new(),
+                Err(error) => stop_process(&format_args!("the log failed: {error}")),
+            };
+            shared.report(NodeInput::LogRead { group, ask, entries });
+        }
+    }
+}
+
+/// Looks at the free space and tells of a change; returns whether it is below the reserve.
+fn look(shared: &Shared, reserve: &Reserve, was_below: bool) -> bool {
+    let Some(folder) = &reserve.folder else { return false };
+    let free_bytes = match rustix::fs::statvfs(folder) {
+        Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
+        Err(error) => {
+            tracing::warn!("cannot tell the free space of {}: {error}", folder.display());
+            return was_below;
+        }
+    };
+    let below = free_bytes < reserve.bytes;
+    if below != was_below {
+        shared.report(NodeInput::DiskReserve { below });
+        shared.tell(Event::DiskReserve { below, free_bytes });
+    }
+    below
+}
+
+/// Roughly what a write takes on disk.
+fn write_bytes(write: &Write) -> usize {
+    match write {
+        Write::Append(entries) => entries.iter().map(hezong_raft::Entry::bytes).sum(),
+        Write::Compact(base) | Write::Reset(base) => 64 + base.membership.bytes(),
+        Write::Vote { .. } | Write::Truncate(_) => 32,
+    }
+}

@@ -1,0 +1,209 @@
+//! Opening a node: identity, log, state machines, sockets, threads, in this order, so that whatever is wrong with a
+//! folder is known before anybody hears of us.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+use hezong_base::Protocol;
+use hezong_codec::log::{Change, to_write};
+use hezong_node::Node;
+use hezong_raft::{Raft, Saved};
+use hezong_wal::{DiskFolder, Recovered, Wal};
+
+use crate::apply::{self, StateMachines};
+use crate::connection::Tcp;
+use crate::handle::{Handle, Owner};
+use crate::identity::{FolderLock, Identity, Start, claim};
+use crate::inbox::Inbox;
+use crate::options::{OpenError, Options, Storage, Transport};
+use crate::peers::Peers;
+use crate::run::{Inboxes, Link, Runner};
+use crate::threads::{Shared, chance, spawn};
+use crate::{clock, log};
+
+/// Opens a node with one state machine for each of its groups, and runs it. It takes part as soon as it has members: by
+/// [`Handle::bootstrap`] on the first node, by being taken in on any other.
+///
+/// # Errors
+/// [`OpenError`]: nothing is left running.
+pub fn open(options: Options, machines: StateMachines) -> Result<Handle, OpenError> {
+    let (identity, lock) = identify(&options)?;
+    let (wal, recovered) = open_log(&options, &identity)?;
+    let shared = Arc::new(Shared::new(options.inbox_bytes_max));
+    let (node, effects) = open_node(&options, &identity, &machines, &wal, recovered)?;
+    let (link, address) = open_link(&options, &identity, &shared)?;
+
+    let unbounded = usize::MAX;
+    let inboxes = Inboxes {
+        log: Arc::new(Inbox::new(unbounded)),
+        readings: Arc::new(Inbox::new(unbounded)),
+        apply: Arc::new(Inbox::new(unbounded)),
+    };
+    let mut runner = Runner {
+        node,
+        groups: machines.keys().copied().collect(),
+        shared: Arc::clone(&shared),
+        inboxes,
+        link,
+        clients: HashMap::new(),
+        effects,
+        threads: Vec::new(),
+        lock,
+        shutdown_timeout: options.shutdown_timeout,
+        stopping: None,
+    };
+    if let Err(error) = start(&mut runner, &options, machines, wal) {
+        runner.abandon();
+        return Err(OpenError::Thread(error));
+    }
+    let thread = spawn("hezong-node", move || runner.run()).map_err(OpenError::Thread)?;
+    Ok(Handle::new(Owner {
+        identity,
+        address,
+        inbox: Arc::clone(&shared.inbox),
+        events: shared.events.clone(),
+        requests: AtomicU64::new(1),
+        thread: Mutex::new(Some(thread)),
+    }))
+}
+
+fn identify(options: &Options) -> Result<(Identity, Option<FolderLock>), OpenError> {
+    Ok(match (&options.storage, &options.start) {
+        (Storage::Folder(folder), start) => {
+            let (identity, lock) = claim(folder, start)?;
+            (identity, Some(lock))
+        }
+        (Storage::Memory(_), Start::Bootstrap(identity) | Start::Join(identity)) => (identity.clone(), None),
+        (Storage::Memory(_), Start::Reopen) => return Err(OpenError::NoIdentity),
+    })
+}
+
+fn open_log(options: &Options, identity: &Identity) -> Result<(Wal, Vec<Recovered>), OpenError> {
+    let folder: Arc<dyn hezong_wal::Folder> = match &options.storage {
+        Storage::Folder(folder) => {
+            let path = folder.join("log");
+            Arc::new(DiskFolder::open(&path).map_err(|source| OpenError::Folder { path, source })?)
+        }
+        Storage::Memory(folder) => folder.handle(),
+    };
+    let owner = format!("cluster {} node {}", identity.cluster, identity.node.0);
+    let mut wal = hezong_wal::Options::new(owner);
+    wal.segment_bytes = options.segment_bytes;
+    let (wal, recovered) = Wal::open(folder, wal)?;
+    if let Some(cut) = &wal.opened().cut {
+        // Expected after a crash in the middle of a write; nobody was ever told that it was stored.
+        tracing::info!("{}: cut {} bytes of a torn tail at offset {}", cut.path, cut.bytes, cut.offset);
+    }
+    Ok((wal, recovered))
+}
+
+/// Folds what the log holds and brings the node to life on it.
+fn open_node(
+    options: &Options,
+    identity: &Identity,
+    machines: &StateMachines,
+    wal: &Wal,
+    recovered: Vec<Recovered>,
+) -> Result<(Node, Vec<hezong_node::NodeEffect>), OpenError> {
+    let mut saved = BTreeMap::new();
+    for found in recovered {
+        if !machines.contains_key(&found.group) {
+            return Err(OpenError::NoMachine(found.group));
+        }
+        saved.insert(found.group, fold(wal, found)?);
+    }
+    let mut rng = chance();
+    let mut config = options.node.clone();
+    config.id = identity.node;
+    let mut node = Node::new(config);
+    let mut effects = Vec::new();
+    for (&group, machine) in machines {
+        let applied = machine.applied().map_err(|source| OpenError::State { group, source })?;
+        let mut raft = options.raft.clone();
+        raft.id = identity.node;
+        let saved = saved.remove(&group).unwrap_or_default();
+        node.open_group(clock::now(), group, raft, saved, applied, rng.fork(), &mut effects)?;
+    }
+    Ok((node, effects))
+}
+
+fn fold(wal: &Wal, found: Recovered) -> Result<Saved, OpenError> {
+    let group = found.group;
+    let mut saved = Saved::default();
+    let mut save = |change| {
+        let write = to_write(change).map_err(|source| OpenError::Record { group, source })?;
+        Raft::save(&mut saved, &write);
+        Ok::<_, OpenError>(())
+    };
+    if let Some((last, base)) = found.base {
+        save(Change::Reset { last, base })?;
+    }
+    for entries in wal.reader().entries(group) {
+        let (first, entries) = entries.map_err(hezong_wal::OpenError::from)?;
+        save(Change::Append { first, entries })?;
+    }
+    if let Some(state) = found.state {
+        save(Change::State(state))?;
+    }
+    Ok(saved)
+}
+
+fn open_link(
+    options: &Options,
+    identity: &Identity,
+    shared: &Arc<Shared>,
+) -> Result<(Link, Option<SocketAddr>), OpenError> {
+    match &options.transport {
+        Transport::Memory(network) => {
+            network.plug(identity.node, Arc::clone(&shared.inbox));
+            Ok((Link::Memory { network: network.clone(), me: identity.node }, None))
+        }
+        Transport::Tcp(address) => {
+            let listen = |source| OpenError::Listen { address: address.clone(), source };
+            let listener = TcpListener::bind(address).map_err(listen)?;
+            let bound = listener.local_addr().map_err(listen)?;
+            let tcp = Tcp {
+                shared: Arc::clone(shared),
+                cluster: identity.cluster,
+                me: identity.node,
+                queue_bytes_max: options.peer_queue_bytes_max,
+                pause_max: options.reconnect_pause_max,
+                timeout: options.peer_timeout,
+                peers: Peers::default(),
+                listener,
+                handshakes: AtomicUsize::new(0),
+            };
+            Ok((Link::Tcp(Arc::new(tcp)), Some(bound)))
+        }
+    }
+}
+
+/// Starts the threads beside the node's own. The one that applies ends before the log's, so that the last thing written
+/// is the end of the log.
+fn start(runner: &mut Runner, options: &Options, machines: StateMachines, wal: Wal) -> std::io::Result<()> {
+    let shared = || Arc::clone(&runner.shared);
+    let inboxes = &runner.inboxes;
+    let mut threads = Vec::new();
+    let outcome = (|| {
+        let (of_node, inbox) = (shared(), Arc::clone(&inboxes.apply));
+        threads.push(spawn("hezong-apply", move || apply::run(&of_node, &inbox, machines))?);
+        let (of_node, inbox, reader) = (shared(), Arc::clone(&inboxes.readings), wal.reader());
+        threads.push(spawn("hezong-read", move || log::read(&of_node, &inbox, &reader))?);
+        let folder = match &options.storage {
+            Storage::Folder(folder) => Some(folder.clone()),
+            Storage::Memory(_) => None,
+        };
+        let (bytes, interval) = (options.disk_reserve_bytes, options.disk_reserve_interval);
+        let reserve = log::Reserve { folder, bytes, interval };
+        let (of_node, inbox, readings) = (shared(), Arc::clone(&inboxes.log), Arc::clone(&inboxes.readings));
+        threads.push(spawn("hezong-log", move || log::write(&of_node, &inbox, &readings, wal, &reserve))?);
+        if let Link::Tcp(tcp) = &runner.link {
+            threads.push(tcp.listen()?);
+        }
+        Ok(())
+    })();
+    runner.threads = threads;
+    outcome
+}

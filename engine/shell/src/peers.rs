@@ -1,0 +1,327 @@
+//! Who is connected, and what waits to be sent to whom.
+//!
+//! Exactly one connection stands between two nodes. Either may dial, because either may be the one that knows the other:
+//! a newcomer is known to the members before it knows them, and one that was away is known by members it has never heard
+//! of. Three rules keep it at one:
+//!
+//! 1. The lower id dials at once. The higher one waits a whole `reconnect_pause_max` before each attempt, so that it
+//!    dials only where the lower does not or cannot.
+//! 2. An accepted connection replaces whatever there is: its dialler knows of no live one.
+//! 3. A dialled connection yields to one that is there by the time its handshake is over.
+//!
+//! Should two cross after all, both are closed, and by rule 1 the lower dials again at once while the higher waits.
+//!
+//! The node's thread writes to the socket itself as long as that takes everything without waiting, which saves a
+//! thread's wake-up on every message's way. What does not fit waits for the connection's writer. When too much waits,
+//! the oldest goes first: Raft sends again what matters, and what is older matters less.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use hezong_base::NodeId;
+use hezong_raft::Member;
+use rustix::net::{SendFlags, send};
+
+use crate::event::Event;
+use crate::threads::Shared;
+
+/// The most bytes a writer takes at once. What it holds can no longer be dropped.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// One peer: a member, or a node of our cluster that has dialled us and is none yet.
+pub(crate) struct Peer {
+    pub(crate) id: NodeId,
+    state: Mutex<State>,
+    /// The writer of the connection sleeps here.
+    writable: Condvar,
+    /// The dialler sleeps here.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Where it is dialled; `None` while it is no member.
+    address: Option<String>,
+    /// Whether a dialler is at work. It ends when the address is gone.
+    dialled: bool,
+    /// The connection and its number. Numbers only grow, so that a thread of an earlier connection knows it is one.
+    connection: Option<(Arc<TcpStream>, u64)>,
+    /// The number the next connection gets.
+    next_number: u64,
+    /// What waits for the writer, oldest first.
+    queue: VecDeque<BytesMut>,
+    /// Bytes in `queue`.
+    bytes: usize,
+    /// Whether the first of `queue` is the rest of a frame of which the peer has seen the start: it cannot be dropped.
+    begun: bool,
+    /// Whether the writer is writing what it took out: nobody else may write meanwhile.
+    writing: bool,
+}
+
+impl State {
+    /// Forgets the connection and what waits for it: its peer will be told afresh.
+    fn disconnect(&mut self) {
+        if let Some((stream, _)) = self.connection.take() {
+            // Wakes reader and writer; failing means that the peer was quicker.
+            drop(stream.shutdown(Shutdown::Both));
+        }
+        self.queue.clear();
+        (self.bytes, self.begun, self.writing) = (0, false, false);
+    }
+
+    fn is(&self, number: u64) -> bool {
+        self.connection.as_ref().is_some_and(|(_, current)| *current == number)
+    }
+}
+
+impl Peer {
+    pub(crate) fn new(id: NodeId) -> Self {
+        Self { id, state: Mutex::default(), writable: Condvar::new(), changed: Condvar::new() }
+    }
+
+    /// Sends now if the socket takes it, else queues.
+    pub(crate) fn send(&self, shared: &Shared, mut frame: BytesMut, queue_bytes_max: usize) {
+        let metrics = &shared.metrics;
+        let mut state = self.lock();
+        let Some((stream, _)) = &state.connection else {
+            metrics.frames_unsent.add(1);
+            return;
+        };
+        metrics.frames_sent.add(1);
+        metrics.bytes_sent.add(frame.len());
+        if state.queue.is_empty() && !state.writing {
+            match send(stream, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(sent) if sent == frame.len() => return,
+                Ok(sent) => {
+                    frame.advance(sent);
+                    state.begun = true;
+                }
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                // The connection is broken, as its reader is about to find out.
+                Err(_) => return,
+            }
+        }
+        state.bytes += frame.len();
+        state.queue.push_back(frame);
+        let kept = usize::from(state.begun);
+        while state.bytes > queue_bytes_max && state.queue.len() > kept + 1 {
+            let oldest = state.queue.remove(kept).expect("the queue is longer than that");
+            state.bytes -= oldest.len();
+            metrics.frames_dropped.add(1);
+        }
+        drop(state);
+        self.writable.notify_one();
+    }
+
+    /// Takes a connection into use; `None` when it has to yield.
+    pub(crate) fn connect(&self, stream: &Arc<TcpStream>, accepted: bool) -> Option<u64> {
+        let mut state = self.lock();
+        if state.connection.is_some() && !accepted {
+            return None;
+        }
+        state.disconnect();
+        let number = state.next_number;
+        state.next_number += 1;
+        state.connection = Some((Arc::clone(stream), number));
+        drop(state);
+        // The writer of a connection that was replaced must find out.
+        self.writable.notify_all();
+        self.changed.notify_all();
+        Some(number)
+    }
+
+    /// Takes a connection out of use; false if another has long taken its place.
+    pub(crate) fn disconnect(&self, number: u64) -> bool {
+        let mut state = self.lock();
+        let current = state.is(number);
+        if current {
+            state.disconnect();
+        }
+        drop(state);
+        self.writable.notify_all();
+        self.changed.notify_all();
+        current
+    }
+
+    /// Takes whatever there is out of use and stops dialling.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.address = None;
+        state.disconnect();
+        drop(state);
+        self.writable.notify_all();
+        self.changed.notify_all();
+    }
+
+    /// Sets where it is dialled; true when a dialler must be started for it.
+    pub(crate) fn set_address(&self, address: Option<String>) -> bool {
+        let mut state = self.lock();
+        state.address = address;
+        let start = state.address.is_some() && !state.dialled;
+        state.dialled |= start;
+        drop(state);
+        self.changed.notify_all();
+        start
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.lock().connection.is_some()
+    }
+
+    /// Whether nothing speaks for keeping it: no member and not connected.
+    pub(crate) fn is_stranger(&self) -> bool {
+        let state = self.lock();
+        state.address.is_none() && state.connection.is_none() && !state.dialled
+    }
+
+    /// For the dialler: waits until there has been no connection for `pause`, and returns where to dial; `None` when
+    /// it is to end.
+    pub(crate) fn wait_to_dial(&self, pause: Duration) -> Option<String> {
+        let mut state = self.lock();
+        let mut since = Instant::now();
+        loop {
+            if state.address.is_none() {
+                state.dialled = false;
+                return None;
+            }
+            if state.connection.is_some() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                since = Instant::now();
+                continue;
+            }
+            let left = pause.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return state.address.clone();
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// For the writer: waits for something to write and puts it into `batch`; false when the connection is over.
+    pub(crate) fn take(&self, number: u64, batch: &mut Vec<u8>) -> bool {
+        let nothing = |state: &mut State| state.is(number) && state.queue.is_empty();
+        let mut state = self.lock();
+        if state.is(number) {
+            // What was taken before is written.
+            state.writing = false;
+        }
+        state = self.writable.wait_while(state, nothing).unwrap_or_else(PoisonError::into_inner);
+        if !state.is(number) {
+            return false;
+        }
+        batch.clear();
+        while let Some(frame) = state.queue.front().filter(|f| batch.is_empty() || batch.len() + f.len() <= WRITE_BYTES)
+        {
+            batch.extend_from_slice(frame);
+            state.queue.pop_front();
+        }
+        state.bytes -= batch.len();
+        (state.writing, state.begun) = (true, false);
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All peers, by id.
+#[derive(Default)]
+pub(crate) struct Peers {
+    state: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    peers: BTreeMap<NodeId, Arc<Peer>>,
+    /// Our own name and addresses, once we know them.
+    member: Option<Member>,
+    /// Whether the node has stopped: no connection is taken in any more.
+    closed: bool,
+    /// When garbage was last told, so that a stranger cannot fill the log.
+    told: Option<Instant>,
+}
+
+impl Peers {
+    /// The peer of this id, if there is one.
+    pub(crate) fn get(&self, id: NodeId) -> Option<Arc<Peer>> {
+        self.lock().peers.get(&id).cloned()
+    }
+
+    /// The peer of this id, in any case; `None` when the node has stopped.
+    pub(crate) fn admit(&self, id: NodeId) -> Option<Arc<Peer>> {
+        let mut table = self.lock();
+        if table.closed {
+            return None;
+        }
+        Some(Arc::clone(table.peers.entry(id).or_insert_with(|| Arc::new(Peer::new(id)))))
+    }
+
+    /// Takes note of the members, this node among them; returns those for which a dialler must be started. Who is no
+    /// member any more is not dialled again, but may go on talking: it has yet to be told.
+    pub(crate) fn set_members(&self, me: NodeId, mut members: BTreeMap<NodeId, Member>) -> Vec<Arc<Peer>> {
+        let mut table = self.lock();
+        table.member = members.remove(&me).or(table.member.take());
+        if table.closed {
+            return Vec::new();
+        }
+        for id in members.keys() {
+            table.peers.entry(*id).or_insert_with(|| Arc::new(Peer::new(*id)));
+        }
+        let mut start = Vec::new();
+        for peer in table.peers.values() {
+            if peer.set_address(members.get(&peer.id).map(|member| member.peer.clone())) {
+                start.push(Arc::clone(peer));
+            }
+        }
+        table.peers.retain(|_, peer| !peer.is_stranger());
+        start
+    }
+
+    /// Our own name and addresses, once we know them.
+    pub(crate) fn member(&self) -> Option<Member> {
+        self.lock().member.clone()
+    }
+
+    /// Forgets a peer that is neither member nor connected.
+    pub(crate) fn forget_stranger(&self, id: NodeId) {
+        let mut table = self.lock();
+        if table.peers.get(&id).is_some_and(|peer| peer.is_stranger()) {
+            table.peers.remove(&id);
+        }
+    }
+
+    /// Those connected.
+    pub(crate) fn connected(&self) -> Vec<NodeId> {
+        self.lock().peers.values().filter(|peer| peer.is_connected()).map(|peer| peer.id).collect()
+    }
+
+    /// Closes every connection and lets no new one in.
+    pub(crate) fn close(&self) {
+        let mut table = self.lock();
+        table.closed = true;
+        std::mem::take(&mut table.peers).values().for_each(|peer| peer.close());
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Counts a connection that turned out to be nonsense, and tells of it at most once a second.
+    pub(crate) fn garbage(&self, shared: &Shared, address: SocketAddr, reason: String) {
+        shared.metrics.garbage.add(1);
+        let mut table = self.lock();
+        if table.told.is_none_or(|at| at.elapsed() > Duration::from_secs(1)) {
+            table.told = Some(Instant::now());
+            drop(table);
+            shared.tell(Event::Garbage { address: address.to_string(), reason });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
