@@ -22,7 +22,11 @@ impl Group {
             Some(Handed::Commands(clients)) => clients,
             Some(Handed::Change(client, _)) => vec![client],
             // First members are no entry: they are done once on disk, and said to be accepted then.
-            Some(Handed::Bootstrap(client)) => return common.reply(client, Reply::Bootstrapped, out),
+            Some(Handed::Bootstrap(client)) => {
+                // They are in force without an entry that could be applied; what comes next is told against them.
+                self.membership_applied = self.raft.membership().clone();
+                return common.reply(client, Reply::Bootstrapped, out);
+            }
             Some(Handed::Promotion(_)) => return,
             Some(Handed::Reads { .. } | Handed::Told) | None => {
                 unreachable!("the protocol accepts only what it was handed to append")
