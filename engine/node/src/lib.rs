@@ -20,6 +20,60 @@
 //!
 //! Words: a *turn* is some inputs followed by one `flush`; a *batch* is what one turn writes to the log, of all groups;
 //! a *frame* is what one turn sends to one peer, of all groups; a *client* is whoever waits for a reply.
+//!
+//! What holds:
+//! - A client gets exactly one reply, at the latest when its patience ends, unless it was cancelled. *Refused* means never
+//!   done; *unknown* is said only of what may be in the log.
+//! - Whatever a client proposed is settled by the entry that is applied at its index, whoever leads by then.
+//! - Entries reach a state machine in order, once, without gaps, and at most so many batches ahead of its answers. How
+//!   slow it is shows in nothing else, except that commands are refused once it lags too far.
+//! - A read is answered when what it must see has been applied here. Reads of one turn share one round.
+//! - Between two nodes a turn costs one frame, and on disk one batch, however many groups took part in it.
+//! - The same inputs at the same times give the same effects.
+//!
+//! Left out so far: snapshots and with them dropping the log, handing leadership over before a stop, closing a group.
+//!
+//! One node that is all of its group, run by hand:
+//!
+//! ```
+//! use hezong_base::{GroupId, NodeId, RequestId, Rng, Time};
+//! use hezong_node::{ClientRequest, Node, NodeConfig, NodeEffect, NodeInput, Reply};
+//! use hezong_raft::{Config, Member, Membership, Saved};
+//!
+//! let (me, group, now) = (NodeId(1), GroupId(1), Time::from_millis(1));
+//! let mut node = Node::new(NodeConfig::new(me));
+//! let mut effects = Vec::new();
+//! node.open_group(now, group, Config::new(me), Saved::default(), None, Rng::new(1), &mut effects)?;
+//! let first = Membership::of_voters([(me, Member::default())]);
+//! let propose = ClientRequest::Propose { command: "hello".into(), frees_space: false };
+//! let mut inputs = vec![NodeInput::Request { id: RequestId(1), group, request: ClientRequest::Bootstrap(first) }];
+//! let mut replies = Vec::new();
+//! for _ in 0..10 {
+//!     for input in inputs.drain(..) {
+//!         node.handle(now, input, &mut effects);
+//!     }
+//!     node.flush(now, &mut effects);
+//!     for effect in effects.drain(..) {
+//!         match effect {
+//!             NodeEffect::Store { batch, .. } => inputs.push(NodeInput::Stored(batch)),
+//!             NodeEffect::Apply { group, entries } => {
+//!                 let through = entries.last().expect("never empty").id;
+//!                 let replies = entries.iter().map(|_| "world".into()).collect();
+//!                 inputs.push(NodeInput::Applied { group, through, replies });
+//!                 // The entry that opens the leader's term has been committed: it takes commands.
+//!                 if through.index.0 == 1 {
+//!                     inputs.push(NodeInput::Request { id: RequestId(2), group, request: propose.clone() });
+//!                 }
+//!             }
+//!             NodeEffect::Reply { reply, .. } => replies.push(reply),
+//!             other => assert!(!matches!(other, NodeEffect::Send { .. }), "there is nobody to talk to"),
+//!         }
+//!     }
+//! }
+//! assert_eq!(replies[0], Reply::Bootstrapped);
+//! assert!(matches!(&replies[1], Reply::Done { reply, .. } if reply == "world"));
+//! # Ok::<(), hezong_node::StartError>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -394,6 +394,22 @@ fn member_added_catches_up_and_is_promoted_by_itself() {
 }
 
 #[test]
+fn member_added_after_bootstrap_is_the_only_news() {
+    let mut cluster = Cluster::new(1);
+    let first = NodeId(1);
+    cluster.open(first, GROUP);
+    cluster.call(first, ClientRequest::Bootstrap(voters([1])));
+    cluster.wait_leader(GROUP);
+    cluster.change(first, Change::Add(member(2)));
+    cluster.change(first, Change::Remove(NodeId(2)));
+    let (group, id, member) = (GROUP, NodeId(2), member(2));
+    let notices = cluster.hosts[&first].notices.iter().filter(|n| !matches!(n, Notice::LeaderElected { .. }));
+    let expected =
+        [Notice::MemberAdded { group, id, member: member.clone() }, Notice::MemberRemoved { group, id, member }];
+    assert_eq!(notices.cloned().collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn member_leader_removes_itself() {
     let (mut cluster, leader) = Cluster::three();
     let Reply::Changed { membership, .. } = cluster.change(leader, Change::Remove(leader)) else {
