@@ -95,7 +95,7 @@ pub fn to_write(change: Change) -> Result<Write, DecodeError> {
             if entries.is_empty() || !places.eq((first.0..=u64::MAX).take(entries.len())) {
                 return Err(contradiction("append.entries"));
             }
-            Write::Append(entries)
+            Write::Append(entries.into())
         }
         Change::Truncate { from } => Write::Truncate(from),
         Change::Compact { through, base } => Write::Compact(decode_base_of(Some(through), base, "compact.base")?),

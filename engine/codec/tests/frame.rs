@@ -38,7 +38,7 @@ fn append_of(commands: &[Bytes]) -> (GroupId, Message) {
 fn commands(frame: Frame) -> Vec<Bytes> {
     let Frame::Messages(messages) = frame else { panic!("messages") };
     let entries = messages.into_iter().flat_map(|(_, message)| match message.body {
-        Body::Append { entries, .. } => entries,
+        Body::Append { entries, .. } => entries.to_vec(),
         body => panic!("{body:?}"),
     });
     let command = |entry: Entry| match entry.payload {

@@ -24,7 +24,9 @@ fn log_write_round_trip() {
 #[test]
 fn log_change_tells_places() {
     let entry = |index| Entry { id: LogId::new(2, index), time: Duration::ZERO, payload: Payload::Empty };
-    let Change::Append { first, entries } = to_change(&Write::Append(vec![entry(7), entry(8)])) else { panic!() };
+    let Change::Append { first, entries } = to_change(&Write::Append(vec![entry(7), entry(8)].into())) else {
+        panic!()
+    };
     assert_eq!((first, entries.len()), (Index(7), 2));
     assert_eq!(to_change(&Write::Truncate(Index(5))), Change::Truncate { from: Index(5) });
     let base = Base { last: Some(LogId::new(2, 9)), ..Base::default() };

@@ -86,7 +86,7 @@ impl Applying {
             let Some(through) = self.committed.filter(|committed| *committed >= from) else { return };
             let bytes_max = common.config.apply_bytes_max;
             match raft.entries(from, bytes_max) {
-                Some(entries) => self.hand(group, entries, common, out),
+                Some(entries) => self.hand(group, entries.to_vec(), common, out),
                 None => {
                     self.reading = true;
                     common.stats.apply_reads += 1;

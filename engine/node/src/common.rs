@@ -261,7 +261,7 @@ mod tests {
     fn message(group: u64, payload: usize) -> (GroupId, Message) {
         let payload = Payload::Command(Bytes::from(vec![0; payload]));
         let entry = Entry { id: LogId::new(1, 1), time: Duration::ZERO, payload };
-        let body = Body::Append { previous: None, entries: vec![entry], committed: None };
+        let body = Body::Append { previous: None, entries: vec![entry].into(), committed: None };
         (GroupId(group), Message { term: Term(1), body })
     }
 

@@ -318,7 +318,7 @@ fn prepare_disk(world: &mut World<RaftDialect>, command: &Command) -> Result<(),
     let disk = world.disk_mut(id)?;
     disk.write(&Write::Vote { term, vote });
     if !entries.is_empty() {
-        disk.write(&Write::Append(entries));
+        disk.write(&Write::Append(entries.into()));
     }
     Ok(())
 }

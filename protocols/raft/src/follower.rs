@@ -1,13 +1,12 @@
 //! What a follower does with what its leader sends (figure 2, `AppendEntries`), and how it forwards reads.
 
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use hezong_base::{Index, LogId, NodeId, Time};
 
 use crate::node::{Out, RoleState};
 use crate::reads::Forwarded;
-use crate::{Body, Entry, Raft, Weakness};
+use crate::{Body, Entries, Entry, Raft, Weakness};
 
 /// What only a follower knows.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +26,7 @@ impl Raft {
         now: Time,
         from: NodeId,
         previous: Option<LogId>,
-        mut entries: Vec<Entry>,
+        entries: Entries,
         committed: Option<Index>,
         out: &mut Out,
     ) {
@@ -44,7 +43,7 @@ impl Raft {
         let vouched = entries.last().map(|entry| entry.id).or(previous).map(|id| id.index);
         // What we hold already is not written again: a late duplicate must not cut off what came after it.
         let known = entries.iter().take_while(|entry| self.log.agrees(Some(entry.id))).count();
-        entries.drain(..known);
+        let entries = entries.slice(known..);
         if let Some(first) = entries.first().map(|entry| entry.id.index) {
             if Some(first) <= self.committed {
                 return self.drop_nonsense(from, "would overwrite what is committed", out);

@@ -15,7 +15,9 @@ use hezong_base::{AskId, Effect, Index, LogId, NodeId, RequestId, Term, Time, qu
 use crate::node::{Out, RoleState};
 use crate::progress::{Mode, Progress};
 use crate::reads::Reads;
-use crate::{Ask, Body, Change, Config, Entry, Event, Log, Membership, Message, Payload, Raft, Refusal, Weakness};
+use crate::{
+    Ask, Body, Change, Config, Entries, Entry, Event, Log, Membership, Message, Payload, Raft, Refusal, Weakness,
+};
 
 /// Rounds remembered without an answer. More can only be outstanding when none of them could give a lease any more.
 const ROUNDS_MAX: usize = 1_024;
@@ -108,7 +110,7 @@ impl Feeder<'_> {
             match self.log.cached(progress.next, last, bytes_max) {
                 Some(entries) => self.append(to, progress, previous, entries),
                 // A probe finds out where the logs part; no disk is read for a guess.
-                None if probing => self.append(to, progress, previous, Vec::new()),
+                None if probing => self.append(to, progress, previous, Entries::default()),
                 None => {
                     let id = *self.next_ask;
                     *self.next_ask = id.next();
@@ -120,9 +122,9 @@ impl Feeder<'_> {
         }
     }
 
-    fn append(&mut self, to: NodeId, progress: &mut Progress, previous: Option<LogId>, entries: Vec<Entry>) {
+    fn append(&mut self, to: NodeId, progress: &mut Progress, previous: Option<LogId>, entries: Entries) {
         let last = entries.last().map(|entry| entry.id.index);
-        progress.sent(self.now, last, entries.iter().map(Entry::bytes).sum());
+        progress.sent(self.now, last, entries.bytes());
         let committed = self.committed.min(last.max(previous.map(|id| id.index)));
         let body = Body::Append { previous, entries, committed };
         self.out.push(Effect::Send { to, message: Message { term: self.term, body } });
@@ -132,7 +134,7 @@ impl Feeder<'_> {
     /// acknowledgement, however late the disk, or a rejection that tells what was lost.
     fn ask_arrival(&mut self, to: NodeId, progress: &mut Progress) {
         match self.log.before(progress.next) {
-            Ok(previous) => self.append(to, progress, previous, Vec::new()),
+            Ok(previous) => self.append(to, progress, previous, Entries::default()),
             Err(_) => progress.stuck(),
         }
     }
@@ -318,10 +320,10 @@ impl Raft {
             entries.push(Entry { id: LogId { term: self.term, index }, time, payload });
             index = index.next();
         }
+        let entries = Entries::from(entries);
         if let Some(last) = entries.last().map(|entry| entry.id.index) {
-            let bytes: usize = entries.iter().map(Entry::bytes).sum();
-            leader.uncommitted.push_back((last, bytes));
-            leader.uncommitted_bytes += bytes;
+            leader.uncommitted.push_back((last, entries.bytes()));
+            leader.uncommitted_bytes += entries.bytes();
         }
         self.append(now, entries, out);
     }
@@ -414,7 +416,7 @@ impl Raft {
         match feeder.log.before(progress.next) {
             Err(_) => progress.stuck(),
             Ok(previous) if fits && ours => {
-                feeder.append(*to, progress, previous, entries);
+                feeder.append(*to, progress, previous, entries.into());
                 feeder.feed(*to, progress);
             }
             // Gone between the question and the answer, or asked of a log that went on: the next heartbeat tries again.

@@ -11,6 +11,7 @@
 //! | `reads.rs` | reads at the leader and forwarded by followers |
 //! | `progress.rs` | what a leader knows of one member, and what is on its way to it |
 //! | `log.rs` | base, runs of terms, memberships, the tail of entries |
+//! | `entries.rs` | entries that are shared rather than copied, and that tail |
 //! | `entry.rs`, `membership.rs`, `message.rs`, `request.rs`, `config.rs` | the public types |
 //! | `weakness.rs` | known bugs as switches, for the proof |
 //!
@@ -29,7 +30,7 @@
 //!
 //! # Left out, for now
 //! Snapshots between nodes (a follower that needs compacted entries is known as stuck and gets heartbeats only), leadership
-//! transfer, joint consensus. Entries travel as plain vectors: a command is reference counted, so copying one is cheap.
+//! transfer, joint consensus.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -39,6 +40,7 @@ extern crate alloc;
 
 mod candidate;
 mod config;
+mod entries;
 mod entry;
 mod follower;
 mod leader;
@@ -52,6 +54,7 @@ mod request;
 mod weakness;
 
 pub use config::Config;
+pub use entries::Entries;
 pub use entry::{Base, Entry, Payload};
 pub use log::Log;
 pub use membership::{Change, ChangeError, Member, Membership};

@@ -6,12 +6,12 @@
 //! recovery cannot disagree with operation.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use hezong_base::{Index, LogId, Term};
 
-use crate::{Base, Entry, Membership, Payload};
+use crate::entries::{Entries, Tail};
+use crate::{Base, Membership, Payload};
 
 /// Base, runs of terms, and the tail of entries.
 #[derive(Clone, Debug, Default)]
@@ -28,9 +28,7 @@ pub struct Log {
     /// The memberships after the base and where they stand, ascending, so that truncation can roll back.
     memberships: VecDeque<(Index, Membership)>,
     /// The last entries without a gap; its end is `last`. May be empty.
-    cache: VecDeque<Entry>,
-    /// The sum of [`Entry::bytes`] over `cache`.
-    cache_bytes: usize,
+    cache: Tail,
 }
 
 /// Consecutive entries of one term.
@@ -49,8 +47,7 @@ pub(crate) struct Compacted;
 impl Log {
     /// Adds entries behind the last. They must follow it without a gap: that is the caller's to check for what peers
     /// sent, and is asserted here.
-    pub(crate) fn append(&mut self, entries: &[Entry]) {
-        self.cache.reserve(entries.len());
+    pub(crate) fn append(&mut self, entries: &Entries) {
         for entry in entries {
             assert_eq!(entry.id.index, Index::after(self.last_index()), "entries follow each other without gaps");
             assert!(self.last_term() <= Some(entry.id.term), "terms never decrease along a log");
@@ -62,9 +59,8 @@ impl Log {
             }
             self.last = Some(entry.id);
             self.time = self.time.max(entry.time);
-            self.cache_bytes += entry.bytes();
-            self.cache.push_back(entry.clone());
         }
+        self.cache.push(entries.clone());
     }
 
     /// Drops the entries from `from` on. What lies at or before the base stays: it is committed.
@@ -73,15 +69,13 @@ impl Log {
         if Some(from) > self.last_index() {
             return;
         }
-        while let Some(entry) = self.cache.pop_back_if(|entry| entry.id.index >= from) {
-            self.cache_bytes -= entry.bytes();
-        }
+        self.cache.truncate(from);
         while self.memberships.pop_back_if(|(index, _)| *index >= from).is_some() {}
         let last = from.previous().and_then(|index| self.id_at(index));
         while self.runs.pop_back_if(|run| run.first >= from).is_some() {}
         self.last = last;
         // Without the entry at hand its time is unknown; staying ahead of it keeps log time from ever decreasing.
-        self.time = self.cache.back().map_or(self.time, |entry| entry.time);
+        self.time = self.cache.last().map_or(self.time, |entry| entry.time);
     }
 
     /// The base that stands for everything up to `through`; `None` unless `through` lies after the base and in the log.
@@ -91,7 +85,7 @@ impl Log {
         }
         let last = self.id_at(through)?;
         // An entry that left memory is answered for by the next time known: never less than its own.
-        let time = self.cache.iter().find(|entry| entry.id.index >= through).map_or(self.time, |entry| entry.time);
+        let time = self.cache.at_or_after(through).map_or(self.time, |entry| entry.time);
         Some(Base { last: Some(last), time, membership: self.membership_at(through).clone() })
     }
 
@@ -102,9 +96,7 @@ impl Log {
             self.reset(base);
             return;
         }
-        while let Some(entry) = self.cache.pop_front_if(|entry| entry.id.index <= through) {
-            self.cache_bytes -= entry.bytes();
-        }
+        self.cache.drop_front_while(|index, _| index <= through);
         while self.memberships.pop_front_if(|(index, _)| *index <= through).is_some() {}
         // The run that spans the cut keeps its term and begins behind it.
         let spanning = self.runs.partition_point(|run| run.first <= through.next());
@@ -123,14 +115,10 @@ impl Log {
     /// Lets the oldest entries in memory go until `bytes_max` are left, but none after `keep_after`; and none after
     /// `prefer_after` either unless that would take more than twice the bytes.
     pub(crate) fn trim(&mut self, bytes_max: usize, keep_after: Option<Index>, prefer_after: Option<Index>) {
-        while self.cache_bytes > bytes_max {
-            let over_twice = self.cache_bytes > bytes_max.saturating_mul(2);
-            let may_go = |entry: &mut Entry| {
-                Some(entry.id.index) <= keep_after && (over_twice || Some(entry.id.index) <= prefer_after)
-            };
-            let Some(entry) = self.cache.pop_front_if(may_go) else { return };
-            self.cache_bytes -= entry.bytes();
-        }
+        self.cache.drop_front_while(|index, bytes| {
+            let over_twice = bytes > bytes_max.saturating_mul(2);
+            bytes > bytes_max && Some(index) <= keep_after && (over_twice || Some(index) <= prefer_after)
+        });
     }
 
     /// What the log stands on.
@@ -249,30 +237,17 @@ impl Log {
     /// Entries from memory, `from` through at most `through`: as many as fit `bytes_max`, but at least one if there is
     /// one. `None` when `from` is no longer in memory.
     #[must_use]
-    pub fn cached(&self, from: Index, through: Index, bytes_max: usize) -> Option<Vec<Entry>> {
-        let through = Some(through).min(self.last_index());
-        if Some(from) > through {
-            return Some(Vec::new());
+    pub fn cached(&self, from: Index, through: Index, bytes_max: usize) -> Option<Entries> {
+        match Some(through).min(self.last_index()).filter(|through| from <= *through) {
+            Some(through) => self.cache.range(from, through, bytes_max),
+            None => Some(Entries::default()),
         }
-        let start = self.cache.front()?.id.index;
-        let skip = usize::try_from(from.0.checked_sub(start.0)?).ok()?;
-        let mut room = bytes_max;
-        let mut count = 0;
-        for entry in self.cache.range(skip..).take_while(|entry| Some(entry.id.index) <= through) {
-            let bytes = entry.bytes();
-            if count > 0 && bytes > room {
-                break;
-            }
-            room = room.saturating_sub(bytes);
-            count += 1;
-        }
-        Some(self.cache.range(skip..skip + count).cloned().collect())
     }
 
     /// The payload bytes of the entries in memory.
     #[must_use]
     pub fn cache_bytes(&self) -> usize {
-        self.cache_bytes
+        self.cache.bytes()
     }
 
     /// What makes two logs the same to the explorer: by Log Matching, entries are told by their terms.

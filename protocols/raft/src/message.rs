@@ -1,11 +1,10 @@
 //! What nodes say to each other. Every message carries its sender's term (figure 2, "rules for all servers").
 
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use hezong_base::{Index, LogId, Term};
 
-use crate::Entry;
+use crate::Entries;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub enum Body {
         /// The entry before the first one sent; `None` when they start the log.
         previous: Option<LogId>,
         /// In order, without gaps. May be empty.
-        entries: Vec<Entry>,
+        entries: Entries,
         /// How far the leader has committed, at most the last entry this message vouches for.
         committed: Option<Index>,
     },

@@ -13,8 +13,8 @@ use crate::candidate::Ballot;
 use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::{
-    Answer, Ask, Base, Body, Config, Entry, Event, Message, ReadLevel, Refusal, Request, Role, Saved, Status, Weakness,
-    Write,
+    Answer, Ask, Base, Body, Config, Entries, Event, Message, ReadLevel, Refusal, Request, Role, Saved, Status,
+    Weakness, Write,
 };
 use crate::{Log, Membership};
 
@@ -190,10 +190,10 @@ impl Raft {
     /// Entries from `from` on that are committed and stored, from memory: as many as fit `bytes_max`, at least one if
     /// there is one. `None` when they are no longer in memory and must be read from disk.
     #[must_use]
-    pub fn entries(&self, from: Index, bytes_max: usize) -> Option<Vec<Entry>> {
+    pub fn entries(&self, from: Index, bytes_max: usize) -> Option<Entries> {
         match self.announced.filter(|announced| from <= *announced) {
             Some(through) => self.log.cached(from, through, bytes_max),
-            None => Some(Vec::new()),
+            None => Some(Entries::default()),
         }
     }
 
@@ -590,11 +590,11 @@ impl Raft {
     }
 
     /// Adds entries of ours or of the leader's to the log, on disk.
-    pub(crate) fn append(&mut self, now: Time, entries: Vec<Entry>, out: &mut Out) {
+    pub(crate) fn append(&mut self, now: Time, entries: Entries, out: &mut Out) {
         let members = self.log.membership_index();
         self.log.append(&entries);
         self.peers_changed |= self.log.membership_index() != members;
-        let bytes = entries.iter().map(Entry::bytes).sum();
+        let bytes = entries.bytes();
         let write = self.writes.store(now, Write::Append(entries), bytes, out);
         self.appends.push_back((write, self.log.last_index()));
     }

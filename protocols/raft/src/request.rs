@@ -6,7 +6,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use hezong_base::{AskId, Index, LogId, NodeId, RequestId, Term};
 
-use crate::{Base, Change, ChangeError, Entry, Log, Membership};
+use crate::{Base, Change, ChangeError, Entries, Entry, Log, Membership};
 
 /// What the local user asks for.
 #[derive(Clone, Debug)]
@@ -142,7 +142,7 @@ pub enum Write {
         vote: Option<NodeId>,
     },
     /// Entries after the last one.
-    Append(Vec<Entry>),
+    Append(Entries),
     /// Entries from here on are void.
     Truncate(Index),
     /// Entries up to and including the base's last are covered by the state machine and may go.

@@ -46,7 +46,7 @@ fn make_leader(cluster: &mut Cluster) {
 }
 
 fn append(previous: Option<LogId>, entries: Vec<Entry>, committed: Option<u64>) -> Body {
-    Body::Append { previous, entries, committed: committed.map(Index) }
+    Body::Append { previous, entries: entries.into(), committed: committed.map(Index) }
 }
 
 fn heartbeat(round: u64) -> Body {
@@ -169,7 +169,7 @@ fn append_4_only_what_is_new_is_appended() {
     assert_eq!((cluster.terms(1), cluster.node(1).disk.len()), (vec![1, 1, 2], writes), "nothing was written");
     cluster.receive(1, 2, 2, append(Some(LogId::new(1, 1)), vec![entry(1, 2), entry(2, 3), entry(2, 4)], None));
     assert_eq!(cluster.terms(1), [1, 1, 2, 2]);
-    assert_eq!(cluster.node(1).disk.last(), Some(&hezong_raft::Write::Append(vec![entry(2, 4)])));
+    assert_eq!(cluster.node(1).disk.last(), Some(&hezong_raft::Write::Append(vec![entry(2, 4)].into())));
 }
 
 #[test]

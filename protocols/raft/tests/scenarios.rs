@@ -82,7 +82,7 @@ fn raft_4_leader_of_the_past_steps_down() {
         2,
         1,
         3,
-        Body::Append { previous: Some(LogId::new(3, 3)), entries: vec![entry(3, 4)], committed: None },
+        Body::Append { previous: Some(LogId::new(3, 3)), entries: vec![entry(3, 4)].into(), committed: None },
     );
     assert_eq!(cluster.take_to(1).last().expect("it answers").1.term, Term(4));
     assert_eq!(cluster.raft(2).role(), Role::Leader);
@@ -109,11 +109,16 @@ fn raft_4_its_own_heartbeat_brings_the_answer_that_ends_it() {
 fn raft_5_leader_finds_the_common_entry_and_overwrites_the_rest() {
     let mut cluster = Cluster::with([(2, saved(&voters(3), 4, None, &[1, 1, 2, 2, 3, 3, 3, 3]))]);
     let previous = LogId::new(4, 7);
-    cluster.receive(2, 1, 4, Body::Append { previous: Some(previous), entries: vec![entry(4, 8)], committed: None });
+    cluster.receive(
+        2,
+        1,
+        4,
+        Body::Append { previous: Some(previous), entries: vec![entry(4, 8)].into(), committed: None },
+    );
     // The hint: the follower's entry there is of term 3, and so is all it has from 5 on.
     let hint = Some(LogId::new(3, 7));
     assert_eq!(cluster.take_all()[0].2.body, Body::Diverged { previous, hint });
-    let entries = vec![entry(4, 7), entry(4, 8)];
+    let entries = vec![entry(4, 7), entry(4, 8)].into();
     cluster.receive(2, 1, 4, Body::Append { previous: Some(LogId::new(3, 6)), entries, committed: None });
     assert_eq!(cluster.take_all()[0].2.body, Body::Appended { matched: Some(Index(8)) });
     assert_eq!(cluster.terms(2), [1, 1, 2, 2, 3, 3, 4, 4]);

@@ -90,7 +90,7 @@ pub(crate) fn write(rng: &mut Rng) -> Write {
             for (entry, index) in entries.iter_mut().zip(first..) {
                 entry.id.index = Index(index);
             }
-            Write::Append(entries)
+            Write::Append(entries.into())
         }
         2 => Write::Truncate(index(rng)),
         3 => Write::Compact(Base { last: Some(log_id(rng)), ..base(rng) }),

@@ -37,7 +37,7 @@ pub fn saved(members: &Membership, term: u64, vote: Option<u64>, terms: &[u64]) 
     let base = hezong_raft::Base { last: None, time: Duration::ZERO, membership: members.clone() };
     let mut writes = vec![Write::Reset(base), Write::Vote { term: Term(term), vote: vote.map(NodeId) }];
     if !terms.is_empty() {
-        writes.push(Write::Append(entries(terms)));
+        writes.push(Write::Append(entries(terms).into()));
     }
     writes
 }
@@ -367,6 +367,6 @@ fn pull(node: &mut Node, through: Index) {
             log.filter(|entry| entry.id.index >= from && entry.id.index <= through).collect()
         });
         assert!(!entries.is_empty(), "what is announced can be pulled");
-        node.delivered.extend(entries.into_iter().take_while(|entry| entry.id.index <= through));
+        node.delivered.extend(entries.iter().take_while(|entry| entry.id.index <= through).cloned());
     }
 }
