@@ -15,8 +15,17 @@ pub enum StoreError {
         /// The store's folder or file.
         path: PathBuf,
     },
-    /// What is there cannot be read as a store: a damaged file, a newer format, a missing permission. Nothing was
-    /// written beyond what recovery itself writes.
+    /// What is there is not what a store wrote: the disk damaged it, or a power failure left a hole in what was not
+    /// persisted yet. [`set_aside`](crate::set_aside) and open an empty one: the log builds the state again.
+    #[error("the state store {} is damaged; set it aside and it is built again from the log", path.display())]
+    Damaged {
+        /// The store's folder or file.
+        path: PathBuf,
+        /// What the store said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is there cannot be opened as a store: a newer format, a missing permission, a full disk. Whoever runs it
+    /// must look; setting it aside would hide the cause.
     #[error("the state store {} cannot be opened", path.display())]
     Open {
         /// The store's folder or file.
@@ -70,4 +79,11 @@ impl StoreError {
     pub(crate) fn failed<E: std::error::Error + Send + Sync + 'static>(operation: Operation) -> impl Fn(E) -> Self {
         move |source| Self::Failed { operation, source: Box::new(source) }
     }
+}
+
+/// Whether a file could be read but does not hold what it should.
+#[cfg(any(feature = "fjall", feature = "redb"))]
+pub(crate) fn is_damaged_file(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound)
 }

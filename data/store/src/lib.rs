@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `store.rs` | the traits [`Store`] and [`View`], and ranges of keys |
 //! | `batch.rs` | [`Batch`]: changes that happen together, readable before they happen |
+//! | `birth.rs` | folders of stores: made whole or not at all, set aside when damaged |
 //! | `error.rs` | what can go wrong; all of it is fatal to the node |
 //! | `on_fjall.rs` | [`FjallStore`], a log-structured merge tree: the one the server runs on |
 //! | `on_redb.rs` | `RedbStore`, a copy-on-write B-tree: the other candidate, behind the feature `redb` |
@@ -22,6 +23,8 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+#[cfg(any(feature = "fjall", feature = "redb"))]
+mod birth;
 mod error;
 mod model;
 #[cfg(feature = "fjall")]
@@ -31,6 +34,8 @@ mod on_redb;
 mod store;
 
 pub use batch::Batch;
+#[cfg(any(feature = "fjall", feature = "redb"))]
+pub use birth::set_aside;
 pub use error::{Operation, StoreError};
 pub use model::{ModelStore, ModelView};
 #[cfg(feature = "fjall")]
@@ -43,11 +48,12 @@ pub use store::{KeyRange, Map, Pair, Store, View};
 #[cfg(feature = "fjall")]
 pub type DiskStore = FjallStore;
 
-/// Opens the store in a folder of its own, which is made when missing, with the sizes the server runs with: about
-/// 32 MiB of cache, which bounds what data larger than memory costs.
+/// Opens the store in a folder of its own, which is made when missing or empty, with the sizes the server runs with.
+/// One process at a time opens a folder: the lock of the data folder around it sees to that.
 ///
 /// # Errors
-/// [`StoreError::InUse`] when another process has it open; [`StoreError::Open`] when it cannot be read.
+/// [`StoreError::InUse`] when another process has it open, [`StoreError::Damaged`] when what is there cannot be read,
+/// [`StoreError::Open`] for all else.
 #[cfg(feature = "fjall")]
 pub fn open(path: impl AsRef<std::path::Path>) -> Result<DiskStore, StoreError> {
     FjallStore::open(path)

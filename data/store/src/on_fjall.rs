@@ -4,12 +4,16 @@
 //! sorted file in the background, after its journal was synced. [`Store::persist`] syncs the journal. Every map is a
 //! tree of its own, and one journal serves them all, which is what makes a batch over several maps atomic.
 
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode, Readable, Snapshot};
+use thiserror::Error;
 
+use crate::birth::make_whole;
+use crate::error::is_damaged_file;
 use crate::{Batch, KeyRange, Map, Operation, Pair, Store, StoreError, View};
 
 /// Cache of blocks read from disk, shared by all maps. Data beyond it is read from the operating system's cache.
@@ -39,26 +43,63 @@ struct Shared {
 }
 
 impl FjallStore {
-    /// Opens the store in this folder, which is made when missing.
+    /// Opens the store in this folder, which is made when missing or empty.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it open; [`StoreError::Open`] when it cannot be read.
+    /// [`StoreError::InUse`] when another process has it open, [`StoreError::Damaged`] when what is there cannot be
+    /// read, [`StoreError::Open`] for all else.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        let database = Database::builder(path)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .worker_threads(WORKERS)
-            .open()
-            .map_err(|error| match error {
-                fjall::Error::Locked => StoreError::InUse { path: path.to_owned() },
-                other => StoreError::Open { path: path.to_owned(), source: Box::new(other) },
-            })?;
-        Ok(Self { shared: Arc::new(Shared { database, maps: RwLock::default() }) })
+        make_whole(path, |path| {
+            let database = open_database(path)?;
+            database.persist(PersistMode::SyncAll).map_err(StoreError::failed(Operation::Persist))
+        })?;
+        Ok(Self { shared: Arc::new(Shared { database: open_database(path)?, maps: RwLock::default() }) })
     }
 
     fn maps(&self) -> Arc<Vec<Keyspace>> {
         Arc::clone(&self.shared.maps.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database, StoreError> {
+    let open = || {
+        Database::builder(path)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .worker_threads(WORKERS)
+            .open()
+    };
+    // What a disk sends may not end the node: fjall asserts some of what it reads while it recovers.
+    let opened =
+        catch_unwind(open).map_err(|_| StoreError::Damaged { path: path.to_owned(), source: Box::new(Panicked) })?;
+    opened.map_err(|error| {
+        let path = path.to_owned();
+        match error {
+            fjall::Error::Locked => StoreError::InUse { path },
+            error if is_damage(&error) => StoreError::Damaged { path, source: Box::new(error) },
+            error => StoreError::Open { path, source: Box::new(error) },
+        }
+    })
+}
+
+/// fjall found something it took for impossible.
+#[derive(Debug, Error)]
+#[error("fjall panicked while it recovered; what it said is on standard error")]
+struct Panicked;
+
+/// Whether an error tells of bytes that are not what was written, rather than of a newer version or a missing right.
+fn is_damage(error: &fjall::Error) -> bool {
+    match error {
+        fjall::Error::JournalRecovery(_)
+        | fjall::Error::Decompress(_)
+        | fjall::Error::InvalidTrailer
+        | fjall::Error::InvalidTag(_)
+        | fjall::Error::Unrecoverable => true,
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => is_damaged_file(error),
+        fjall::Error::Storage(LsmError::InvalidVersion(_)) | fjall::Error::InvalidVersion(_) => false,
+        fjall::Error::Storage(_) => true,
+        _ => false,
     }
 }
 

@@ -10,9 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use redb::{
     Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageBackend,
-    TableDefinition, TableError, WriteTransaction,
+    StorageError, TableDefinition, TableError, WriteTransaction,
 };
 
+use crate::birth::make_whole;
+use crate::error::is_damaged_file;
 use crate::{Batch, KeyRange, Map, Operation, Pair, Store, StoreError, View};
 
 /// Pages kept in memory, read and not yet written ones together.
@@ -38,16 +40,18 @@ fn table(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
 }
 
 impl RedbStore {
-    /// Opens the store in this folder, which is made when missing.
+    /// Opens the store in this folder, which is made when missing or empty.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it open; [`StoreError::Open`] when it cannot be read.
+    /// [`StoreError::InUse`] when another process has it open, [`StoreError::Damaged`] when what is there cannot be
+    /// read, [`StoreError::Open`] for all else.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let folder = path.as_ref();
-        let path = folder.join("state.redb");
-        std::fs::create_dir_all(folder)
-            .map_err(|error| StoreError::Open { path: path.clone(), source: Box::new(error) })?;
-        Self::opened(&path, Database::builder().set_cache_size(CACHE_BYTES).create(&path))
+        let open = |folder: &Path| {
+            let path = folder.join("state.redb");
+            Self::opened(&path, Database::builder().set_cache_size(CACHE_BYTES).create(&path))
+        };
+        make_whole(path.as_ref(), |path| open(path)?.persist())?;
+        open(path.as_ref())
     }
 
     /// Opens the store on something else than a file, as a disk that loses what was not synced.
@@ -59,9 +63,13 @@ impl RedbStore {
     }
 
     fn opened(path: &Path, database: Result<Database, DatabaseError>) -> Result<Self, StoreError> {
-        let database = database.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
-            other => StoreError::Open { path: path.to_owned(), source: Box::new(other) },
+        let database = database.map_err(|error| {
+            let path = path.to_owned();
+            match error {
+                DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
+                error if is_damage(&error) => StoreError::Damaged { path, source: Box::new(error) },
+                error => StoreError::Open { path, source: Box::new(error) },
+            }
         })?;
         Ok(Self { shared: Arc::new(Shared { database, names: RwLock::default() }) })
     }
@@ -75,6 +83,15 @@ impl RedbStore {
         let mut transaction = self.shared.database.begin_write().map_err(StoreError::failed(operation))?;
         transaction.set_durability(Durability::None).map_err(StoreError::failed(operation))?;
         Ok(transaction)
+    }
+}
+
+/// Whether an error tells of bytes that are not what was written, rather than of a newer version or a missing right.
+fn is_damage(error: &DatabaseError) -> bool {
+    match error {
+        DatabaseError::Storage(StorageError::Corrupted(_)) => true,
+        DatabaseError::Storage(StorageError::Io(error)) => is_damaged_file(error),
+        _ => false,
     }
 }
 

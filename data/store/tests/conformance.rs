@@ -1,6 +1,7 @@
 //! What every store must do, run over all three. The dumb twin is one `BTreeMap` a map.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use std::thread;
 
 use bytes::Bytes;
 use hezong_base::Rng;
-use hezong_store::{Batch, FjallStore, KeyRange, Map, ModelStore, RedbStore, Store, StoreError, View};
+use hezong_store::{Batch, FjallStore, KeyRange, Map, ModelStore, RedbStore, Store, StoreError, View, set_aside};
 
 /// How a suite opens a store, and opens it again.
 trait Disk {
@@ -352,12 +353,39 @@ fn redb_in_use_is_refused() {
 }
 
 #[test]
-fn garbage_is_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("state.redb"), vec![0xaa; 8_192]).unwrap();
-    std::fs::write(folder.path().join("version"), b"garbage").unwrap();
-    for error in [RedbStore::open(folder.path()).err().unwrap(), FjallStore::open(folder.path()).err().unwrap()] {
-        assert!(matches!(error, StoreError::Open { .. }), "{error}");
-        assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
+fn garbage_is_damage_and_set_aside() {
+    let work = tempfile::tempdir().unwrap();
+    for which in ["fjall", "redb"] {
+        let folder = work.path().join(which);
+        let open = || match which {
+            "fjall" => FjallStore::open(&folder).err(),
+            _ => RedbStore::open(&folder).err(),
+        };
+        assert!(open().is_none());
+        match which {
+            "fjall" => fs::write(folder.join("keyspaces").join("0").join("current"), [0xaa; 3]).unwrap(),
+            _ => fs::write(folder.join("state.redb"), [0xaa; 8_192]).unwrap(),
+        }
+        let error = open().unwrap();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains(folder.to_str().unwrap()), "{error}");
+        for name in ["damaged", "damaged-2"] {
+            fs::create_dir_all(&folder).unwrap();
+            assert_eq!(set_aside(&folder).unwrap(), folder.with_extension(name));
+        }
+        assert!(fs::read_dir(folder.with_extension("damaged")).unwrap().count() > 0, "nothing is deleted");
+        assert!(open().is_none(), "an empty store takes its place");
     }
+}
+
+#[test]
+fn newer_format_is_not_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(FjallStore::open(folder.path()).unwrap());
+    let version = folder.path().join("version");
+    let mut bytes = fs::read(&version).unwrap();
+    *bytes.last_mut().unwrap() = 4;
+    fs::write(&version, bytes).unwrap();
+    let error = FjallStore::open(folder.path()).err().unwrap();
+    assert!(matches!(error, StoreError::Open { .. }), "{error}");
 }
