@@ -372,8 +372,9 @@ impl Raft {
         if progress.matched > before {
             let caught_up = progress.goal.filter(|(goal, _)| Some(*goal) <= progress.matched);
             if let Some((_, began)) = caught_up {
-                // A round that took longer than an election timeout leaves too much to the next one (§4.2.1).
-                let quick = now.since(began) < feeder.config.election_timeout;
+                // A round that took longer than an election timeout leaves too much to the next one (§4.2.1), unless
+                // it left nothing: the next round would then never end, for no acknowledgement is to come.
+                let quick = now.since(began) < feeder.config.election_timeout || progress.matched == last;
                 progress.goal = if quick { None } else { last.map(|last| (last, now)) };
                 if quick {
                     self.emit(Event::CaughtUp(from), out);

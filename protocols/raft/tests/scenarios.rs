@@ -389,3 +389,17 @@ fn raft_12_death_after_commit_keeps_the_entry_whoever_leads() {
         assert_eq!(after_election_of(&mut cluster, winner), ["a"]);
     }
 }
+
+#[test]
+fn learner_that_came_late_catches_up_without_further_entries() {
+    let mut cluster = Cluster::new(1);
+    cluster.elect(1);
+    let member = common::member(2);
+    cluster.request(1, Request::Change(Change::Add(member)));
+    // Its process starts only after an election timeout: the round it then ends was a slow one, but left nothing behind.
+    cluster.run(millis(1_500));
+    cluster.events(1);
+    cluster.add(Config::new(NodeId(2)), Vec::new());
+    cluster.run(millis(1_000));
+    assert!(cluster.events(1).contains(&Event::CaughtUp(NodeId(2))));
+}
