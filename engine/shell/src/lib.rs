@@ -59,5 +59,5 @@ pub use hezong_codec::ClusterId;
 pub use identity::{Identity, IdentityError, Start};
 pub use memory::Network;
 pub use metrics::{BUCKETS_MICROS, HistogramSnapshot, MetricsSnapshot};
-pub use open::open;
+pub use open::{open, open_with};
 pub use options::{OpenError, Options, Storage, Transport};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use hezong_base::Protocol;
 use hezong_codec::log::{Change, to_write};
-use hezong_node::Node;
+use hezong_node::{Node, StateError};
 use hezong_raft::{Raft, Saved};
 use hezong_wal::{DiskFolder, Recovered, Wal};
 
@@ -29,7 +29,20 @@ use crate::{clock, log};
 /// # Errors
 /// [`OpenError`]: nothing is left running.
 pub fn open(options: Options, machines: StateMachines) -> Result<Handle, OpenError> {
+    open_with(options, |_| Ok(machines))
+}
+
+/// The same with state machines that are made once the folder is known to be this node's, and is locked: those that
+/// keep their state in it must not touch it before.
+///
+/// # Errors
+/// [`OpenError`], [`OpenError::Machines`] for what `machines` says: nothing is left running.
+pub fn open_with(
+    options: Options,
+    machines: impl FnOnce(&Identity) -> Result<StateMachines, StateError>,
+) -> Result<Handle, OpenError> {
     let (identity, lock) = identify(&options)?;
+    let machines = machines(&identity).map_err(OpenError::Machines)?;
     let (wal, recovered) = open_log(&options, &identity)?;
     let shared = Arc::new(Shared::new(options.inbox_bytes_max));
     let (node, effects) = open_node(&options, &identity, &machines, &wal, recovered)?;

@@ -139,6 +139,9 @@ pub enum OpenError {
     /// The log holds a group for which no state machine was given.
     #[error("the log holds group {}, for which no state machine was given; give it one", .0.0)]
     NoMachine(GroupId),
+    /// The state machines cannot be made.
+    #[error("{0}")]
+    Machines(StateError),
     /// A state machine cannot tell what it has applied.
     #[error("group {}: {source}", group.0)]
     State {
