@@ -1,3 +1,57 @@
-//! One binary that keeps many machines agreed.
+//! One binary that keeps many machines agreed: composition only. It reads arguments and environment, puts the floors
+//! below together, and talks to people.
+//!
+//! Map: `args.rs` the command line; `node.rs` one node; `up.rs` and `up/` a cluster on this machine; `data.rs` the
+//! commands that read and write keys; `bench.rs` the load it can put on a cluster; `say.rs` how it talks.
+//!
+//! Its word for failure: one sentence on stderr that names the thing, the limit and the remedy, and an exit code other
+//! than zero: 1 for most, 2 for arguments that do not fit, 3 for a key that is absent, 4 when no node could serve in
+//! time, 5 when the outcome of a write is unknown.
 
-fn main() {}
+mod args;
+mod bench;
+mod data;
+mod node;
+mod say;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let workers = match &args.command {
+        // The node's own threads do the work; two serve its sockets.
+        Command::Node(_) => 2,
+        Command::Bench(bench) => bench.threads,
+        _ => 1,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return say::failed(&anyhow::Error::new(error).context("threads cannot be started")),
+    };
+    let done = runtime.block_on(async {
+        match args.command {
+            Command::Node(node) => node::run(node).await,
+            Command::Up(up) => up::run(up).await,
+            Command::Get(get) => data::get(get).await,
+            Command::Put(put) => data::put(put).await,
+            Command::Del(del) => data::del(del).await,
+            Command::Scan(scan) => data::scan(scan).await,
+            Command::Status(status) => data::status(status).await,
+            Command::Members(members) => data::members(members).await,
+            Command::Remove(remove) => data::remove(remove).await,
+            Command::Bench(bench) => bench::run(bench).await,
+        }
+    });
+    // Whatever still runs only serves connections that nobody waits for.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say::failed(&error),
+    }
+}

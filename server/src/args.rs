@@ -1,0 +1,298 @@
+//! The command line. `--help` teaches: every command shows what to type first.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use hezong_client::Level;
+
+/// Keeps many machines agreed: a replicated, linearizable store of keys.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Start here:\n  \
+        hezong up                                   three nodes on this machine, data in ./hezong-data\n  \
+        hezong put foo bar                          write through whichever node leads\n  \
+        hezong get foo                              read it back\n  \
+        curl 127.0.0.1:8092/key/foo -L              the same over HTTP, from any node"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a cluster of node processes on this machine.
+    Up(UpArgs),
+    /// Runs one node.
+    Node(NodeArgs),
+    /// Prints the value of a key.
+    Get(GetArgs),
+    /// Sets a key.
+    Put(PutArgs),
+    /// Deletes keys; harmless for those that are absent.
+    Del(DelArgs),
+    /// Prints keys and values in order.
+    Scan(ScanArgs),
+    /// Shows how every node stands.
+    Status(StatusArgs),
+    /// Shows who takes part.
+    Members(StatusArgs),
+    /// Lets a member go for good.
+    Remove(RemoveArgs),
+    /// Writes keys as fast as the cluster takes them, and measures.
+    Bench(BenchArgs),
+}
+
+/// Which cluster.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClusterArgs {
+    /// Nodes to ask, host:port; any of them will do, the leader is found by itself.
+    #[arg(
+        short,
+        long,
+        env = "HEZONG_ENDPOINTS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:8091,127.0.0.1:8092,127.0.0.1:8093",
+        global = true
+    )]
+    pub(crate) endpoints: Vec<String>,
+    /// How many seconds to keep trying.
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    pub(crate) timeout: f64,
+    /// Prints JSON, for machines.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A read level as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LevelArg {
+    /// From any node, whatever it has applied.
+    Stale,
+    /// From the leader, under its lease.
+    Default,
+    /// After a majority confirmed the leader.
+    Consistent,
+}
+
+impl From<LevelArg> for Level {
+    fn from(level: LevelArg) -> Self {
+        match level {
+            LevelArg::Stale => Self::Stale,
+            LevelArg::Default => Self::Default,
+            LevelArg::Consistent => Self::Consistent,
+        }
+    }
+}
+
+/// `hezong up`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "The first time a new cluster is made in the data folder; afterwards it is found again.\n\
+    Ctrl-C stops all nodes gracefully. If `up` itself dies, its nodes stop too.\n\n\
+    Examples:\n  \
+        hezong up\n  \
+        hezong up --restart                         nodes that die are started again\n  \
+        hezong up --nodes 5 --http-port 9001 --peer-port 9101 --data /tmp/five")]
+pub(crate) struct UpArgs {
+    /// The folder for the data of all nodes.
+    #[arg(long, default_value = "hezong-data")]
+    pub(crate) data: PathBuf,
+    /// How many nodes, 1 to 9; an odd number survives more [default: 3, or as the data folder says].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=9))]
+    pub(crate) nodes: Option<u16>,
+    /// The first node's client port; the others follow [default: 8091, or as the data folder says].
+    #[arg(long)]
+    pub(crate) http_port: Option<u16>,
+    /// The first node's port for other nodes; the others follow [default: 8081, or as the data folder says].
+    #[arg(long)]
+    pub(crate) peer_port: Option<u16>,
+    /// Starts a node again when its process ends.
+    #[arg(long)]
+    pub(crate) restart: bool,
+}
+
+/// `hezong node`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "A new cluster is made by exactly one node with --bootstrap; every other one is taken in with \
+    --join, which matters\nonly the first time: afterwards the folder says who the node is. SIGTERM and Ctrl-C stop it \
+    gracefully.\n\n\
+    Examples:\n  \
+        hezong node --id node01 --bootstrap --http host1:8091 --peer host1:8089 /var/lib/hezong\n  \
+        hezong node --id node02 --join host1:8091 --http host2:8091 --peer host2:8089 /var/lib/hezong")]
+pub(crate) struct NodeArgs {
+    /// The node's label, unique in its cluster.
+    #[arg(long)]
+    pub(crate) id: String,
+    /// Where clients and other nodes reach its HTTP API, host:port. It listens there.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) http: String,
+    /// Where other nodes reach it, host:port. It listens there.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) peer: String,
+    /// The folder for its data.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Makes a new cluster, of which this is the first node.
+    #[arg(long, conflicts_with = "join")]
+    pub(crate) bootstrap: bool,
+    /// Asks these nodes (their --http addresses) to be taken in.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub(crate) join: Vec<String>,
+    /// Listens for clients here in place of --http, as 0.0.0.0:8091.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) http_bind: Option<String>,
+    /// Listens for other nodes here in place of --peer.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) peer_bind: Option<String>,
+    /// The largest value taken, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, env = "HEZONG_VALUE_BYTES_MAX")]
+    pub(crate) value_bytes_max: usize,
+    /// How long a follower waits for its leader before it campaigns, in milliseconds; the same on all nodes.
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    pub(crate) election_timeout: u64,
+    /// Below this many free bytes on the disk, writes are refused and only deletes taken.
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
+    pub(crate) disk_reserve: u64,
+    /// What to log on stderr, as tracing filters: info, debug, hezong_node=trace.
+    #[arg(long, default_value = "info", env = "HEZONG_LOG")]
+    pub(crate) log: String,
+    /// Stops gracefully when stdin ends: how `up` takes its nodes with it.
+    #[arg(long, hide = true, action = ArgAction::SetTrue)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+/// `hezong get`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code 3 when the key is absent.\n\nExamples:\n  \
+        hezong get foo\n  \
+        hezong get app/db/password --level consistent\n  \
+        hezong get foo --level stale --endpoints 127.0.0.1:8093 --json")]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The key.
+    pub(crate) key: String,
+    /// How fresh.
+    #[arg(long, value_enum, default_value = "default")]
+    pub(crate) level: LevelArg,
+    /// Waits until the node has applied this index.
+    #[arg(long)]
+    pub(crate) min_index: Option<u64>,
+    /// Prints the bytes without a line end.
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+/// `hezong put`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Each write carries an Idempotency-Key of its own, so that retries happen at most once.\n\n\
+    Examples:\n  \
+        hezong put foo bar\n  \
+        hezong put app/config - < config.toml       the value from stdin\n  \
+        hezong put paid/17 yes --once order-17      safe to repeat, also from another machine")]
+pub(crate) struct PutArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The key.
+    pub(crate) key: String,
+    /// The value; `-` reads it from stdin.
+    pub(crate) value: String,
+    /// The Idempotency-Key to send.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) once: Option<String>,
+}
+
+/// `hezong del`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hezong del foo\n  hezong del app/a app/b")]
+pub(crate) struct DelArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The keys.
+    #[arg(required = true)]
+    pub(crate) keys: Vec<String>,
+}
+
+/// `hezong scan`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hezong scan\n  hezong scan app/ --limit 20\n  hezong scan app/ --keys-only")]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Only keys that start with this.
+    #[arg(default_value = "")]
+    pub(crate) prefix: String,
+    /// Only keys after this one.
+    #[arg(long)]
+    pub(crate) after: Option<String>,
+    /// At most so many; without it, all.
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+    /// How fresh. Pages are read one after the other, each as of its own moment.
+    #[arg(long, value_enum, default_value = "default")]
+    pub(crate) level: LevelArg,
+    /// Prints no values.
+    #[arg(long)]
+    pub(crate) keys_only: bool,
+}
+
+/// `hezong status`, `hezong members`
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+/// `hezong remove`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The member's number is never used again. To bring the machine back, empty its folder and start \
+    it with --join.\n\nExample:\n  hezong remove node03"
+)]
+pub(crate) struct RemoveArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The member's label.
+    pub(crate) id: String,
+}
+
+/// `hezong bench`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Every acknowledged write is read back afterwards unless --no-verify. A write is acknowledged \
+    after fdatasync on a majority.\n\nExamples:\n  \
+        hezong bench                                64 clients, 200,000 puts of 256 bytes over 100,000 keys\n  \
+        hezong bench --clients 1 --puts 2000 --fsync-dir hezong-data/node01\n  \
+        hezong bench --seconds 30 --json")]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Clients at work at the same time, each waiting for its reply before it sends the next.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) clients: usize,
+    /// How many puts in all; without it 200,000, or as many as fit --seconds.
+    #[arg(long)]
+    pub(crate) puts: Option<u64>,
+    /// Stops after so many seconds.
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// How many keys they go to.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) keys: u64,
+    /// How large each value is, in bytes.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) value_size: usize,
+    /// Leaves out reading back.
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Sends an Idempotency-Key with every put.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Measures fdatasync in this folder, in turn with the puts.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fsync_dir: Option<PathBuf>,
+    /// Threads of this program.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: usize,
+}

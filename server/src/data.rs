@@ -1,0 +1,240 @@
+//! The commands that read and write keys and look at the cluster. Each is one call of the client.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use hezong_client::{Client, Error, Members, Options, ReadAt, Scan};
+use serde_json::{Value, json};
+
+use crate::args::{ClusterArgs, DelArgs, GetArgs, PutArgs, RemoveArgs, ScanArgs, StatusArgs};
+use crate::say::{self, ABSENT, Exit, UNAVAILABLE, UNKNOWN};
+
+/// How long one node may take to tell how it stands before it is shown as silent.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A client as the arguments want it.
+pub(crate) fn client(cluster: &ClusterArgs) -> Result<Client> {
+    let timeout = Duration::try_from_secs_f64(cluster.timeout)
+        .ok()
+        .filter(|timeout| !timeout.is_zero())
+        .with_context(|| format!("--timeout {} is no span of time; write seconds above 0, as 2.5", cluster.timeout))?;
+    Ok(Client::with_options(&cluster.endpoints, Options { timeout, ..Options::default() })?)
+}
+
+/// Gives the failure of a call its exit code.
+pub(crate) fn explain(error: Error) -> anyhow::Error {
+    let code = match &error {
+        Error::Unavailable { .. } => UNAVAILABLE,
+        Error::Unknown { .. } => UNKNOWN,
+        _ => 1,
+    };
+    let remedy = match &error {
+        Error::Unavailable { .. } => "; is the cluster up? (hezong status, hezong up, --endpoints)",
+        _ => "",
+    };
+    Exit { code, message: format!("{error}{remedy}") }.into()
+}
+
+pub(crate) async fn get(args: GetArgs) -> Result<()> {
+    let at = ReadAt { level: args.level.into(), min_index: args.min_index };
+    let found = client(&args.cluster)?.get_at(args.key.as_bytes(), at).await.map_err(explain)?;
+    let Some(found) = found else {
+        return Err(Exit { code: ABSENT, message: format!("key {:?} is absent", args.key) }.into());
+    };
+    if args.cluster.json {
+        say::line(
+            json!({
+                "key": args.key,
+                "value": octets(&found.value),
+                "created": found.created,
+                "modified": found.modified,
+                "version": found.version,
+                "index": found.at.index,
+                "revision": found.at.revision,
+                "lastContactMs": found.at.last_contact.map(|span| span.as_millis()),
+            })
+            .to_string(),
+        );
+    } else {
+        say::bytes(&found.value);
+        if !args.raw {
+            say::bytes(b"\n");
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn put(args: PutArgs) -> Result<()> {
+    let client = client(&args.cluster)?;
+    let value = if args.value == "-" {
+        let mut value = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut value).context("the value cannot be read from stdin")?;
+        value
+    } else {
+        args.value.into_bytes()
+    };
+    let written = match &args.once {
+        Some(once) => client.put_with_key(args.key.as_bytes(), value, once).await,
+        None => client.put(args.key.as_bytes(), value).await,
+    };
+    let at = written.map_err(explain)?.at;
+    if args.cluster.json {
+        say::line(json!({ "key": args.key, "index": at.index, "revision": at.revision }).to_string());
+    }
+    Ok(())
+}
+
+pub(crate) async fn del(args: DelArgs) -> Result<()> {
+    let client = client(&args.cluster)?;
+    for key in &args.keys {
+        let done = client.delete(key.as_bytes()).await.map_err(explain)?;
+        if args.cluster.json {
+            let reply = json!({
+                "key": key, "deleted": done.deleted, "index": done.at.index, "revision": done.at.revision,
+            });
+            say::line(reply.to_string());
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn scan(args: ScanArgs) -> Result<()> {
+    let client = client(&args.cluster)?;
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    let mut scan = Scan {
+        prefix: args.prefix.into_bytes(),
+        after: args.after.map(String::into_bytes),
+        limit: None,
+        at: ReadAt { level: args.level.into(), min_index: None },
+    };
+    while left > 0 {
+        scan.limit = Some(left.min(1_000));
+        let page = client.scan(&scan).await.map_err(explain)?;
+        left = left.saturating_sub(page.pairs.len() as u64);
+        for pair in &page.pairs {
+            if args.cluster.json {
+                let mut object = json!({
+                    "key": octets(&pair.key),
+                    "created": pair.created,
+                    "modified": pair.modified,
+                    "version": pair.version,
+                });
+                if !args.keys_only {
+                    object["value"] = octets(&pair.value);
+                }
+                say::line(object.to_string());
+            } else if args.keys_only {
+                say::line(shown(&pair.key));
+            } else {
+                say::line(format!("{}\t{}", shown(&pair.key), shown(&pair.value)));
+            }
+        }
+        match page.next {
+            Some(next) => scan.after = Some(next),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn members(args: StatusArgs) -> Result<()> {
+    let members = client(&args.cluster)?.members().await.map_err(explain)?;
+    show_members(&members, args.cluster.json);
+    Ok(())
+}
+
+pub(crate) async fn remove(args: RemoveArgs) -> Result<()> {
+    let members = client(&args.cluster)?.remove(&args.id).await.map_err(explain)?;
+    show_members(&members, args.cluster.json);
+    Ok(())
+}
+
+fn show_members(members: &Members, as_json: bool) {
+    if as_json {
+        let json = json!({ "clusterId": members.cluster_id, "leader": members.leader, "members": members.members });
+        return say::line(json.to_string());
+    }
+    let mut rows = vec![["ID", "NUMBER", "HTTP", "PEER", "ROLE"].map(str::to_owned)];
+    for member in &members.members {
+        let role = if member.leader { "leader" } else { member.suffrage.as_str() };
+        rows.push([
+            member.id.clone(),
+            member.node_id.to_string(),
+            member.http_addr.clone(),
+            member.raft_addr.clone(),
+            role.to_owned(),
+        ]);
+    }
+    table(&rows);
+}
+
+pub(crate) async fn status(args: StatusArgs) -> Result<()> {
+    let members = client(&args.cluster)?.members().await.map_err(explain)?;
+    let mut rows =
+        vec![["ID", "HTTP", "ROLE", "TERM", "LAST", "COMMITTED", "APPLIED", "REVISION", "CONTACT"].map(str::to_owned)];
+    let mut all = Vec::new();
+    for member in &members.members {
+        let stands = status_of(&member.http_addr).await;
+        let text = |name: &str| match stands.as_ref().map_or(&Value::Null, |stands| &stands[name]) {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let contact = text("lastContactMs");
+        rows.push([
+            member.id.clone(),
+            member.http_addr.clone(),
+            if stands.is_ok() { text("role") } else { "silent".to_owned() },
+            text("term"),
+            text("lastIndex"),
+            text("commitIndex"),
+            text("appliedIndex"),
+            text("revision"),
+            if contact == "-" { contact } else { format!("{contact} ms") },
+        ]);
+        all.push(match stands {
+            Ok(stands) => stands,
+            Err(error) => json!({ "id": member.id, "httpAddr": member.http_addr, "error": error.to_string() }),
+        });
+    }
+    if args.cluster.json {
+        say::line(Value::Array(all).to_string());
+    } else {
+        table(&rows);
+    }
+    Ok(())
+}
+
+/// How one node stands, by its own word.
+pub(crate) async fn status_of(http: &str) -> Result<Value, Error> {
+    let options = Options { timeout: STATUS_TIMEOUT, attempt_timeout: STATUS_TIMEOUT, ..Options::default() };
+    Client::with_options([http], options)?.status().await
+}
+
+fn table<const N: usize>(rows: &[[String; N]]) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        say::line(cells.join("  ").trim_end());
+    }
+}
+
+fn octets(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::String(text.to_owned()),
+        Err(_) => {
+            use base64::Engine as _;
+            json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) })
+        }
+    }
+}
+
+/// Bytes on a line of their own: control characters and what is no text are escaped.
+fn shown(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => bytes.escape_ascii().to_string(),
+    }
+}

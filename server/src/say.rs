@@ -1,0 +1,53 @@
+//! How the binary talks: lines on stdout that survive a closed pipe, failures as one sentence on stderr.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A failure with an exit code of its own.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Exit {}
+
+/// The exit code for a key that is absent.
+pub(crate) const ABSENT: u8 = 3;
+/// The exit code when no node could serve in time.
+pub(crate) const UNAVAILABLE: u8 = 4;
+/// The exit code when the outcome of a write is unknown.
+pub(crate) const UNKNOWN: u8 = 5;
+
+/// Prints one line; a reader that has gone away (`hezong scan | head`) ends the program quietly.
+pub(crate) fn line(text: impl AsRef<str>) {
+    bytes(format!("{}\n", text.as_ref()).as_bytes());
+}
+
+/// Prints bytes as they are.
+pub(crate) fn bytes(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints one line with the time of day (UTC), for events.
+pub(crate) fn event(text: impl AsRef<str>) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs() % 86_400;
+    line(format!("{:02}:{:02}:{:02}Z  {}", since / 3_600, since / 60 % 60, since % 60, text.as_ref()));
+}
+
+/// Prints why, and returns the exit code.
+pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
+    // `{:#}` joins the context and its causes into one sentence. Nobody may be left to read it; the exit code remains.
+    writeln!(io::stderr(), "hezong: {error:#}").ok();
+    ExitCode::from(error.downcast_ref::<Exit>().map_or(1, |exit| exit.code))
+}
