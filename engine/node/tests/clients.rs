@@ -389,8 +389,13 @@ fn member_added_catches_up_and_is_promoted_by_itself() {
     assert!(place(&added).is_some() && place(&added) < place(&promoted), "{notices:?}");
 
     assert!(matches!(cluster.change(leader, Change::Remove(id)), Reply::Changed { .. }));
-    assert!(cluster.hosts[&leader].notices.contains(&Notice::MemberRemoved { group: GROUP, id, member: member(4) }));
+    let removed = Notice::MemberRemoved { group: GROUP, id, member: member(4) };
+    assert!(cluster.hosts[&leader].notices.contains(&removed));
     assert!(!cluster.hosts[&leader].peers.contains_key(&id));
+    let term = cluster.hosts[&leader].node.status(cluster.now, GROUP).unwrap().raft.term;
+    cluster.run(10 * SECOND);
+    let after = cluster.hosts[&leader].node.status(cluster.now, GROUP).unwrap().raft.term;
+    assert_eq!(after, term, "whoever was removed leaves the others alone");
 }
 
 #[test]
