@@ -19,9 +19,9 @@ pub(crate) struct Ballot {
 impl Raft {
     /// No leader was heard for long enough: ask whether we would be elected.
     pub(crate) fn on_election_timeout(&mut self, now: Time, out: &mut Out) {
-        // A node whose disk stalls would lead without ever acknowledging its own entries. A node that is no voter any
-        // more has nothing to win.
-        if self.is_stalled(now) || !self.is_voter() {
+        // A node whose disk stalls would lead without ever acknowledging its own entries. A node that is certainly no
+        // member any more has nothing to win.
+        if self.is_stalled(now) || !self.may_campaign() {
             self.become_follower(now, None, out);
             return self.wait_for_leader(now);
         }

@@ -197,6 +197,7 @@ impl Raft {
                 progress.goal = self.log.last_index().map(|last| (last, now));
             }
         }
+        self.dismiss(now, out);
         self.start_round(now, out);
     }
 
@@ -351,6 +352,7 @@ impl Raft {
         }
         for (id, progress) in &mut leader.progress {
             progress.leaving = !members.members().contains_key(id);
+            progress.leave_by = progress.leave_by.filter(|_| progress.leaving);
             if members.is_voter(*id) {
                 progress.goal = None;
             }
@@ -380,6 +382,7 @@ impl Raft {
                     self.emit(Event::CaughtUp(from), out);
                 }
             }
+            self.dismiss(now, out);
             self.maybe_commit(now, out);
         }
     }
@@ -460,20 +463,34 @@ impl Raft {
         }
     }
 
-    /// The members in force are committed: who is gone hears so once more and is left alone; if it is us, we stop.
+    /// The members in force are committed. If we are none of them, we stop; the others elect one of theirs.
     fn on_membership_committed(&mut self, now: Time, out: &mut Out) {
-        let leave = !self.is_voter();
-        let anybody_leaves =
-            matches!(&self.role, RoleState::Leader(leader) if leader.progress.values().any(|p| p.leaving));
-        if leave || anybody_leaves {
+        if !self.is_voter() {
             self.start_round(now, out);
+            return self.step_down(now, out);
         }
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.progress.retain(|_, progress| !progress.leaving);
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        for progress in leader.progress.values_mut().filter(|progress| progress.leaving) {
+            progress.leave_by = Some(now + self.config.election_timeout);
         }
-        if leave {
-            self.step_down(now, out);
-        }
+        self.dismiss(now, out);
+    }
+
+    /// Leaves alone who is no member any more, once it holds the entry that says so and has been told that this is
+    /// committed, or has had an election timeout to get there. Whoever learns it never campaigns again.
+    fn dismiss(&mut self, now: Time, out: &mut Out) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let (round, committed, removal) = (leader.round, self.committed, self.log.membership_index());
+        leader.progress.retain(|to, progress| {
+            let Some(leave_by) = progress.leave_by else { return true };
+            let informed = progress.matched >= removal;
+            if informed {
+                // A repetition of the last round, and of no lease: a stranger's answer would count for nothing.
+                let body = Body::Heartbeat { round, lease: Duration::ZERO, committed: committed.min(progress.matched) };
+                out.push(Effect::Send { to: *to, message: Message { term: self.term, body } });
+            }
+            !informed && leave_by > now
+        });
     }
 }
 

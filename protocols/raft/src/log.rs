@@ -226,6 +226,14 @@ impl Log {
         self.memberships.back().map(|(index, _)| *index)
     }
 
+    /// The members before the last change of them; `None` when there was none after the base.
+    #[must_use]
+    pub fn membership_before(&self) -> Option<&Membership> {
+        let last = self.memberships.len().checked_sub(1)?;
+        let before = last.checked_sub(1).and_then(|at| self.memberships.get(at));
+        Some(before.map_or(&self.base.membership, |(_, membership)| membership))
+    }
+
     /// The members as of an entry.
     #[must_use]
     pub fn membership_at(&self, index: Index) -> &Membership {

@@ -40,7 +40,8 @@ pub struct Raft {
     pub(crate) log: Log,
     /// What we are, and what only that role knows.
     pub(crate) role: RoleState,
-    /// When we campaign unless a leader is heard or a vote is given. Means nothing to leaders and non-voters.
+    /// When we campaign unless a leader is heard or a vote is given. Means nothing to leaders, nor to whom
+    /// [`Raft::may_campaign`] forbids it.
     pub(crate) election_at: Time,
     /// Until when we owe it to some leader's lease not to vote. Only grows.
     pub(crate) promised_until: Option<Time>,
@@ -160,7 +161,7 @@ impl Protocol for Raft {
     }
 
     fn deadline(&self) -> Option<Time> {
-        let campaign = self.is_voter().then_some(self.election_at);
+        let campaign = self.may_campaign().then_some(self.election_at);
         match &self.role {
             RoleState::Leader(leader) => {
                 let stalled = self.writes.oldest().map(|at| at + self.config.store_timeout);
@@ -428,7 +429,7 @@ impl Raft {
             RoleState::Leader(_) => self.on_leader_timeout(now, out),
             RoleState::Follower(_) => {
                 self.on_reads_timeout(now, out);
-                if self.is_voter() && self.election_at <= now {
+                if self.may_campaign() && self.election_at <= now {
                     self.on_election_timeout(now, out);
                 }
             }
@@ -539,6 +540,14 @@ impl Raft {
     /// Whether our vote counts, as far as we know.
     pub(crate) fn is_voter(&self) -> bool {
         self.log.membership().is_voter(self.config.id)
+    }
+
+    /// Whether we may have to be elected. Not only a voter may: who is removed by an entry not yet known to be committed
+    /// may be the only one whose log is long enough to commit it, and whose vote the others, not knowing of it, still
+    /// need (§4.2.2 of the dissertation). Its own vote then counts for nothing.
+    pub(crate) fn may_campaign(&self) -> bool {
+        let before = self.log.membership_before().filter(|_| self.log.membership_index() > self.committed);
+        self.is_voter() || before.is_some_and(|members| members.is_voter(self.config.id))
     }
 
     /// Whether we are the only voter: then there is nobody to ask and nobody to wait for.

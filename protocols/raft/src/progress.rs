@@ -45,8 +45,10 @@ pub(crate) struct Progress {
     /// For a learner that catches up: the end of the log when this round of replication began, and when that was
     /// (§4.2.1 of the dissertation). `None` once it has caught up, and for voters.
     pub(crate) goal: Option<(Index, Time)>,
-    /// It is no member any more, and is fed only until the entry that says so is committed.
+    /// It is no member any more, and is fed only until it knows.
     pub(crate) leaving: bool,
+    /// Until when, at the latest. `None` until its removal is committed.
+    pub(crate) leave_by: Option<Time>,
 }
 
 impl Progress {
@@ -65,6 +67,7 @@ impl Progress {
             sent_at: now,
             goal: None,
             leaving: false,
+            leave_by: None,
         }
     }
 
