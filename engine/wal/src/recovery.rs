@@ -16,12 +16,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index};
+use hezong_codec::log::Change;
 
-use crate::error::{IoFailure, OpenError, io_failure};
+use crate::error::{IoFailure, OpenError, ReadError, io_failure};
 use crate::folder::{File, Folder};
 use crate::index::{LogIndex, SegmentFile};
 use crate::opening::{Begin, Begun};
-use crate::reader::Shared;
+use crate::reader::{Reader, Shared};
 use crate::segment::{self, HeaderError, Link, Named};
 use crate::writer::Options;
 use crate::{batch, record};
@@ -38,8 +39,20 @@ pub struct Recovered {
     pub state: Option<Bytes>,
     /// The last base stored: the last index it covers, and the blob.
     pub base: Option<(Option<Index>, Bytes)>,
-    /// The first and last entry; [`crate::Reader::entries`] has them all.
+    /// The first and last entry.
     pub live: Option<(Index, Index)>,
+}
+
+impl Recovered {
+    /// The changes that make the group what it is, from nothing on: its state, its base, and its entries about a
+    /// megabyte at a time. Whoever folds them holds no more of the log in memory than that.
+    pub fn changes(&self, reader: &Reader) -> impl Iterator<Item = Result<Change, ReadError>> + use<> {
+        let state = self.state.clone().map(Change::State);
+        let base = self.base.clone().map(|(last, base)| Change::Reset { last, base });
+        let entries = reader.entries(self.group);
+        let appends = entries.map(|chunk| chunk.map(|(first, entries)| Change::Append { first, entries }));
+        state.into_iter().chain(base).map(Ok).chain(appends)
+    }
 }
 
 /// What opening the log came upon.

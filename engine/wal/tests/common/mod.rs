@@ -86,16 +86,16 @@ impl Twin {
     /// What a log holds, told in the twin's words.
     pub(crate) fn of(wal: &Wal, recovered: &[Recovered]) -> Self {
         let mut twin = Self::default();
-        for group in recovered {
-            let mut entries = BTreeMap::new();
-            for chunk in wal.reader().entries(group.group) {
-                let (first, chunk) = chunk.expect("entries can be read");
-                entries.extend(chunk.into_iter().enumerate().map(|(at, entry)| (first.0 + at as u64, entry)));
+        for recovered in recovered {
+            let group = recovered.group;
+            twin.groups.insert(group, TwinGroup::default());
+            for change in recovered.changes(&wal.reader()) {
+                twin.apply(&Record { group, change: change.expect("entries can be read") });
             }
-            let ends = entries.keys().next().zip(entries.keys().next_back()).map(|(a, b)| (Index(*a), Index(*b)));
-            assert_eq!(ends, group.live, "what is told of the group and what it holds");
-            let (state, base) = (group.state.clone(), group.base.clone());
-            twin.groups.insert(group.group, TwinGroup { state, base, entries });
+            let found = &twin.groups[&group];
+            let ends = found.entries.first_key_value().zip(found.entries.last_key_value());
+            let ends = ends.map(|((first, _), (last, _))| (Index(*first), Index(*last)));
+            assert_eq!(ends, recovered.live, "what is told of the group and what it holds");
         }
         twin
     }
