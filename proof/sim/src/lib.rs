@@ -1,1 +1,81 @@
 //! A whole cluster in one thread, replayed by a seed.
+//!
+//! What runs is what ships: `hezong-node`, `hezong-raft`, `hezong-codec` and `hezong-wal`, down to the bytes of frames and
+//! of the log. Only the shell, the file layer and the state machine's store are replaced, by a queue of events, a folder in
+//! memory that can crash, and a few registers. Time is a number, chance is a seed: the same seed gives the same run, bit for
+//! bit, and every seed is run twice to make sure.
+//!
+//! A run has two halves. In the first, things go wrong: each seed draws its own kinds of fault, each at its own strength. It
+//! ends when enough has happened. Then everything is healed, and within a bound every client must finish its operations and
+//! all replicas must become equal. In both, checkers watch from outside.
+//!
+//! # What is checked
+//!
+//! | property | where it comes from | checker |
+//! |---|---|---|
+//! | election safety: at most one leader a term | Raft §5.2 | `check/election.rs` |
+//! | leader append-only: a leader removes nothing from its log | Raft §5.3 | `check/append_only.rs` |
+//! | log matching: same index and term, same log up to there | Raft §5.3 | `check/matching.rs` |
+//! | leader completeness: what is committed is in every later leader's log | Raft §5.4 | `check/completeness.rs` |
+//! | state-machine safety: nobody applies another entry at an index | Raft §5.4.3 | `check/machine.rs` |
+//! | one vote a term; promises are stored: votes, requests and acknowledgements outlive a crash | figure 2, the contract's parking rule | `check/promise.rs` |
+//! | applied is stored | the contract's rule on `Committed` | `check/stored.rs` |
+//! | one step at a time: two memberships in a row differ by one voter | dissertation §4.1 | `check/membership.rs` |
+//! | durability: what was reported as stored is found again, and of the rest a first part | `hezong-wal` | `check/durability.rs` |
+//! | linearizability of writes, `default` and `consistent` reads | Herlihy and Wing; dissertation §6.4 | `hezong-check`, `run.rs` |
+//! | reads wait for their index (`min_index`, and what the reply says) | `hezong-node` | `client.rs` |
+//! | a timeout is over once it was handed in | the contract | `sim.rs` |
+//! | progress after healing: clients are served, replicas become equal | | `run.rs` |
+//! | same seed, same run | | `batch.rs` |
+//! | assertions: nothing panics | | `run.rs` |
+//!
+//! With the feature `weakened` known bugs can be put into the cores, one at a time ([`mutants`]); each must be caught.
+//!
+//! # Where things are
+//!
+//! | file | holds |
+//! |---|---|
+//! | `run.rs` | one seed: trouble, healing, progress, the verdict |
+//! | `batch.rs` | many seeds on all cores |
+//! | `sim.rs` | what happens next and what follows from it |
+//! | `plan.rs` | what a seed decides beforehand; the kinds of fault |
+//! | `trouble.rs` | what goes wrong and when; who joins and leaves |
+//! | `client.rs`, `history.rs`, `machine.rs` | who uses the cluster, what they were told, what is replicated |
+//! | `process.rs`, `disk.rs`, `network.rs`, `clock.rs`, `queue.rs` | the world of each node |
+//! | `check/` | the checkers; `shadow.rs` is a node's log as an outsider knows it |
+//! | `story.rs`, `digest.rs` | a run told to people, and told apart from others |
+//! | `mutants.rs` | known bugs |
+//!
+//! # Words
+//! *Patience* is the election timeout of a run's nodes, and the yardstick for all its spans. An *event* is one input handed
+//! to a protocol: a message, a request, a stored write, an answer, a deadline. *Trouble* is whatever goes wrong.
+//!
+//! # Left out
+//! Compaction and snapshots (the log is kept whole in this version), damage to what was synced (the crash suite of the log
+//! has it), several groups on a node, and bytes that change on the way (frames carry a checksum).
+
+#![forbid(unsafe_code)]
+
+mod batch;
+mod check;
+mod client;
+mod clock;
+mod digest;
+mod disk;
+mod history;
+mod machine;
+#[cfg(feature = "weakened")]
+pub mod mutants;
+mod network;
+mod plan;
+mod process;
+mod queue;
+mod run;
+mod sim;
+mod story;
+mod trouble;
+
+pub use batch::{Summary, run_many, run_twice};
+pub use check::Violation;
+pub use plan::{Fault, FaultCounts};
+pub use run::{FAULT_KINDS_MIN, Options, Report, replay, run};

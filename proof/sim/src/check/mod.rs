@@ -1,0 +1,175 @@
+//! What must hold in every run, watched from outside: from what nodes write, send and apply, never from what they claim
+//! about themselves. Each property is a file of its own; the crate's page lists them with their sections of the paper.
+
+mod append_only;
+mod completeness;
+mod durability;
+mod election;
+mod machine;
+mod matching;
+mod membership;
+mod promise;
+mod shadow;
+mod stored;
+
+use std::fmt;
+
+use hezong_base::{Index, NodeId, Term};
+use hezong_node::BatchId;
+use hezong_raft::{Body, Entry, Membership, Message, Write};
+
+use append_only::AppendOnly;
+use completeness::Completeness;
+use election::Elections;
+use machine::Applications;
+use matching::Matching;
+use promise::Promises;
+use shadow::Shadow;
+pub(crate) use shadow::{Recovered, steps};
+
+/// A property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its name, as in the table of the crate's page.
+    pub property: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.property, self.detail)
+    }
+}
+
+impl Violation {
+    pub(crate) fn new(property: &'static str, detail: impl Into<String>) -> Self {
+        Self { property, detail: detail.into() }
+    }
+}
+
+/// An entry as the checkers remember it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// Its term.
+    pub(crate) term: Term,
+    /// Of everything in it.
+    pub(crate) digest: u64,
+}
+
+/// All checkers, and what they share: each node's log as told by its writes.
+#[derive(Debug, Default)]
+pub(crate) struct Checkers {
+    shadows: Vec<Shadow>,
+    elections: Elections,
+    append_only: AppendOnly,
+    matching: Matching,
+    completeness: Completeness,
+    applications: Applications,
+    promises: Promises,
+}
+
+impl Checkers {
+    /// A node comes to life with what its disk gave back.
+    pub(crate) fn on_start(&mut self, node: NodeId, found: Recovered) -> Result<(), Violation> {
+        while self.shadows.len() < place(node) + 1 {
+            self.shadows.push(Shadow::default());
+        }
+        self.append_only.on_start(node);
+        self.applications.on_start(node);
+        self.shadows[place(node)].restart(node, found)
+    }
+
+    /// A node issues a write, as part of a batch.
+    pub(crate) fn on_store(&mut self, node: NodeId, batch: BatchId, write: &Write) -> Result<(), Violation> {
+        let shadow = &mut self.shadows[place(node)];
+        match write {
+            Write::Vote { term, .. } => self.append_only.on_term(node, *term),
+            Write::Truncate(from) => self.append_only.on_truncate(node, *from)?,
+            Write::Append(entries) => {
+                let (mut previous, mut members) = (shadow.last(), shadow.membership());
+                for entry in entries {
+                    self.matching.on_append(node, previous, entry)?;
+                    members = membership::check(node, members, entry)?;
+                    previous = Some(entry.id);
+                }
+            }
+            Write::Compact(_) | Write::Reset(_) => {}
+        }
+        shadow.issue(batch, write);
+        Ok(())
+    }
+
+    /// A node is told that its writes are stored.
+    pub(crate) fn on_stored(&mut self, node: NodeId, through: BatchId) {
+        self.shadows[place(node)].stored(through);
+    }
+
+    /// A node sends.
+    pub(crate) fn on_send(&mut self, node: NodeId, to: NodeId, message: &Message) -> Result<(), Violation> {
+        let shadow = &self.shadows[place(node)];
+        self.promises.on_send(node, to, message, shadow)?;
+        match &message.body {
+            Body::Append { committed, .. } | Body::Heartbeat { committed, .. } => {
+                if self.elections.on_lead(node, message.term)? {
+                    self.append_only.on_lead(node, message.term);
+                    self.completeness.on_lead(node, message.term, shadow)?;
+                }
+                if let Some(committed) = committed {
+                    self.completeness.on_commit(node, message.term, *committed, shadow)?;
+                }
+            }
+            Body::RequestPreVote { .. }
+            | Body::PreVote { .. }
+            | Body::RequestVote { .. }
+            | Body::Vote { .. }
+            | Body::Appended { .. }
+            | Body::Diverged { .. }
+            | Body::HeartbeatAck { .. }
+            | Body::ReadIndex { .. }
+            | Body::ReadIndexAck { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// A node hands entries to its state machine.
+    pub(crate) fn on_apply(&mut self, node: NodeId, entries: &[Entry]) -> Result<(), Violation> {
+        let shadow = &self.shadows[place(node)];
+        for entry in entries {
+            stored::check(node, entry.id.index, shadow)?;
+            self.completeness.on_commit(node, shadow.term(), entry.id.index, shadow)?;
+            self.applications.on_apply(node, entry)?;
+        }
+        Ok(())
+    }
+
+    /// A node's state machine starts over from what it had persisted.
+    pub(crate) fn on_state(&mut self, node: NodeId, applied: Option<Index>) {
+        self.applications.on_state(node, applied);
+    }
+
+    /// The members as of the last entry that anybody has applied.
+    pub(crate) fn membership(&self) -> Option<&Membership> {
+        self.applications.membership()
+    }
+
+    /// Whoever led the latest term.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.elections.latest()
+    }
+
+    /// How many terms had a leader.
+    pub(crate) fn terms_led(&self) -> u64 {
+        self.elections.count()
+    }
+
+    /// How many entries were applied by somebody.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applications.count()
+    }
+}
+
+/// Where a node's things stand in a list of all nodes': ids count from 1, without gaps.
+pub(crate) fn place(node: NodeId) -> usize {
+    usize::try_from(node.0 - 1).expect("a simulation has a handful of nodes")
+}

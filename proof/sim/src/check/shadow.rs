@@ -1,0 +1,155 @@
+//! A node's log as an outsider knows it: the fold of its writes, once as issued and once as stored.
+
+use std::collections::VecDeque;
+use std::hash::Hasher;
+
+use hezong_base::{Index, LogId, NodeId, Term};
+use hezong_node::BatchId;
+use hezong_raft::{Entry, Membership, Payload, Write};
+
+use super::durability;
+use super::{Slot, Violation};
+use crate::digest::Digest;
+
+/// What a disk gave back to a node that starts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recovered {
+    pub(crate) term: Term,
+    pub(crate) vote: Option<NodeId>,
+    /// Entries from the first on.
+    pub(crate) log: Vec<Slot>,
+    /// Which entries brought which members; without a place for those the log began with.
+    pub(crate) memberships: Vec<(Option<Index>, Membership)>,
+}
+
+/// One change to the fold.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Vote(Term, Option<NodeId>),
+    Append(Slot),
+    Truncate(Index),
+    Members(Option<Index>, Membership),
+}
+
+/// What a write changes.
+pub(crate) fn steps(write: &Write, mut each: impl FnMut(Step)) {
+    match write {
+        Write::Vote { term, vote } => each(Step::Vote(*term, *vote)),
+        Write::Append(entries) => {
+            for entry in entries {
+                each(Step::Append(slot(entry)));
+                if let Payload::Membership(membership) = &entry.payload {
+                    each(Step::Members(Some(entry.id.index), membership.clone()));
+                }
+            }
+        }
+        Write::Truncate(from) => each(Step::Truncate(*from)),
+        // The simulated log is kept whole, so a base is only ever the one a log begins with.
+        Write::Reset(base) => each(Step::Members(None, base.membership.clone())),
+        Write::Compact(_) => {}
+    }
+}
+
+impl Recovered {
+    pub(crate) fn fold(&mut self, step: &Step) {
+        match step {
+            Step::Vote(term, vote) => (self.term, self.vote) = (*term, *vote),
+            Step::Append(slot) => self.log.push(*slot),
+            Step::Truncate(from) => {
+                self.log.truncate(offset(*from));
+                self.memberships.retain(|(index, _)| index.is_none_or(|index| index < *from));
+            }
+            Step::Members(index, membership) => self.memberships.push((*index, membership.clone())),
+        }
+    }
+}
+
+/// A node's log from outside.
+#[derive(Debug, Default)]
+pub(crate) struct Shadow {
+    /// With every write issued.
+    issued: Recovered,
+    /// With every write reported as stored.
+    stored: Recovered,
+    /// The writes between the two.
+    pending: VecDeque<(BatchId, Step)>,
+}
+
+impl Shadow {
+    /// Takes over what the disk gave back, after making sure that it is what may be there.
+    pub(super) fn restart(&mut self, node: NodeId, found: Recovered) -> Result<(), Violation> {
+        let steps = self.pending.drain(..).map(|(_, step)| step);
+        durability::check(node, std::mem::take(&mut self.stored), steps, &found)?;
+        self.issued = found.clone();
+        self.stored = found;
+        Ok(())
+    }
+
+    /// Folds a write that was issued.
+    pub(super) fn issue(&mut self, batch: BatchId, write: &Write) {
+        steps(write, |step| {
+            self.issued.fold(&step);
+            self.pending.push_back((batch, step));
+        });
+    }
+
+    /// Folds what was reported as stored.
+    pub(super) fn stored(&mut self, through: BatchId) {
+        while let Some((_, step)) = self.pending.pop_front_if(|(batch, _)| *batch <= through) {
+            self.stored.fold(&step);
+        }
+    }
+
+    /// The term as issued.
+    pub(super) fn term(&self) -> Term {
+        self.issued.term
+    }
+
+    /// The term and vote as stored.
+    pub(super) fn stored_vote(&self) -> (Term, Option<NodeId>) {
+        (self.stored.term, self.stored.vote)
+    }
+
+    /// The members as issued; `None` while there are none.
+    pub(super) fn membership(&self) -> Option<&Membership> {
+        self.issued.memberships.last().map(|(_, membership)| membership).filter(|members| !members.voters().is_empty())
+    }
+
+    /// The last entry as issued.
+    pub(super) fn last(&self) -> Option<LogId> {
+        let slot = self.issued.log.last()?;
+        Some(LogId { term: slot.term, index: Index(self.issued.log.len() as u64) })
+    }
+
+    /// The entry at `index` as issued.
+    pub(super) fn at(&self, index: Index) -> Option<Slot> {
+        self.issued.log.get(offset(index)).copied()
+    }
+
+    /// The entry at `index` as stored.
+    pub(super) fn stored_at(&self, index: Index) -> Option<Slot> {
+        self.stored.log.get(offset(index)).copied()
+    }
+}
+
+/// How an entry is remembered.
+pub(crate) fn slot(entry: &Entry) -> Slot {
+    let mut digest = Digest::default();
+    digest.write_u64(entry.id.index.0);
+    digest.write_u64(entry.id.term.0);
+    digest.write_u64(u64::try_from(entry.time.as_nanos()).unwrap_or(u64::MAX));
+    match &entry.payload {
+        Payload::Empty => digest.write_u8(0),
+        Payload::Command(command) => digest.write(command),
+        Payload::Membership(membership) => {
+            for id in membership.members().keys() {
+                digest.write_u64(id.0 << 1 | u64::from(membership.is_voter(*id)));
+            }
+        }
+    }
+    Slot { term: entry.id.term, digest: digest.finish() }
+}
+
+fn offset(index: Index) -> usize {
+    usize::try_from(index.0 - 1).expect("a simulated log is short")
+}

@@ -1,0 +1,243 @@
+//! Clients: each does one thing at a time, through random nodes, and remembers exactly what it was told.
+
+use std::collections::BTreeMap;
+
+use hezong_base::{Index, NodeId, RequestId, Rng};
+use hezong_node::{ClientRequest, NodeInput, ReadLevel, Refused, Reply};
+
+use crate::check::{Violation, place};
+use crate::history::{Action, History, Outcome};
+use crate::machine::Command;
+use crate::plan::{Plan, pick};
+use crate::process::GROUP;
+use crate::sim::{Event, Sim};
+
+/// How long a client waits for an answer, in election timeouts. Longer than a node lets a request wait at times, and
+/// shorter at others, so that both ends are seen giving up.
+const PATIENCE: u64 = 5;
+
+/// After so many refusals a client does something else.
+const REFUSALS_MAX: u64 = 40;
+
+/// One client.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    /// What it is doing, by its place in the history.
+    pub(crate) operation: Option<usize>,
+    /// What it wants of the node.
+    pub(crate) wanted: Option<Wanted>,
+    /// The request under way, and where.
+    pub(crate) request: Option<(RequestId, NodeId)>,
+    /// Whom it was told to ask.
+    pub(crate) hint: Option<NodeId>,
+    /// Refusals of the present operation.
+    pub(crate) refusals: u64,
+    /// Sorts out wake-ups that were planned for something that is over.
+    pub(crate) tick: u64,
+    /// The largest index it has heard of: its stale reads must not lie before it.
+    pub(crate) seen: Option<Index>,
+    /// The value it last saw of each register, to compare with.
+    pub(crate) values: BTreeMap<u64, u64>,
+    /// Operations that succeeded since everything was healed.
+    pub(crate) done_since_healed: u64,
+}
+
+/// What a client wants of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted {
+    /// A command.
+    Write(Command),
+    /// A register.
+    Read { key: u64, level: ReadLevel, min_index: Option<Index> },
+}
+
+impl Wanted {
+    pub(crate) fn request(self) -> ClientRequest {
+        match self {
+            Self::Write(command) => ClientRequest::Propose { command: command.encode(), frees_space: false },
+            Self::Read { level, min_index, .. } => ClientRequest::Read { level, min_index },
+        }
+    }
+
+    /// Whether it must fit into one order with everything else: stale reads need not, and `default` reads only while
+    /// clocks keep their bound.
+    fn action(self) -> Option<Action> {
+        match self {
+            Self::Write(Command::Put { key, value }) => Some(Action::Put { key, value }),
+            Self::Write(Command::Cas { key, expected, value }) => Some(Action::Cas { key, expected, value }),
+            Self::Read { level: ReadLevel::Stale, .. } => None,
+            Self::Read { key, .. } => Some(Action::Get { key }),
+        }
+    }
+}
+
+impl Client {
+    /// Decides what to do next. `number` names the value that a write would write. `look_at` asks for a consistent read of that
+    /// register.
+    pub(crate) fn begin(
+        &mut self,
+        now: u64,
+        name: usize,
+        plan: &Plan,
+        rng: &mut Rng,
+        history: &mut History,
+        look_at: Option<u64>,
+    ) {
+        let key = rng.below(plan.keys);
+        let wanted = match (look_at, rng.below(100)) {
+            (Some(key), _) => Wanted::Read { key, level: ReadLevel::Consistent, min_index: None },
+            (None, 0..35) => Wanted::Write(Command::Put { key, value: history.fresh_value() }),
+            (None, 35..55) => {
+                let expected = self.values.get(&key).copied().unwrap_or(0);
+                Wanted::Write(Command::Cas { key, expected, value: history.fresh_value() })
+            }
+            (None, 55..75) => Wanted::Read { key, level: ReadLevel::Default, min_index: None },
+            (None, 75..92) => Wanted::Read { key, level: ReadLevel::Consistent, min_index: None },
+            (None, _) => Wanted::Read { key, level: ReadLevel::Stale, min_index: self.seen },
+        };
+        self.operation = wanted.action().map(|action| history.begin(name, action, now));
+        self.wanted = Some(wanted);
+        self.refusals = 0;
+    }
+}
+
+impl Sim {
+    /// A client has rested, or has waited long enough.
+    pub(crate) fn on_client(&mut self, client: usize, tick: u64) -> Result<(), Violation> {
+        if self.clients[client].tick != tick {
+            return Ok(());
+        }
+        if let Some((id, node)) = self.clients[client].request.take() {
+            // Nobody will ever know, unless the request is still on its way and finds nobody.
+            self.waiting.remove(&id);
+            self.end(client, Outcome::Unknown);
+            return self.hand(node, NodeInput::Cancel { id });
+        }
+        if self.clients[client].wanted.is_none() {
+            if self.quiet {
+                return Ok(());
+            }
+            let look_at = self.look_at(client);
+            let (plan, rng) = (&self.plan, &mut self.workload);
+            self.clients[client].begin(self.now, client, plan, rng, &mut self.history, look_at);
+        }
+        self.attempt(client);
+        Ok(())
+    }
+
+    /// Once everything is healed, every client first looks at every register.
+    fn look_at(&self, client: usize) -> Option<u64> {
+        let done = self.clients[client].done_since_healed;
+        (self.healed.is_some() && done < self.plan.keys).then_some(done)
+    }
+
+    /// Sends what the client wants to whom it was told to ask, or to anybody.
+    fn attempt(&mut self, client: usize) {
+        let hint = self.clients[client].hint.take().filter(|hint| place(*hint) < self.processes.len());
+        let members: Vec<_> = self.membership.members().keys().copied().collect();
+        let node = hint.unwrap_or_else(|| members[pick(&mut self.workload, members.len())]);
+        let Some(process) = self.processes.get(place(node)).filter(|process| process.node.is_some()) else {
+            // The connection is refused: nothing was asked.
+            return self.retry(client);
+        };
+        let life = process.life;
+        let id = self.next_request();
+        let it = &mut self.clients[client];
+        let Some(wanted) = it.wanted else { return };
+        it.request = Some((id, node));
+        it.tick += 1;
+        let tick = it.tick;
+        self.waiting.insert(id, client);
+        let input = NodeInput::Request { id, group: GROUP, request: wanted.request() };
+        let at = self.now + self.workload.below(self.plan.way);
+        self.queue.push(at, Event::Input { node, life, input });
+        let patience = self.plan.patience * (1 + self.workload.below(PATIENCE * 2));
+        self.queue.push(self.now + patience, Event::Client { client, tick });
+    }
+
+    /// Tries the same again a little later: it was certainly not done. After many refusals it gives up.
+    fn retry(&mut self, client: usize) {
+        let it = &mut self.clients[client];
+        it.refusals += 1;
+        it.request = None;
+        it.tick += 1;
+        let tick = it.tick;
+        if it.refusals > REFUSALS_MAX {
+            return self.end(client, Outcome::Failed);
+        }
+        let rest = self.workload.below(self.plan.patience / 8);
+        self.queue.push(self.now + rest, Event::Client { client, tick });
+    }
+
+    /// A node answers.
+    pub(crate) fn on_reply(&mut self, node: NodeId, id: RequestId, reply: Reply) -> Result<(), Violation> {
+        let Some(client) = self.waiting.remove(&id) else { return Ok(()) };
+        let it = &mut self.clients[client];
+        it.request = None;
+        match reply {
+            Reply::Done { id, reply } => {
+                it.seen = it.seen.max(Some(id.index));
+                self.end(client, Outcome::Written(*reply == [1]));
+            }
+            Reply::Readable { applied, .. } => return self.read(client, node, applied),
+            Reply::Refused(refused) => {
+                if let Refused::NotLeader(leader) = refused {
+                    it.hint = leader.map(|leader| leader.id);
+                }
+                self.retry(client);
+            }
+            Reply::Unknown => self.end(client, Outcome::Unknown),
+            Reply::Verified { .. } | Reply::Changed { .. } | Reply::Bootstrapped | Reply::Status(_) => {
+                let detail = format!("{node} answers a client with {reply:?}");
+                return Err(Violation::new("answers fit their questions", detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// The client reads the state by itself, as it is at this moment.
+    fn read(&mut self, client: usize, node: NodeId, applied: Option<Index>) -> Result<(), Violation> {
+        let Some(Wanted::Read { key, min_index, .. }) = self.clients[client].wanted else { return Ok(()) };
+        let machine = &self.processes[place(node)].machine;
+        let last = machine.last().map(|last| last.index);
+        if last < applied || applied < min_index {
+            let detail = format!("{node} has applied {last:?}, said {applied:?}, and was asked for {min_index:?}");
+            return Err(Violation::new("reads wait for their index", detail));
+        }
+        let value = machine.read(key);
+        let it = &mut self.clients[client];
+        it.values.insert(key, value);
+        it.seen = it.seen.max(last);
+        self.end(client, Outcome::Value(value));
+        Ok(())
+    }
+
+    /// A process died: its clients see their connections close. What they asked may have been done.
+    pub(crate) fn forget_requests_at(&mut self, node: NodeId) -> Result<(), Violation> {
+        for client in 0..self.clients.len() {
+            if let Some((id, _)) = self.clients[client].request.filter(|(_, at)| *at == node) {
+                self.waiting.remove(&id);
+                self.end(client, Outcome::Unknown);
+            }
+        }
+        Ok(())
+    }
+
+    /// The operation is over; the client rests before the next.
+    fn end(&mut self, client: usize, outcome: Outcome) {
+        let it = &mut self.clients[client];
+        if let Some(operation) = it.operation {
+            self.history.end(operation, outcome, self.now);
+        }
+        if self.healed.is_some() && matches!(outcome, Outcome::Written(_) | Outcome::Value(_)) {
+            it.done_since_healed += 1;
+        }
+        it.operation = None;
+        it.wanted = None;
+        it.request = None;
+        it.tick += 1;
+        let tick = it.tick;
+        let rest = self.workload.below(self.plan.rest);
+        self.queue.push(self.now + rest, Event::Client { client, tick });
+    }
+}

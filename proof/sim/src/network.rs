@@ -1,0 +1,85 @@
+//! The network between processes: what is on its way, what is lost, and which ways are cut.
+
+use hezong_base::{NodeId, Rng};
+
+use crate::check::place;
+use crate::plan::{Fault, FaultCounts, Plan};
+
+/// The most nodes a simulation ever has.
+pub(crate) const NODES_MAX: usize = 16;
+
+/// The ways between all nodes.
+#[derive(Debug)]
+pub(crate) struct Network {
+    rng: Rng,
+    /// Until when nothing passes from one to the other.
+    cut_until: [[u64; NODES_MAX]; NODES_MAX],
+    /// When the latest frame sent on each way arrives: an earlier arrival overtakes it.
+    latest: [[u64; NODES_MAX]; NODES_MAX],
+    healed: bool,
+}
+
+impl Network {
+    pub(crate) fn new(rng: Rng) -> Self {
+        let none = [[0; NODES_MAX]; NODES_MAX];
+        Self { rng, cut_until: none, latest: none, healed: false }
+    }
+
+    /// When a frame sent now arrives: not at all, once, or twice.
+    pub(crate) fn send(
+        &mut self,
+        now: u64,
+        from: NodeId,
+        to: NodeId,
+        plan: &Plan,
+        faults: &mut FaultCounts,
+    ) -> [Option<u64>; 2] {
+        if self.is_cut(now, from, to) {
+            return [None, None];
+        }
+        let usual = now + plan.way + self.rng.below(plan.way * 3);
+        if self.healed {
+            return [Some(usual), None];
+        }
+        // One number decides over all three, since most frames meet no fault at all.
+        let fate = self.rng.below(1_000);
+        if fate < plan.loss {
+            faults.add(Fault::Loss);
+            return [None, None];
+        }
+        let mut at = usual;
+        let mut twice = None;
+        if fate < plan.loss + plan.delay {
+            faults.add(Fault::Delay);
+            at += self.rng.below(plan.patience * 2);
+        } else if fate < plan.loss + plan.delay + plan.duplication {
+            faults.add(Fault::Duplication);
+            twice = Some(at + self.rng.below(plan.patience));
+        }
+        let latest = &mut self.latest[place(from)][place(to)];
+        if at < *latest {
+            faults.add(Fault::Reordering);
+        }
+        *latest = at.max(*latest);
+        [Some(at), twice]
+    }
+
+    /// Whether nothing passes now.
+    pub(crate) fn is_cut(&self, now: u64, from: NodeId, to: NodeId) -> bool {
+        self.cut_until[place(from)][place(to)] > now
+    }
+
+    /// Cuts one direction.
+    pub(crate) fn cut(&mut self, from: NodeId, to: NodeId, until: u64) {
+        if from != to {
+            let cut = &mut self.cut_until[place(from)][place(to)];
+            *cut = until.max(*cut);
+        }
+    }
+
+    /// Ends every fault for good.
+    pub(crate) fn heal(&mut self) {
+        self.cut_until = [[0; NODES_MAX]; NODES_MAX];
+        self.healed = true;
+    }
+}

@@ -1,0 +1,227 @@
+//! What a seed decides before anything happens: the size of the cluster, its time-outs, and which faults may strike.
+//!
+//! Each seed switches on its own subset of faults, each at its own strength ("swarm testing"): a run in which everything
+//! goes wrong at once never gets far enough for the rarer mistakes to show.
+
+use std::time::Duration;
+
+use hezong_base::{NodeId, Rng};
+use hezong_raft::Config;
+
+/// A kind of fault. Every one is counted when it strikes, not when it is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A frame is lost.
+    Loss,
+    /// A frame takes many times as long as usual.
+    Delay,
+    /// A frame arrives twice.
+    Duplication,
+    /// A frame arrives before one that was sent earlier on the same way.
+    Reordering,
+    /// The nodes fall into two groups that do not reach each other.
+    Partition,
+    /// One direction between two nodes is cut, or everything a node hears, or everything it says.
+    OneWay,
+    /// A process dies between two of its effects; what was not stored is lost.
+    Crash,
+    /// All processes die at once.
+    PowerLoss,
+    /// A crash after which some writes are found that were never reported as stored.
+    TornWrite,
+    /// A process stands still for a while, then goes on as if nothing had happened.
+    Pause,
+    /// A disk takes many times as long as usual.
+    SlowDisk,
+    /// A disk takes no write for longer than the protocol's patience.
+    StalledDisk,
+    /// A clock begins to run at another rate, within the bound.
+    ClockRate,
+    /// The state machine applies slowly.
+    SlowApply,
+    /// A member is added.
+    Addition,
+    /// A member is removed.
+    Removal,
+}
+
+impl Fault {
+    /// All kinds.
+    pub const ALL: [Self; 16] = [
+        Self::Loss,
+        Self::Delay,
+        Self::Duplication,
+        Self::Reordering,
+        Self::Partition,
+        Self::OneWay,
+        Self::Crash,
+        Self::PowerLoss,
+        Self::TornWrite,
+        Self::Pause,
+        Self::SlowDisk,
+        Self::StalledDisk,
+        Self::ClockRate,
+        Self::SlowApply,
+        Self::Addition,
+        Self::Removal,
+    ];
+
+    /// A name for tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "frame lost",
+            Self::Delay => "frame delayed",
+            Self::Duplication => "frame duplicated",
+            Self::Reordering => "frame reordered",
+            Self::Partition => "partition",
+            Self::OneWay => "one-way cut",
+            Self::Crash => "crash",
+            Self::PowerLoss => "power loss",
+            Self::TornWrite => "unreported write survived",
+            Self::Pause => "process paused",
+            Self::SlowDisk => "slow disk",
+            Self::StalledDisk => "stalled disk",
+            Self::ClockRate => "clock rate changed",
+            Self::SlowApply => "slow apply",
+            Self::Addition => "member added",
+            Self::Removal => "member removed",
+        }
+    }
+}
+
+/// How often each kind of fault struck.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultCounts([u64; Fault::ALL.len()]);
+
+impl FaultCounts {
+    /// One more.
+    pub fn add(&mut self, fault: Fault) {
+        self.0[fault as usize] += 1;
+    }
+
+    /// How often it struck.
+    #[must_use]
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.0[fault as usize]
+    }
+
+    /// How many kinds struck at all.
+    #[must_use]
+    pub fn kinds(&self) -> usize {
+        self.0.iter().filter(|count| **count > 0).count()
+    }
+
+    /// Adds another run's.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
+}
+
+/// What a seed decides.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Voters at the start.
+    pub(crate) nodes: u64,
+    /// The election timeout in nanoseconds: the yardstick for every other span.
+    pub(crate) patience: u64,
+    /// Faults that the schedule may draw, each as often as it stands here.
+    pub(crate) drawn: Vec<Fault>,
+    /// Frames lost, duplicated, delayed, per mille.
+    pub(crate) loss: u64,
+    pub(crate) duplication: u64,
+    pub(crate) delay: u64,
+    /// The usual time on the way: between this and four times this.
+    pub(crate) way: u64,
+    /// The usual time of a sync: between this and four times this.
+    pub(crate) sync: u64,
+    /// How far clocks may run from true time, in parts per million. Two clocks differ by twice this at most.
+    pub(crate) clock_ppm: u64,
+    pub(crate) clients: usize,
+    pub(crate) keys: u64,
+    /// How long a client rests between operations, at most.
+    pub(crate) rest: u64,
+    pub(crate) cache_bytes_max: usize,
+    pub(crate) append_bytes_max: usize,
+    pub(crate) window_bytes_max: usize,
+    /// The size of a segment of the log: small, so that segments come and go.
+    pub(crate) segment_bytes: u64,
+    /// How often, per mille, a leader is struck just when it has been elected: when it does not know yet what is
+    /// committed, and others do not know yet that it leads, most mistakes of elections show.
+    pub(crate) ambush: u64,
+    /// How often, per mille, a process takes several inputs in one turn.
+    pub(crate) lazy_flush: u64,
+}
+
+impl Plan {
+    pub(crate) fn new(rng: &mut Rng, drift_broken: bool) -> Self {
+        let nodes = [3, 3, 3, 3, 5, 5, 2, 4, 3, 1][pick(rng, 10)];
+        let patience = [100, 250, 1_000][pick(rng, 3)] * 1_000_000;
+        let drawable = [
+            Fault::Partition,
+            Fault::OneWay,
+            Fault::Crash,
+            Fault::PowerLoss,
+            Fault::Pause,
+            Fault::SlowDisk,
+            Fault::StalledDisk,
+            Fault::ClockRate,
+            Fault::SlowApply,
+            Fault::Addition,
+            Fault::Removal,
+        ];
+        let mut drawn: Vec<_> = drawable.into_iter().filter(|_| rng.chance(450)).collect();
+        // Crashes are where most of the promises are made or broken, and every run must have something happen to it.
+        if drawn.len() < 3 || rng.chance(300) {
+            drawn.extend([Fault::Crash, Fault::Crash, Fault::Pause, Fault::SlowDisk]);
+        }
+        if nodes < 3 {
+            // Small groups grow, or there is little to see; and a node alone has no network to go wrong.
+            drawn.extend([Fault::Addition, Fault::Addition, Fault::Crash, Fault::Pause, Fault::SlowDisk]);
+        }
+        let mut some = |chance: u64, max: u64| if rng.chance(chance) { 1 + rng.below(max) } else { 0 };
+        let (loss, duplication, delay) = (some(600, 100), some(500, 50), some(600, 50));
+        let clock_ppm = if drift_broken { 400_000 } else { 4_900 };
+        Self {
+            nodes,
+            patience,
+            drawn,
+            loss,
+            duplication,
+            delay,
+            way: patience / (80 + rng.below(400)),
+            sync: patience / (80 + rng.below(400)),
+            clock_ppm,
+            clients: 3 + pick(rng, 6),
+            keys: 1 + rng.below(6),
+            rest: patience / (4 + rng.below(40)),
+            cache_bytes_max: [0, 500, 5_000, 1 << 20][pick(rng, 4)],
+            append_bytes_max: [1, 200, 2_000, 1 << 20][pick(rng, 4)],
+            window_bytes_max: [400, 4_000, 1 << 20][pick(rng, 3)],
+            segment_bytes: [4, 16, 256][pick(rng, 3)] << 10,
+            ambush: [0, 200, 600][pick(rng, 3)],
+            lazy_flush: [0, 300, 900][pick(rng, 3)],
+        }
+    }
+
+    /// Raft's configuration, in proportion to this plan's patience.
+    pub(crate) fn raft(&self, id: NodeId) -> Config {
+        let patience = Duration::from_nanos(self.patience);
+        let mut config = Config::new(id);
+        config.election_timeout = patience;
+        config.heartbeat_interval = patience / 8;
+        config.lease = patience * 9 / 10;
+        config.store_timeout = patience;
+        config.append_bytes_max = self.append_bytes_max;
+        config.window_bytes_max = self.window_bytes_max;
+        config.cache_bytes_max = self.cache_bytes_max;
+        config
+    }
+}
+
+/// A place below `count`.
+pub(crate) fn pick(rng: &mut Rng, count: usize) -> usize {
+    usize::try_from(rng.below(count as u64)).expect("below a usize")
+}

@@ -1,0 +1,202 @@
+//! One seed from beginning to end: trouble until enough has happened, then healing, then proof that everybody goes on.
+
+use std::hash::Hasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use hezong_check::{Answer, Budget, Call, Verdict};
+
+use crate::check::{Violation, place};
+use crate::history::{Action, Outcome};
+use crate::plan::FaultCounts;
+use crate::sim::Sim;
+use crate::story::Story;
+
+/// What a run is given besides its seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Events, at least, before everything is healed.
+    pub events: u64,
+    /// Lets clocks run far beyond the bound that nodes are told: reads by lease are then expected to go wrong.
+    pub drift_broken: bool,
+    /// The bug that every node suffers from.
+    #[cfg(feature = "weakened")]
+    pub weakness: Option<hezong_raft::Weakness>,
+}
+
+impl Default for Options {
+    /// What counts as a run: 20,000 events, clocks within their bound, no bug known.
+    fn default() -> Self {
+        Self {
+            events: 20_000,
+            drift_broken: false,
+            #[cfg(feature = "weakened")]
+            weakness: None,
+        }
+    }
+}
+
+/// What a run shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// Inputs handed to protocols.
+    pub events: u64,
+    /// How long it took in its own time, in nanoseconds.
+    pub simulated: u64,
+    /// The patience of its nodes, their election timeout, in nanoseconds.
+    pub patience: u64,
+    /// What went wrong, and how often.
+    pub faults: FaultCounts,
+    /// Terms that had a leader.
+    pub terms_led: u64,
+    /// Entries committed.
+    pub committed: u64,
+    /// Operations that clients began, those among them that succeeded, and those of which nobody knows.
+    pub operations: u64,
+    /// See `operations`.
+    pub succeeded: u64,
+    /// See `operations`.
+    pub unknown: u64,
+    /// From healing until every client had finished and all replicas were equal, in nanoseconds.
+    pub recovery: u64,
+    /// The same for the same seed, always.
+    pub trace: u64,
+    /// What did not hold.
+    pub violation: Option<Violation>,
+}
+
+/// Runs a seed.
+#[must_use]
+pub fn run(seed: u64, options: Options) -> Report {
+    play(seed, options, Story::default()).0
+}
+
+/// Runs a seed and tells what happened, line by line.
+#[must_use]
+pub fn replay(seed: u64, options: Options) -> (Report, Vec<String>) {
+    play(seed, options, Story::told())
+}
+
+fn play(seed: u64, options: Options, story: Story) -> (Report, Vec<String>) {
+    let mut sim = Sim::new(seed, options.drift_broken, story);
+    #[cfg(feature = "weakened")]
+    {
+        sim.weakness = options.weakness;
+    }
+    // A protocol that asserts has found a bug by itself; the run reports it like any other.
+    let outcome = catch_unwind(AssertUnwindSafe(|| whole_run(&mut sim, options)));
+    let (recovery, violation) = match outcome {
+        Ok(Ok(recovery)) => (recovery, None),
+        Ok(Err(violation)) => (0, Some(violation)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            (0, Some(Violation::new("assertions", text.unwrap_or_else(|| "a panic without words".to_owned()))))
+        }
+    };
+    let count = |wanted: fn(&Outcome) -> bool| {
+        sim.history.operations.iter().filter(|operation| wanted(&operation.outcome)).count() as u64
+    };
+    let report = Report {
+        seed,
+        events: sim.events,
+        simulated: sim.now,
+        patience: sim.plan.patience,
+        faults: sim.faults,
+        terms_led: sim.checkers.terms_led(),
+        committed: sim.checkers.applied(),
+        operations: sim.history.operations.len() as u64,
+        succeeded: count(|outcome| matches!(outcome, Outcome::Written(_) | Outcome::Value(_))),
+        unknown: count(|outcome| *outcome == Outcome::Unknown),
+        recovery,
+        trace: sim.trace.finish(),
+        violation,
+    };
+    (report, sim.story.into_lines())
+}
+
+/// In how many election timeouts a healed cluster must have everybody served and all replicas equal.
+const RECOVERY: u64 = 60;
+/// How many operations every client must finish then, besides looking at every register.
+const OPERATIONS: u64 = 3;
+/// A run in which clients hardly do anything still ends: after so many election timeouts.
+const TROUBLE_MAX: u64 = 2_000;
+/// Kinds of fault, at least, before everything is healed.
+pub const FAULT_KINDS_MIN: usize = 3;
+
+/// A history that was too hard to check has shown nothing: no clean run, and no bug caught either.
+pub(crate) const UNDECIDED: &str = "a verdict on linearizability";
+
+fn whole_run(sim: &mut Sim, options: Options) -> Result<u64, Violation> {
+    sim.begin();
+    let end = sim.plan.patience * TROUBLE_MAX;
+    while (sim.events < options.events || sim.faults.kinds() < FAULT_KINDS_MIN) && sim.now < end {
+        sim.step()?;
+    }
+    sim.heal()?;
+    let healed = sim.now;
+    let bound = healed + sim.plan.patience * RECOVERY;
+    let wanted = sim.plan.keys + OPERATIONS;
+    while sim.clients.iter().any(|client| client.done_since_healed < wanted) || !settled(sim) {
+        if sim.now > bound {
+            let done: Vec<_> = sim.clients.iter().map(|client| client.done_since_healed).collect();
+            let detail = format!(
+                "{RECOVERY} election timeouts after healing, of {wanted} operations each client has finished {done:?}; \
+                 replicas equal: {}",
+                settled(sim)
+            );
+            return Err(Violation::new("progress after healing", detail));
+        }
+        sim.quiet = sim.clients.iter().all(|client| client.done_since_healed >= wanted);
+        sim.step()?;
+    }
+    linearizable(sim, options)?;
+    Ok(sim.now - healed)
+}
+
+/// Whether every member is up and all have applied the same.
+fn settled(sim: &Sim) -> bool {
+    let mut members = sim.membership.members().keys().map(|id| sim.processes.get(place(*id)));
+    let Some(Some(first)) = members.next() else { return false };
+    first.node.is_some()
+        && members.all(|other| other.is_some_and(|other| other.node.is_some() && other.machine.equals(&first.machine)))
+}
+
+/// Whether some order of all operations explains every answer.
+fn linearizable(sim: &Sim, _options: Options) -> Result<(), Violation> {
+    let value = |value: u64| (value != 0).then(|| value.to_string());
+    let operations = sim.history.operations.iter().filter(|operation| operation.outcome != Outcome::Failed);
+    let history = operations
+        .map(|operation| {
+            let (key, call) = match operation.action {
+                Action::Put { key, value } => (key, Call::Put(value.to_string())),
+                Action::Cas { key, expected, value: new } => {
+                    (key, Call::Cas { expected: value(expected), value: new.to_string() })
+                }
+                Action::Get { key } => (key, Call::Get),
+            };
+            let answer = match (operation.outcome, operation.action) {
+                (Outcome::Written(_), Action::Put { .. }) => Some(Answer::Done),
+                (Outcome::Written(swapped), _) => Some(Answer::Swapped(swapped)),
+                (Outcome::Value(found), _) => Some(Answer::Found(value(found))),
+                (Outcome::Unknown | Outcome::Failed, _) => None,
+            };
+            let at = operation.returned.unwrap_or(u64::MAX);
+            hezong_check::Operation {
+                client: operation.client as u64,
+                key: key.to_string(),
+                called: operation.called,
+                call,
+                outcome: answer.map(|answer| hezong_check::Outcome { at, answer }),
+            }
+        })
+        .collect();
+    match hezong_check::check(&history, Budget::default()) {
+        Verdict::Linearizable => Ok(()),
+        Verdict::Violation(violation) => Err(Violation::new("linearizability", violation.to_string())),
+        Verdict::Unknown { keys } => {
+            Err(Violation::new(UNDECIDED, format!("the checker gave up on the registers {keys:?}")))
+        }
+    }
+}

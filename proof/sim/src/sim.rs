@@ -1,0 +1,569 @@
+//! The run itself: what happens next, and what follows from it.
+
+use bytes::{Bytes, BytesMut};
+use hezong_base::{AskId, NodeId, RequestId, Rng};
+use hezong_codec::frame::{self, FRAME_BYTES_MAX, Frame};
+use hezong_node::{ClientRequest, NodeEffect, NodeInput, StateMachine};
+use hezong_raft::{Base, Member, Membership, Write};
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+use std::time::Duration;
+
+use crate::check::{Checkers, Violation, place};
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::digest::Digest;
+use crate::disk::{Stopped, Task};
+use crate::history::History;
+use crate::network::{NODES_MAX, Network};
+use crate::plan::{Fault, FaultCounts, Plan};
+use crate::process::{GROUP, Process};
+use crate::queue::Queue;
+use crate::story::Story;
+
+/// Something planned.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A frame arrives.
+    Arrive { from: NodeId, to: NodeId, frame: Bytes },
+    /// A node's deadline may have come.
+    Timer { node: NodeId },
+    /// A node's inbox is empty: the turn ends.
+    Flush { node: NodeId, life: u64 },
+    /// The sync under way is done.
+    DiskDone { node: NodeId, life: u64 },
+    /// The oldest batch for the state machine is applied.
+    ApplyDone { node: NodeId, life: u64 },
+    /// The state machine has made everything durable.
+    PersistDone { node: NodeId, life: u64 },
+    /// A client's request, or the end of its patience, reaches a node.
+    Input { node: NodeId, life: u64, input: NodeInput },
+    /// A process that stood still goes on.
+    Resume { node: NodeId, life: u64 },
+    /// A machine is switched on.
+    Start { node: NodeId },
+    /// A machine that left the group is switched off for good.
+    Leave { node: NodeId },
+    /// A client has rested, or has waited long enough.
+    Client { client: usize, tick: u64 },
+    /// Something goes wrong, or somebody changes the members.
+    Trouble,
+    /// A leader that was just elected is struck.
+    Ambush { leader: NodeId },
+    /// A node is cut off from all others.
+    Isolate { node: NodeId, until: u64 },
+}
+
+/// One run.
+pub(crate) struct Sim {
+    pub(crate) now: u64,
+    pub(crate) plan: Plan,
+    pub(crate) queue: Queue<Event>,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) network: Network,
+    pub(crate) checkers: Checkers,
+    pub(crate) clients: Vec<Client>,
+    /// Which client waits for which request.
+    pub(crate) waiting: BTreeMap<RequestId, usize>,
+    pub(crate) history: History,
+    pub(crate) faults: FaultCounts,
+    pub(crate) story: Story,
+    /// What clients do.
+    pub(crate) workload: Rng,
+    /// What goes wrong.
+    pub(crate) trouble: Rng,
+    /// How long everything takes.
+    pub(crate) pace: Rng,
+    pub(crate) requests: u64,
+    /// Inputs handed to protocols: messages, requests, stored writes, answers, deadlines.
+    pub(crate) events: u64,
+    pub(crate) trace: Digest,
+    /// Terms that had a leader, as far as ambushes are concerned.
+    terms_led: u64,
+    /// Since when nothing goes wrong any more.
+    pub(crate) healed: Option<u64>,
+    /// Every client has done what it should: none begins anything more.
+    pub(crate) quiet: bool,
+    /// The members as last seen applied.
+    pub(crate) membership: Membership,
+    #[cfg(feature = "weakened")]
+    pub(crate) weakness: Option<hezong_raft::Weakness>,
+    /// Kept for their memory.
+    spare_effects: Vec<NodeEffect>,
+    spare_bytes: BytesMut,
+}
+
+impl Sim {
+    /// Everything that a seed decides, before anything happens.
+    pub(crate) fn new(seed: u64, drift_broken: bool, story: Story) -> Self {
+        let mut chance = Rng::new(seed);
+        let (mut planning, workload, trouble) = (chance.fork(), chance.fork(), chance.fork());
+        let (pace, network) = (chance.fork(), chance.fork());
+        let plan = Plan::new(&mut planning, drift_broken);
+        let clients = std::iter::repeat_with(Client::default).take(plan.clients).collect();
+        Self {
+            now: 0,
+            queue: Queue::default(),
+            processes: Vec::new(),
+            network: Network::new(network),
+            checkers: Checkers::default(),
+            clients,
+            waiting: BTreeMap::new(),
+            history: History::default(),
+            faults: FaultCounts::default(),
+            story,
+            workload,
+            trouble,
+            pace,
+            requests: 0,
+            events: 0,
+            trace: Digest::default(),
+            terms_led: 0,
+            healed: None,
+            quiet: false,
+            membership: Membership::default(),
+            #[cfg(feature = "weakened")]
+            weakness: None,
+            spare_effects: Vec::new(),
+            spare_bytes: BytesMut::new(),
+            plan,
+        }
+    }
+
+    /// Switches everything on.
+    pub(crate) fn begin(&mut self) {
+        let ids: Vec<_> = (1..=self.plan.nodes).map(NodeId).collect();
+        let membership = Membership::of_voters(ids.iter().map(|id| (*id, member(*id))));
+        self.membership = membership.clone();
+        let first = Write::Reset(Base { last: None, time: Duration::ZERO, membership });
+        for id in ids {
+            self.add_process(id);
+            self.processes[place(id)].disk.prepare(&first);
+            self.queue.push(0, Event::Start { node: id });
+        }
+        for client in 0..self.clients.len() {
+            let rest = self.workload.below(self.plan.patience);
+            self.queue.push(rest, Event::Client { client, tick: 0 });
+        }
+        self.queue.push(self.plan.patience, Event::Trouble);
+    }
+
+    /// A machine of its own, switched off.
+    pub(crate) fn add_process(&mut self, id: NodeId) {
+        assert!(place(id) < NODES_MAX && place(id) == self.processes.len(), "ids come one after the other");
+        let ppm = self.clock_ppm();
+        let clock = Clock::new(self.trouble.below(1 << 40), ppm);
+        self.processes.push(Process::new(id, clock, self.plan.segment_bytes));
+    }
+
+    /// A rate within the bound.
+    pub(crate) fn clock_ppm(&mut self) -> i64 {
+        let width = i64::try_from(self.plan.clock_ppm).unwrap_or(0);
+        // At the ends of what is allowed as often as between them: there it hurts.
+        match self.trouble.below(4) {
+            0 => -width,
+            1 => width,
+            _ => i64::try_from(self.trouble.below(2 * self.plan.clock_ppm + 1)).unwrap_or(0) - width,
+        }
+    }
+
+    /// Lets the next thing happen.
+    pub(crate) fn step(&mut self) -> Result<(), Violation> {
+        let (at, event) = self.queue.pop().expect("trouble and clients never end");
+        self.now = at;
+        match event {
+            Event::Arrive { from, to, frame } => self.on_arrive(from, to, frame),
+            Event::Timer { node } => self.on_timer(node),
+            Event::Flush { node, life } => match self.alive(node, life) {
+                true if self.processes[place(node)].flush_planned => self.flush(node),
+                _ => Ok(()),
+            },
+            Event::DiskDone { node, life } if self.alive(node, life) => self.on_disk_done(node),
+            Event::ApplyDone { node, life } if self.alive(node, life) => {
+                let input = self.processes[place(node)].apply();
+                self.begin_apply(node);
+                input.map_or(Ok(()), |input| self.hand(node, input))
+            }
+            Event::PersistDone { node, life } if self.alive(node, life) => {
+                let durable = self.processes[place(node)].machine.persist().expect("the registers are in memory");
+                self.hand(node, NodeInput::Persisted { group: GROUP, durable })
+            }
+            Event::Input { node, life, input } if self.alive(node, life) => self.hand(node, input),
+            Event::Resume { node, life } if self.alive(node, life) => self.resume(node),
+            Event::DiskDone { .. }
+            | Event::ApplyDone { .. }
+            | Event::PersistDone { .. }
+            | Event::Input { .. }
+            | Event::Resume { .. } => Ok(()),
+            Event::Start { node } => self.start(node),
+            Event::Leave { node } => {
+                self.processes[place(node)].gone = true;
+                self.crash(node, false)
+            }
+            Event::Client { client, tick } => self.on_client(client, tick),
+            Event::Trouble => self.on_trouble(),
+            Event::Ambush { leader } => self.on_ambush(leader),
+            Event::Isolate { node, until } => {
+                self.isolate(node, until);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands a node one input, now or when it goes on.
+    pub(crate) fn hand(&mut self, node: NodeId, input: NodeInput) -> Result<(), Violation> {
+        let process = &mut self.processes[place(node)];
+        if let Some(inbox) = &mut process.paused {
+            inbox.push_back(input);
+            return Ok(());
+        }
+        let Some(running) = &mut process.node else { return Ok(()) };
+        self.events += match &input {
+            NodeInput::Received { messages, .. } => messages.len() as u64,
+            NodeInput::Request { .. }
+            | NodeInput::Stored(_)
+            | NodeInput::LogRead { .. }
+            | NodeInput::Applied { .. }
+            | NodeInput::Persisted { .. }
+            | NodeInput::Cancel { .. }
+            | NodeInput::DiskReserve { .. }
+            | NodeInput::Timeout
+            | NodeInput::Stop => 1,
+        };
+        self.trace.word(self.now);
+        self.trace.word(node.0 << 8 | kind(&input));
+        self.story.input(self.now, node, &input);
+        if let NodeInput::Stored(batch) = &input {
+            self.checkers.on_stored(node, *batch);
+        }
+        let mut effects = std::mem::take(&mut self.spare_effects);
+        running.handle(process.clock.local(self.now), input, &mut effects);
+        let outcome = self.carry_out(node, &mut effects);
+        self.spare_effects = effects;
+        outcome?;
+        self.plan_flush(node)
+    }
+
+    /// Ends the turn now, or lets more arrive before it does.
+    fn plan_flush(&mut self, node: NodeId) -> Result<(), Violation> {
+        let process = &mut self.processes[place(node)];
+        if process.node.is_none() || process.flush_planned {
+            return Ok(());
+        }
+        if self.pace.below(1_000) >= self.plan.lazy_flush {
+            return self.flush(node);
+        }
+        process.flush_planned = true;
+        let (life, at) = (process.life, self.now + self.pace.below(self.plan.way));
+        self.queue.push(at, Event::Flush { node, life });
+        Ok(())
+    }
+
+    fn flush(&mut self, node: NodeId) -> Result<(), Violation> {
+        let process = &mut self.processes[place(node)];
+        process.flush_planned = false;
+        let Some(running) = process.node.as_mut().filter(|_| process.paused.is_none()) else { return Ok(()) };
+        let mut effects = std::mem::take(&mut self.spare_effects);
+        running.flush(process.clock.local(self.now), &mut effects);
+        let outcome = self.carry_out(node, &mut effects);
+        self.spare_effects = effects;
+        outcome?;
+        self.arm(node);
+        Ok(())
+    }
+
+    /// Plans the next timer event, unless one is planned that comes early enough.
+    pub(crate) fn arm(&mut self, node: NodeId) {
+        let process = &mut self.processes[place(node)];
+        let Some(deadline) = process.node.as_ref().and_then(|running| running.deadline()) else { return };
+        let at = process.clock.reaches(self.now, deadline);
+        if at < process.timer {
+            process.timer = at;
+            self.queue.push(at, Event::Timer { node });
+        }
+    }
+
+    /// A planned deadline. It may have moved, the clock may have changed its rate, or the process may stand still.
+    fn on_timer(&mut self, node: NodeId) -> Result<(), Violation> {
+        let process = &mut self.processes[place(node)];
+        if process.timer != self.now {
+            return Ok(());
+        }
+        process.timer = u64::MAX;
+        if !process.runs() {
+            return Ok(());
+        }
+        let local = process.clock.local(self.now);
+        let deadline = process.node.as_ref().and_then(|running| running.deadline());
+        if deadline.is_some_and(|deadline| deadline <= local) {
+            self.hand(node, NodeInput::Timeout)?;
+            let process = &self.processes[place(node)];
+            let again = process.node.as_ref().and_then(|running| running.deadline());
+            if again.is_some_and(|again| again <= local) && !process.flush_planned {
+                let detail = format!("{node} had its timeout and wants it again at once");
+                return Err(Violation::new("a timeout is over", detail));
+            }
+        }
+        self.arm(node);
+        Ok(())
+    }
+
+    /// Does what a node wants done. The process may die between any two effects.
+    fn carry_out(&mut self, node: NodeId, effects: &mut Vec<NodeEffect>) -> Result<(), Violation> {
+        for effect in effects.drain(..) {
+            let process = &mut self.processes[place(node)];
+            if let Some(left) = &mut process.crash_in {
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    self.faults.add(Fault::Crash);
+                    let power = self.trouble.chance(500);
+                    return self.crash(node, power);
+                }
+            }
+            self.story.effect(self.now, node, &effect);
+            match effect {
+                NodeEffect::Send { to, messages } => {
+                    for (_, message) in &messages {
+                        self.checkers.on_send(node, to, message)?;
+                    }
+                    self.send(node, to, &messages);
+                    if self.checkers.terms_led() > self.terms_led {
+                        self.terms_led = self.checkers.terms_led();
+                        if self.trouble.below(1_000) < self.plan.ambush {
+                            let delay = self.trouble.below(2) * self.trouble.below(self.plan.patience / 4);
+                            self.queue.push(self.now + delay, Event::Ambush { leader: node });
+                        }
+                    }
+                }
+                NodeEffect::Store { batch, writes } => {
+                    for (_, write) in &writes {
+                        self.checkers.on_store(node, batch, write)?;
+                    }
+                    self.disk_task(node, Task::Write(batch, writes))?;
+                }
+                NodeEffect::ReadLog { group, ask, from, through, bytes_max } => {
+                    self.disk_task(node, Task::Read { group, ask, from, through, bytes_max })?;
+                }
+                NodeEffect::Apply { entries, .. } => {
+                    self.checkers.on_apply(node, &entries)?;
+                    let process = &mut self.processes[place(node)];
+                    process.applying.push_back(entries);
+                    if process.applying.len() == 1 {
+                        self.begin_apply(node);
+                    }
+                    self.on_membership();
+                }
+                NodeEffect::Persist { .. } => {
+                    let at = self.now + self.plan.sync + self.pace.below(self.plan.patience);
+                    let life = self.processes[place(node)].life;
+                    self.queue.push(at, Event::PersistDone { node, life });
+                }
+                NodeEffect::Reply { id, reply } => self.on_reply(node, id, reply)?,
+                NodeEffect::Peers(_) | NodeEffect::Notice(_) | NodeEffect::Drained => {}
+            }
+            if self.processes[place(node)].node.is_none() {
+                // It died while writing: nothing after that happened.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, messages: &[(hezong_base::GroupId, hezong_raft::Message)]) {
+        if place(to) >= self.processes.len() {
+            return;
+        }
+        frame::encode_messages(messages, FRAME_BYTES_MAX, &mut self.spare_bytes).expect("messages are small");
+        let frame = self.spare_bytes.split().freeze();
+        self.trace.write(&frame);
+        let [once, twice] = self.network.send(self.now, from, to, &self.plan, &mut self.faults);
+        if once.is_none() {
+            self.story.lost(self.now, from, to);
+        }
+        for at in [once, twice].into_iter().flatten() {
+            self.queue.push(at, Event::Arrive { from, to, frame: frame.clone() });
+        }
+    }
+
+    fn on_arrive(&mut self, from: NodeId, to: NodeId, frame: Bytes) -> Result<(), Violation> {
+        if self.processes[place(to)].node.is_none() || self.network.is_cut(self.now, from, to) {
+            return Ok(());
+        }
+        let mut bytes = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
+        loop {
+            match frame::decode(&mut bytes, FRAME_BYTES_MAX) {
+                Ok(Some(Frame::Messages(messages))) => self.hand(to, NodeInput::Received { from, messages })?,
+                Ok(None) => return Ok(()),
+                other => return Err(Violation::new("what was encoded decodes", format!("{other:?}"))),
+            }
+        }
+    }
+
+    fn disk_task(&mut self, node: NodeId, task: Task) -> Result<(), Violation> {
+        if self.processes[place(node)].disk.push(task) { self.begin_disk(node) } else { Ok(()) }
+    }
+
+    fn begin_disk(&mut self, node: NodeId) -> Result<(), Violation> {
+        let process = &mut self.processes[place(node)];
+        match process.disk.begin() {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let mut span = self.plan.sync + self.pace.below(self.plan.sync * 3);
+                if process.disk_slow_until > self.now {
+                    span *= 20;
+                }
+                let at = (self.now + span).max(process.disk_stalled_until);
+                let life = process.life;
+                self.queue.push(at, Event::DiskDone { node, life });
+                Ok(())
+            }
+            Err(Stopped) => self.die_writing(node),
+        }
+    }
+
+    fn on_disk_done(&mut self, node: NodeId) -> Result<(), Violation> {
+        let mut answers = Vec::new();
+        match self.processes[place(node)].disk.finish(&mut answers) {
+            Ok(()) => self.begin_disk(node)?,
+            Err(Stopped) => return self.die_writing(node),
+        }
+        answers.into_iter().try_for_each(|answer| self.hand(node, answer))
+    }
+
+    /// A write stopped half-way: the machine was switched off in the middle of it.
+    fn die_writing(&mut self, node: NodeId) -> Result<(), Violation> {
+        self.faults.add(Fault::TornWrite);
+        self.crash(node, true)
+    }
+
+    fn begin_apply(&mut self, node: NodeId) {
+        let process = &self.processes[place(node)];
+        if process.applying.is_empty() {
+            return;
+        }
+        let slow = if process.apply_slow_until > self.now { 50 } else { 1 };
+        let at = self.now + self.pace.below(self.plan.way * slow);
+        self.queue.push(at, Event::ApplyDone { node, life: process.life });
+    }
+
+    /// Switches a machine on.
+    fn start(&mut self, node: NodeId) -> Result<(), Violation> {
+        let rng = self.pace.fork();
+        let process = &mut self.processes[place(node)];
+        if process.node.is_some() || process.gone {
+            return Ok(());
+        }
+        let mut effects = std::mem::take(&mut self.spare_effects);
+        let config = self.plan.raft(node);
+        #[cfg(feature = "weakened")]
+        let config = hezong_raft::Config { weakness: self.weakness, ..config };
+        let Some(found) = process.start(self.now, &self.plan, config, rng, &mut effects)? else {
+            self.story.say(self.now, node, "dies while it starts");
+            self.faults.add(Fault::TornWrite);
+            process.crash(true, &mut self.trouble);
+            let again = self.now + self.trouble.below(self.plan.patience);
+            self.queue.push(again, Event::Start { node });
+            return Ok(());
+        };
+        self.checkers.on_start(node, found)?;
+        self.checkers.on_state(node, process.machine.last().map(|last| last.index));
+        self.story.say(self.now, node, "starts");
+        let outcome = self.carry_out(node, &mut effects);
+        self.spare_effects = effects;
+        outcome?;
+        self.arm(node);
+        Ok(())
+    }
+
+    /// A process dies, with its machine or without. It comes back after a while, unless it is gone for good.
+    pub(crate) fn crash(&mut self, node: NodeId, power: bool) -> Result<(), Violation> {
+        let process = &mut self.processes[place(node)];
+        if process.node.is_none() {
+            return Ok(());
+        }
+        self.story.say(self.now, node, if power { "dies, power and all" } else { "dies" });
+        process.crash(power, &mut self.trouble);
+        if power {
+            // A machine that was switched off counts from anew.
+            let ppm = process.clock.ppm();
+            process.clock = Clock::started(self.now, self.trouble.below(1 << 30), ppm);
+        }
+        let down = self.trouble.below(self.plan.patience * 2);
+        let healed = self.healed.is_some();
+        self.queue.push(self.now + if healed { 0 } else { down }, Event::Start { node });
+        self.forget_requests_at(node)
+    }
+
+    /// A process goes on: first what arrived meanwhile, then its deadline.
+    fn resume(&mut self, node: NodeId) -> Result<(), Violation> {
+        let Some(inbox) = self.processes[place(node)].paused.take() else { return Ok(()) };
+        self.story.say(self.now, node, "goes on");
+        for input in inbox {
+            self.hand(node, input)?;
+        }
+        self.flush(node)?;
+        self.arm(node);
+        Ok(())
+    }
+
+    /// Whether a node is still in that life.
+    pub(crate) fn alive(&self, node: NodeId, life: u64) -> bool {
+        let process = &self.processes[place(node)];
+        process.node.is_some() && process.life == life
+    }
+
+    /// New members are switched on, former ones are switched off after a while.
+    fn on_membership(&mut self) {
+        let Some(now) = self.checkers.membership() else { return };
+        if *now == self.membership {
+            return;
+        }
+        let now = now.clone();
+        let before = std::mem::replace(&mut self.membership, now.clone());
+        for id in now.members().keys().filter(|id| !before.members().contains_key(id)) {
+            self.faults.add(Fault::Addition);
+            if place(*id) >= self.processes.len() {
+                self.add_process(*id);
+                let at = self.now + self.trouble.below(self.plan.patience);
+                self.queue.push(at, Event::Start { node: *id });
+            }
+        }
+        for id in before.members().keys().filter(|id| !now.members().contains_key(id)) {
+            self.faults.add(Fault::Removal);
+            let at = self.now + self.trouble.below(self.plan.patience * 4);
+            self.queue.push(at, Event::Leave { node: *id });
+        }
+    }
+
+    /// A request that nobody waits for.
+    pub(crate) fn ask(&mut self, node: NodeId, request: ClientRequest) -> Result<(), Violation> {
+        let id = self.next_request();
+        self.hand(node, NodeInput::Request { id, group: GROUP, request })
+    }
+
+    pub(crate) fn next_request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests)
+    }
+}
+
+/// How a member of a simulation is called.
+pub(crate) fn member(id: NodeId) -> Member {
+    Member { name: format!("node{}", id.0), peer: format!("peer{}", id.0), client: format!("client{}", id.0) }
+}
+
+/// Numbers the kinds of input for the trace, with what tells two of a kind apart.
+fn kind(input: &NodeInput) -> u64 {
+    match input {
+        NodeInput::Received { from, .. } => 16 | from.0,
+        NodeInput::Request { .. } => 1,
+        NodeInput::Cancel { .. } => 2,
+        NodeInput::Stored(_) => 3,
+        NodeInput::LogRead { ask: AskId(_), .. } => 4,
+        NodeInput::Applied { .. } => 5,
+        NodeInput::Persisted { .. } => 6,
+        NodeInput::DiskReserve { .. } => 7,
+        NodeInput::Timeout => 8,
+        NodeInput::Stop => 9,
+    }
+}

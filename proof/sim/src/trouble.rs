@@ -1,0 +1,241 @@
+//! What goes wrong, and when; and who joins and leaves meanwhile.
+
+use std::collections::VecDeque;
+
+use hezong_base::NodeId;
+use hezong_node::ClientRequest;
+use hezong_raft::Change;
+
+use crate::check::{Violation, place};
+use crate::network::NODES_MAX;
+use crate::plan::{Fault, pick};
+use crate::sim::{Event, Sim, member};
+
+/// The most members at once: enough for every shape of majority, few enough to be quick.
+const MEMBERS_MAX: usize = 6;
+
+impl Sim {
+    /// Draws one of the plan's troubles and makes it happen.
+    pub(crate) fn on_trouble(&mut self) -> Result<(), Violation> {
+        if self.healed.is_some() {
+            return Ok(());
+        }
+        let patience = self.plan.patience;
+        let next = self.now + patience / 8 + self.trouble.below(patience * 2);
+        self.queue.push(next, Event::Trouble);
+        let fault = self.plan.drawn[pick(&mut self.trouble, self.plan.drawn.len())];
+        let until = self.now + self.trouble.below(patience * 3);
+        match fault {
+            Fault::Partition if self.trouble.chance(250) => self.creep(),
+            Fault::Partition => self.partition(until),
+            Fault::OneWay => self.cut_one_way(until),
+            Fault::Crash => {
+                let node = self.victim();
+                let process = &mut self.processes[place(node)];
+                if self.trouble.chance(200) {
+                    // In the middle of what the log does to its files.
+                    process.disk.stop_after(self.trouble.below(6));
+                } else {
+                    process.crash_in = Some(1 + self.trouble.below(12));
+                }
+            }
+            Fault::PowerLoss => {
+                self.faults.add(Fault::PowerLoss);
+                for place in 0..self.processes.len() {
+                    self.crash(self.processes[place].id, true)?;
+                }
+            }
+            Fault::Pause => self.pause(until),
+            Fault::SlowDisk => {
+                let node = self.victim();
+                self.faults.add(Fault::SlowDisk);
+                self.processes[place(node)].disk_slow_until = until;
+            }
+            Fault::StalledDisk => {
+                let node = self.victim();
+                self.faults.add(Fault::StalledDisk);
+                self.processes[place(node)].disk_stalled_until = until;
+            }
+            Fault::ClockRate => {
+                let node = self.victim();
+                let ppm = self.clock_ppm();
+                self.faults.add(Fault::ClockRate);
+                let process = &mut self.processes[place(node)];
+                process.clock.set_rate(self.now, ppm);
+                // What was planned for the old rate may now come too late.
+                process.timer = u64::MAX;
+                self.arm(node);
+            }
+            Fault::SlowApply => {
+                let node = self.victim();
+                self.faults.add(Fault::SlowApply);
+                self.processes[place(node)].apply_slow_until = until;
+            }
+            Fault::Addition => return self.add_member(),
+            Fault::Removal => return self.remove_member(),
+            // These strike frame by frame, or by the way.
+            Fault::Loss | Fault::Delay | Fault::Duplication | Fault::Reordering | Fault::TornWrite => {}
+        }
+        Ok(())
+    }
+
+    /// Whom it strikes: as often as not the leader, where it hurts most.
+    fn victim(&mut self) -> NodeId {
+        match self.checkers.leader() {
+            Some(leader) if self.trouble.chance(500) => leader,
+            _ => self.processes[pick(&mut self.trouble, self.processes.len())].id,
+        }
+    }
+
+    /// Strikes a leader that was just elected, with what the plan has.
+    pub(crate) fn on_ambush(&mut self, leader: NodeId) -> Result<(), Violation> {
+        if self.healed.is_some() {
+            return Ok(());
+        }
+        let until = self.now + self.plan.patience / 2 + self.trouble.below(self.plan.patience * 2);
+        match self.plan.drawn[pick(&mut self.trouble, self.plan.drawn.len())] {
+            Fault::Partition | Fault::OneWay => {
+                // Some still hear it: what it says reaches a few, or a majority, and then nobody.
+                self.faults.add(Fault::Partition);
+                for place in 0..self.processes.len() {
+                    let other = self.processes[place].id;
+                    if self.trouble.chance(600) {
+                        self.network.cut(leader, other, until);
+                        self.network.cut(other, leader, until);
+                    }
+                }
+            }
+            Fault::Pause => self.pause_node(leader, until),
+            Fault::StalledDisk | Fault::SlowDisk => {
+                self.faults.add(Fault::StalledDisk);
+                self.processes[place(leader)].disk_stalled_until = until;
+            }
+            Fault::Removal | Fault::Addition => {
+                let voters: Vec<_> = self.membership.voters().iter().copied().collect();
+                let other = voters[pick(&mut self.trouble, voters.len())];
+                if voters.len() > 2 && other != leader {
+                    self.ask(leader, ClientRequest::Change(Change::Remove(other)))?;
+                }
+            }
+            _ => self.processes[place(leader)].crash_in = Some(1 + self.trouble.below(30)),
+        }
+        Ok(())
+    }
+
+    /// One node loses the leader first, and campaigns when its patience is over; at about that time the leader is cut
+    /// off from all others too, which have heard from it until then.
+    fn creep(&mut self) {
+        let Some(leader) = self.checkers.leader() else { return };
+        self.faults.add(Fault::Partition);
+        let other = self.processes[pick(&mut self.trouble, self.processes.len())].id;
+        let patience = self.plan.patience;
+        let until = self.now + patience * 4;
+        self.network.cut(leader, other, until);
+        self.network.cut(other, leader, until);
+        let at = self.now + patience * 3 / 4 + self.trouble.below(patience * 5 / 4);
+        self.queue.push(at, Event::Isolate { node: leader, until });
+    }
+
+    /// Cuts a node off from all others.
+    pub(crate) fn isolate(&mut self, node: NodeId, until: u64) {
+        if self.healed.is_some() {
+            return;
+        }
+        for place in 0..self.processes.len() {
+            let other = self.processes[place].id;
+            self.network.cut(node, other, until);
+            self.network.cut(other, node, until);
+        }
+    }
+
+    fn partition(&mut self, until: u64) {
+        self.faults.add(Fault::Partition);
+        let side: Vec<bool> = if self.trouble.chance(400) {
+            let alone = self.victim();
+            self.processes.iter().map(|process| process.id == alone).collect()
+        } else {
+            self.processes.iter().map(|_| self.trouble.chance(500)).collect()
+        };
+        for (from, here) in side.iter().enumerate() {
+            for (to, _) in side.iter().enumerate().filter(|(_, there)| *there != here) {
+                self.network.cut(self.processes[from].id, self.processes[to].id, until);
+            }
+        }
+    }
+
+    fn cut_one_way(&mut self, until: u64) {
+        self.faults.add(Fault::OneWay);
+        let victim = self.victim();
+        let other = self.processes[pick(&mut self.trouble, self.processes.len())].id;
+        match self.trouble.below(3) {
+            0 => self.network.cut(victim, other, until),
+            1 => self.processes.iter().for_each(|process| self.network.cut(victim, process.id, until)),
+            _ => self.processes.iter().for_each(|process| self.network.cut(process.id, victim, until)),
+        }
+    }
+
+    /// A process stands still. Often nobody reaches it for a while afterwards: it goes on with what it believed before.
+    fn pause(&mut self, until: u64) {
+        let node = self.victim();
+        if self.trouble.chance(400) {
+            self.isolate(node, until + self.plan.patience);
+        }
+        self.pause_node(node, until);
+    }
+
+    fn pause_node(&mut self, node: NodeId, until: u64) {
+        let process = &mut self.processes[place(node)];
+        if process.runs() {
+            self.faults.add(Fault::Pause);
+            process.paused = Some(VecDeque::new());
+            self.queue.push(until, Event::Resume { node, life: process.life });
+            self.story.say(self.now, node, "stands still");
+        }
+    }
+
+    fn add_member(&mut self) -> Result<(), Violation> {
+        if self.membership.members().len() >= MEMBERS_MAX || self.processes.len() + 2 >= NODES_MAX {
+            return Ok(());
+        }
+        // A name that nobody has had. Nobody knows which id the group will give it.
+        let name = self.next_request();
+        let change = Change::Add(member(NodeId(1_000 + name.0)));
+        self.change(change)
+    }
+
+    fn remove_member(&mut self) -> Result<(), Violation> {
+        let members: Vec<_> = self.membership.members().keys().copied().collect();
+        if self.membership.voters().len() < 3 {
+            return Ok(());
+        }
+        let victim = members[pick(&mut self.trouble, members.len())];
+        self.change(Change::Remove(victim))
+    }
+
+    /// Asks whoever leads, or thinks so.
+    fn change(&mut self, change: Change) -> Result<(), Violation> {
+        match self.checkers.leader() {
+            Some(leader) => self.ask(leader, ClientRequest::Change(change)),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing goes wrong any more, and whatever was down comes back.
+    pub(crate) fn heal(&mut self) -> Result<(), Violation> {
+        self.healed = Some(self.now);
+        self.story.note(self.now, "everything is healed");
+        self.network.heal();
+        for place in 0..self.processes.len() {
+            let process = &mut self.processes[place];
+            process.crash_in = None;
+            process.disk.stop_after(u64::MAX);
+            process.disk_slow_until = 0;
+            process.disk_stalled_until = 0;
+            process.apply_slow_until = 0;
+            let (node, life) = (process.id, process.life);
+            self.queue.push(self.now, Event::Resume { node, life });
+            self.queue.push(self.now, Event::Start { node });
+        }
+        Ok(())
+    }
+}
