@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use hezong_base::{Index, LogId, NodeId, Time};
+use hezong_base::{Index, LogId, NodeId, Term, Time};
 
 use crate::node::{Out, RoleState};
 use crate::reads::Forwarded;
@@ -71,13 +71,13 @@ impl Raft {
         let mut last = previous;
         let mut time = Duration::ZERO;
         for entry in entries {
-            let follows = entry.id.index.previous() == last.map(|id| id.index);
+            let follows = entry.id.index == Index::after(last.map(|id| id.index));
             if !follows || Some(entry.id.term) < last.map(|id| id.term) || entry.time < time {
                 return Some("entries that do not follow each other");
             }
             (last, time) = (Some(entry.id), entry.time);
         }
-        if last.is_some_and(|last| last.term > self.term || last.index.0 > u64::MAX / 2) {
+        if last.is_some_and(|last| last.term > self.term) {
             return Some("entries beyond the sender's term");
         }
         None
@@ -110,6 +110,10 @@ impl Raft {
 
     /// Follows the leader of our term that was just heard. False if there cannot be such a leader.
     fn hear_leader(&mut self, now: Time, from: NodeId, out: &mut Out) -> bool {
+        if self.term == Term(0) {
+            self.drop_nonsense(from, "leads the term in which nobody ever leads", out);
+            return false;
+        }
         match self.leader() {
             Some(leader) if leader == from => {}
             // Election Safety (§5.2) forbids it; should it happen all the same, the first one stays.

@@ -89,3 +89,26 @@ pub enum Body {
         index: Option<Index>,
     },
 }
+
+/// No log grows so long; an index beyond it must not make ours overflow.
+const INDEX_MAX: Index = Index(u64::MAX / 2);
+
+impl Body {
+    /// Whether every place in a log it names can exist. Entries are looked at where they are taken.
+    pub(crate) fn is_possible(&self) -> bool {
+        let place = |index: Index| (Index::FIRST..=INDEX_MAX).contains(&index);
+        let place = |index: Option<Index>| index.is_none_or(place);
+        let id = |id: Option<LogId>| place(id.map(|id| id.index));
+        match self {
+            Self::RequestPreVote { last } | Self::RequestVote { last } => id(*last),
+            Self::Append { previous, entries, committed } => {
+                id(*previous) && place(*committed) && id(entries.last().map(|entry| entry.id))
+            }
+            Self::Appended { matched } => place(*matched),
+            Self::Diverged { previous, hint } => id(Some(*previous)) && id(*hint),
+            Self::Heartbeat { committed, .. } => place(*committed),
+            Self::ReadIndexAck { index, .. } => place(*index),
+            Self::PreVote { .. } | Self::Vote { .. } | Self::HeartbeatAck { .. } | Self::ReadIndex { .. } => true,
+        }
+    }
+}

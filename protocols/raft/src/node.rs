@@ -296,8 +296,8 @@ impl Raft {
     /// A message arrives. First what its term says (figure 2, "all servers"), then what it says itself.
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, out: &mut Out) {
         let Message { term, body } = message;
-        if from == self.config.id || term > TERM_MAX {
-            return self.drop_nonsense(from, "from ourselves, or of an impossible term", out);
+        if from == self.config.id || term > TERM_MAX || !body.is_possible() {
+            return self.drop_nonsense(from, "from ourselves, or of an impossible term or index", out);
         }
         match &body {
             // A question about a term nobody is in yet, and its answer: neither moves us.
