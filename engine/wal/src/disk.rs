@@ -68,7 +68,9 @@ impl Folder for DiskFolder {
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new().create_new(true).read(true).write(true).open(self.file(name))?;
         match fallocate(&file, FallocateFlags::empty(), 0, size) {
+            // The system calls setting nothing aside an invalid argument.
             Ok(()) => {}
+            Err(Errno::INVAL) if size == 0 => {}
             // Some file systems cannot set blocks aside. The log is as safe there, and a little slower.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size)?,
             Err(errno) => return Err(errno.into()),

@@ -173,6 +173,70 @@ fn entries_larger_than_a_segment() {
     });
 }
 
+fn segments(folder: &Arc<dyn Folder>) -> Vec<String> {
+    let mut names = folder.list().expect("the folder lists");
+    names.sort();
+    assert!(names.iter().all(|name| name.ends_with(".wal")), "{names:?}");
+    names
+}
+
+#[test]
+fn restarts_leave_no_files() {
+    both(|folder| {
+        for life in 0..20 {
+            let (mut wal, twin) = open(folder(), SEGMENT);
+            assert_eq!(twin.groups.get(&GroupId(1)).map_or(0, |group| group.entries.len()), life);
+            wal.append(&[append(1, life as u64 + 1, &[b"one more"])]).expect("it is written");
+            if life % 2 == 0 {
+                wal.close().expect("it closes")
+            } else {
+                drop(wal)
+            }
+            assert_eq!(segments(&folder()).len(), 1);
+        }
+    });
+}
+
+/// A removal that a crash took back, and a segment that was never finished.
+#[test]
+fn leftovers_are_removed() {
+    both(|folder| {
+        let (mut wal, _) = open(folder(), SEGMENT);
+        wal.append(&[append(1, 1, &[b"kept"])]).expect("it is written");
+        wal.close().expect("it closes");
+        let handle = folder();
+        let name = &segments(&handle)[0];
+        let mut bytes = vec![0; SEGMENT as usize];
+        handle.open(name).and_then(|file| file.read_at(0, &mut bytes)).expect("it can be read");
+        drop(open(folder(), SEGMENT));
+        assert_ne!(segments(&handle)[0], *name, "it was rewritten under the next number");
+        for leftover in [name, "0000000000000003.new"] {
+            handle.create(leftover, 0).and_then(|file| file.write_at(0, &bytes)).expect("it can be written");
+        }
+        let (wal, twin) = open(folder(), SEGMENT);
+        assert_eq!(twin.groups[&GroupId(1)].entries[&1], "kept");
+        drop(wal);
+        assert_eq!(segments(&handle), ["0000000000000003.wal"]);
+    });
+}
+
+/// A segment that stays after a restart gives back what it had set aside.
+#[test]
+fn restart_gives_back_what_was_set_aside() {
+    both(|folder| {
+        let (mut wal, _) = open(folder(), SEGMENT);
+        wal.append(&[append(1, 1, &[&[b'x'; SEGMENT as usize / 2]])]).expect("it is written");
+        let used = wal.disk_bytes();
+        wal.close().expect("it closes");
+        let (_, twin) = open(folder(), SEGMENT);
+        assert_eq!(twin.groups[&GroupId(1)].entries.len(), 1);
+        let handle = folder();
+        let names = segments(&handle);
+        assert_eq!(names.len(), 2);
+        assert_eq!(handle.open(&names[0]).and_then(|file| file.size()).expect("it has a size"), used);
+    });
+}
+
 /// Random changes against the twin, over many segments and restarts, with every entry read back.
 #[test]
 fn random_changes_as_twin() {
