@@ -208,12 +208,14 @@ impl Tcp {
                 }
             }
             Err(HandshakeError::Refuse(_)) if self.peers.is_closed() => {}
-            Err(error) => {
-                if let HandshakeError::Refuse(_) = error {
-                    self.shared.metrics.handshakes_refused.add(1);
+            Err(error @ HandshakeError::Refuse(_)) => {
+                self.shared.metrics.handshakes_refused.add(1);
+                if self.peers.may_tell() {
+                    let (address, reason) = (address.to_string(), error.to_string());
+                    self.shared.tell(Event::PeerRefused { address, reason });
                 }
-                self.peers.garbage(&self.shared, address, error.to_string());
             }
+            Err(error) => self.peers.garbage(&self.shared, address, error.to_string()),
         }
     }
 

@@ -241,7 +241,7 @@ struct Table {
     member: Option<Member>,
     /// Whether the node has stopped: no connection is taken in any more.
     closed: bool,
-    /// When garbage was last told, so that a stranger cannot fill the log.
+    /// When something about a stranger was last told.
     told: Option<Instant>,
 }
 
@@ -310,18 +310,128 @@ impl Peers {
         self.lock().closed
     }
 
-    /// Counts a connection that turned out to be nonsense, and tells of it at most once a second.
+    /// Counts a connection that turned out to be nonsense, and tells of it if it may.
     pub(crate) fn garbage(&self, shared: &Shared, address: SocketAddr, reason: String) {
         shared.metrics.garbage.add(1);
-        let mut table = self.lock();
-        if table.told.is_none_or(|at| at.elapsed() > Duration::from_secs(1)) {
-            table.told = Some(Instant::now());
-            drop(table);
+        if self.may_tell() {
             shared.tell(Event::Garbage { address: address.to_string(), reason });
         }
     }
 
+    /// Whether something about a stranger may be told: once a second, or strangers could fill the log.
+    pub(crate) fn may_tell(&self) -> bool {
+        let mut table = self.lock();
+        let may = table.told.is_none_or(|at| at.elapsed() > Duration::from_secs(1));
+        if may {
+            table.told = Some(Instant::now());
+        }
+        may
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// A connection, and the other end of it.
+    fn pair() -> (Arc<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Arc::new(ours), listener.accept().unwrap().0)
+    }
+
+    fn is_open(stream: &TcpStream) -> bool {
+        stream.set_nonblocking(true).unwrap();
+        let open = stream.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).unwrap();
+        open
+    }
+
+    #[test]
+    fn connect_accepted_replaces_and_dialled_yields() {
+        let peer = Peer::new(NodeId(2));
+        let (first, far_first) = pair();
+        let (second, far_second) = pair();
+        let (third, _far_third) = pair();
+        let one = peer.connect(&first, false).unwrap();
+        let two = peer.connect(&second, true).unwrap();
+        assert!(!is_open(&far_first));
+        assert_eq!(peer.connect(&third, false), None);
+        assert!(is_open(&far_second));
+        // The first one's reader finds out late, and must not take the second down with it.
+        assert!(!peer.disconnect(one));
+        assert!(peer.is_connected());
+        assert!(peer.disconnect(two));
+        assert!(!peer.is_connected());
+    }
+
+    #[test]
+    fn send_full_drops_the_oldest_and_never_cuts_a_frame() {
+        const FRAME: usize = 10_000;
+        const FRAMES: u32 = 5_000;
+        let shared = Shared::new(1);
+        let peer = Arc::new(Peer::new(NodeId(2)));
+        let (near, mut far) = pair();
+        let number = peer.connect(&near, true).unwrap();
+        let writer = {
+            let (peer, near) = (Arc::clone(&peer), Arc::clone(&near));
+            thread::spawn(move || {
+                let mut batch = Vec::new();
+                while peer.take(number, &mut batch) {
+                    (&*near).write_all(&batch).unwrap();
+                }
+            })
+        };
+        // Far more than the socket's buffers and the queue hold, while nobody reads. Each frame is its number, repeated.
+        for n in 0..FRAMES {
+            let frame = n.to_le_bytes().repeat(FRAME / 4);
+            peer.send(&shared, BytesMut::from(frame.as_slice()), 10 * FRAME);
+            assert!(peer.lock().bytes <= 10 * FRAME);
+        }
+        let dropped = shared.metrics.snapshot().frames_dropped;
+        assert!(dropped > 0);
+        let mut frame = vec![0; FRAME];
+        let mut seen = Vec::new();
+        while seen.last() != Some(&(FRAMES - 1)) {
+            far.read_exact(&mut frame).unwrap();
+            assert!(frame.chunks(4).all(|chunk| chunk == &frame[..4]), "a frame was cut");
+            seen.push(u32::from_le_bytes(frame[..4].try_into().unwrap()));
+        }
+        assert!(seen.is_sorted());
+        assert_eq!(seen.len() as u64 + dropped, u64::from(FRAMES));
+        peer.close();
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn send_not_connected_counted() {
+        let shared = Shared::new(1);
+        Peer::new(NodeId(2)).send(&shared, BytesMut::from(&b"x"[..]), 10);
+        assert_eq!(shared.metrics.snapshot().frames_unsent, 1);
+    }
+
+    #[test]
+    fn members_gone_are_forgotten_once_silent() {
+        let peers = Peers::default();
+        let member = |n: u64| (NodeId(n), Member { peer: format!("host{n}:1"), ..Member::default() });
+        let started = peers.set_members(NodeId(1), [member(1), member(2), member(3)].into());
+        assert_eq!(started.iter().map(|peer| peer.id).collect::<Vec<_>>(), [NodeId(2), NodeId(3)]);
+        assert_eq!(peers.member().unwrap().peer, "host1:1");
+        assert!(peers.set_members(NodeId(1), [member(1), member(2)].into()).is_empty(), "2 is dialled already");
+        let gone = peers.get(NodeId(3)).unwrap();
+        assert_eq!(gone.wait_to_dial(Duration::ZERO), None);
+        peers.forget_stranger(NodeId(3));
+        assert!(peers.get(NodeId(3)).is_none());
+        assert_eq!(peers.get(NodeId(2)).unwrap().wait_to_dial(Duration::ZERO).as_deref(), Some("host2:1"));
+        peers.close();
+        assert!(peers.admit(NodeId(4)).is_none());
     }
 }
