@@ -239,9 +239,9 @@ pub(crate) async fn write<S: Store>(
 
 /// How retries of this request are recognised.
 fn once_of(head: &Parts, command: &Command, key_bytes_max: usize) -> Result<Option<Once>, Failure> {
-    let key = body::header_text(head, "idempotency-key", key_bytes_max)?;
-    let session = body::header_text(head, "x-hezong-session", 32)?;
-    let sequence = body::header_text(head, "x-hezong-sequence", 32)?;
+    let key = body::header_text(head, "Idempotency-Key", key_bytes_max)?;
+    let session = body::header_text(head, "X-Hezong-Session", 32)?;
+    let sequence = body::header_text(head, "X-Hezong-Sequence", 32)?;
     match (key, session, sequence) {
         (None, None, None) => Ok(None),
         (Some(key), None, None) => Ok(Some(Once::idempotency(Bytes::copy_from_slice(key.as_bytes()), command))),

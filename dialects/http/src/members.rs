@@ -55,7 +55,6 @@ pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Bod
     let status = stands(serving).await?;
     let mut reply = list_of(&status, &membership);
     reply["nodeId"] = json!(id.0);
-    reply["clusterId"] = json!(cluster);
     respond(serving, &status, reply)
 }
 
@@ -111,9 +110,7 @@ pub(crate) async fn remove<S: Store>(serving: &Serving<S>, head: &Parts, body: B
 pub(crate) async fn list<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) -> Answer {
     Params::parse(head.uri.query(), &[])?;
     let status = stands(serving).await?;
-    let mut reply = list_of(&status, &status.raft.membership);
-    reply["clusterId"] = json!(serving.api.node.identity().cluster.to_string());
-    respond(serving, &status, reply)
+    respond(serving, &status, list_of(&status, &status.raft.membership))
 }
 
 /// Members as JSON.
@@ -164,7 +161,8 @@ fn changed(error: ChangeError, head: &Parts) -> Failure {
     }
 }
 
-fn respond<S: Store>(serving: &Serving<S>, status: &GroupStatus, reply: Value) -> Answer {
+fn respond<S: Store>(serving: &Serving<S>, status: &GroupStatus, mut reply: Value) -> Answer {
+    reply["clusterId"] = json!(serving.api.node.identity().cluster.to_string());
     let mut response = crate::json(format!("{reply}\n").into_bytes());
     let revision = serving.api.keys.view().map_err(crate::keys::broken)?.revision();
     tell(response.headers_mut(), status.applied.map(|applied| applied.index.0), revision.0);
