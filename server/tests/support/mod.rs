@@ -21,18 +21,23 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Elections are quicker here than by default, so that tests are.
 const ELECTION_TIMEOUT_MS: &str = "300";
 
-/// A port nobody listens on at the moment. Kept below the range from which the system draws ports for outgoing
-/// connections, or one of those could take it before the node does.
+/// A port nobody listens on at the moment.
 pub fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of so many ports in a row that nobody listens on at the moment and no other test was given. Below the range
+/// from which the system draws ports for outgoing connections, or one of those could take it before the node does.
+pub fn free_ports(count: u16) -> u16 {
     use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         // Test binaries run at the same time: each starts from its own process id.
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let step = NEXT.fetch_add(count, Ordering::Relaxed);
         let seed = std::process::id().wrapping_mul(2_654_435_761) >> 16;
-        let port = 12_000 + u16::try_from((seed + u32::from(step)) % 18_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
+        let first = 12_000 + u16::try_from((seed + u32::from(step)) % 18_000).unwrap();
+        if (first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return first;
         }
     }
 }
