@@ -16,6 +16,8 @@
 //! update would also bless a mistake, what a story is really about is stated by `expect` commands as well, and those
 //! fail whatever the text below them says.
 //!
+//! A command with `~` before it is carried out in silence: what leads up to a story is not the story.
+//!
 //! | word | meaning |
 //! |---|---|
 //! | story | a script file |

@@ -456,6 +456,8 @@ pub fn show_write(write: &Write) -> String {
 #[must_use]
 pub fn show_event(event: &Event) -> String {
     match event {
+        // First members make no entry, they are what the log stands on.
+        Event::Accepted { id, count: 0, .. } => format!("{id} accepted"),
         Event::Accepted { id, first, count: 1 } => format!("{id} accepted at {first}"),
         Event::Accepted { id, first, count } => format!("{id} accepted at {first} and {} more", count - 1),
         Event::Refused { id, refusal } => format!("{id} refused: {}", show_refusal(refusal)),

@@ -77,7 +77,13 @@ pub fn replay<D: Dialect>(script: &str) -> Result<String, String> {
             let _ = writeln!(text, "{line}");
             let command = line.trim();
             if !command.is_empty() && !command.starts_with('#') {
-                world.command(&Command::parse(command).map_err(at)?).map_err(at)?;
+                // What leads up to a story is done in silence.
+                let quiet = command.strip_prefix('~');
+                let before = world.output_len();
+                world.command(&Command::parse(quiet.unwrap_or(command)).map_err(at)?).map_err(at)?;
+                if quiet.is_some() {
+                    world.cut_output(before);
+                }
                 commands += 1;
             }
         }

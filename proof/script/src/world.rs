@@ -263,6 +263,16 @@ impl<D: Dialect> World<D> {
         mem::take(&mut self.output)
     }
 
+    /// How much was said so far.
+    pub(crate) fn output_len(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Takes back what was said since.
+    pub(crate) fn cut_output(&mut self, len: usize) {
+        self.output.truncate(len);
+    }
+
     fn on_cluster(&mut self, command: &Command) -> Result<(), String> {
         if !self.nodes.is_empty() {
             return Err("there is a cluster already".to_owned());
