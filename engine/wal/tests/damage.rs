@@ -333,6 +333,49 @@ fn missing_segment_refused() {
     }
 }
 
+/// Headers and batches that contradict each other, with checksums that are right: a bug of ours, but not believed.
+#[test]
+fn contradictions_refused() {
+    let log = log(24);
+    let number = u64_at(&log.bytes, 24);
+    let header = |at: usize, value: u64| {
+        let mut bytes = log.bytes.clone();
+        bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[20..HEADER as usize]);
+        bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    };
+    let batch = |field: usize, value: &[u8]| {
+        let (start, end, _) = log.batches[log.batches.len() - 4];
+        let mut bytes = log.bytes.clone();
+        let batch = &mut bytes[start as usize..end as usize];
+        batch[field..field + value.len()].copy_from_slice(value);
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), &batch[8..]);
+        batch[4..8].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    };
+    let previous = log.model.contents(&segments(&log.model)[1]).unwrap();
+    let last_of_previous = *walk(&previous).last().unwrap();
+    let cases = [
+        ("another's number", header(24, number + 1), "the segment has the number of another"),
+        ("no segment before it", header(32, 0), "it names no segment before it, though one is needed"),
+        ("itself before it", header(32, number), "the segment it names as the one before it cannot be"),
+        ("an end inside a batch", header(40, last_of_previous.1 - 8), "the segment should end at offset"),
+        ("an end behind the end", header(40, last_of_previous.1 + 8), "this batch was synced, up to offset"),
+        ("an opening behind the end", header(56, SEGMENT), "this batch was synced, up to offset 4096"),
+        ("a record too many", batch(12, &9_u32.to_le_bytes()), "records, not 9"),
+        ("a mark behind the batch", batch(16, &SEGMENT.to_le_bytes()), "its synced mark lies behind it"),
+        ("an unknown kind", batch(32 + 4, &[99]), "the record is malformed"),
+        ("a change that does not fit", batch(32 + 16, &9_u64.to_le_bytes()), "cannot compact through 9"),
+    ];
+    for (what, bytes, expected) in cases {
+        match Wal::open(with(&log, &bytes).handle(), options(SEGMENT)) {
+            Err(OpenError::Corrupt { reason, .. }) => assert!(reason.contains(expected), "{what}: {reason}"),
+            other => panic!("{what}: {:?}", other.map(|_| ())),
+        }
+    }
+}
+
 #[test]
 fn newer_format_refused() {
     let log = log(1);
