@@ -20,7 +20,7 @@ use crate::{Batch, KeyRange, Map, Operation, Pair, Store, StoreError, View};
 const CACHE_BYTES: u64 = 32 << 20;
 
 /// A map's memory table is written out at this size; two or three of them are in memory while that goes on.
-const MEMORY_TABLE_BYTES: u64 = 32 << 20;
+const MEMORY_TABLE_BYTES: u64 = 16 << 20;
 
 /// Journals are kept until every map has written out what they hold. A map with few changes would keep them for ever,
 /// so at this size it is made to. The least fjall takes.
