@@ -1,8 +1,9 @@
 //! The Raft core against the crate `raft` 0.7 (raft-rs, of TiKV).
 //!
 //! The work: a leader and two followers in one thread. Every entry carries 16 bytes in an allocation of its own; a round
-//! proposes a batch of them, and what the rounds before set going is delivered. Messages are handed over as they are; whatever
-//! must be on disk is taken for stored at once. All three nodes are given every committed command and add up its bytes
+//! proposes a batch of them, and what the rounds before set going is delivered. Messages are handed over as they are, so
+//! that neither side pays for encoding or for reading what the other end of a network would; whatever must be on disk is
+//! taken for stored at once. All three nodes are given every committed command and add up its bytes
 //! (so that no work can be left out unseen), and let go of their logs every [`COMPACT_EVERY`] entries.
 //!
 //! The peer is set up to be fast: one `MsgPropose` a batch instead of one an entry, appends merged (`batch_append`), no
