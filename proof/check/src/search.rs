@@ -3,13 +3,17 @@
 //! It is Wing and Gong's: of the operations not yet linearized, those that no other has wholly preceded are candidates;
 //! take one that the present value allows, go on, step back when stuck. Lowe's two improvements make it fast: calls and
 //! returns in one linked list, so that candidates are simply what stands before the first return; and a memory of every
-//! pair (set of operations linearized, value) that led nowhere. Three shortcuts keep it from blowing up:
+//! pair (set of operations linearized, value) that led nowhere. Five shortcuts keep it from blowing up:
 //!
 //! - **Observers first.** A read (or a failed compare-and-swap) that the present value explains is taken at once and never
 //!   reconsidered: it changes nothing, so whatever order works with it later works with it now.
 //! - **Unknown ones only to be seen.** A write nobody knows the outcome of is tried after all others, and only where the
 //!   next thing to happen observes its value. One that is overwritten unseen may as well never have happened, so an order
 //!   with the fewest of them contains none such. Without this each of them doubles the search.
+//! - **Unread ones under the next.** A write whose value nothing is left to observe is taken right before the next blind
+//!   write, whichever that is: there it does no harm, and it has to happen somewhere. (Not while a failed compare-and-swap
+//!   is left, which observes every value but one.)
+//! - **No value lost.** A value that some answer still needs, and that nothing left can bring back, is not overwritten.
 //! - **Sets by their fingerprint.** A set of operations is the exclusive or of a random 128-bit number for each. Two
 //!   different sets among the ten million we ever remember meet in one with a chance of about 10^-25.
 
@@ -119,6 +123,17 @@ enum Allowed {
     Observer,
 }
 
+/// What the operations not linearized yet have to do with one value.
+#[derive(Clone, Copy, Default)]
+struct Demand {
+    /// Those that observe it, of known outcome or not.
+    may_observe: u32,
+    /// Those that observe it for certain.
+    must_observe: u32,
+    /// Those that bring it about, of known outcome or not.
+    may_bring: u32,
+}
+
 struct Search {
     ops: Vec<Op>,
     next: Vec<Node>,
@@ -131,6 +146,10 @@ struct Search {
     value: Value,
     /// Known operations not linearized yet.
     left: usize,
+    /// By value: what is left that may observe it, must observe it, may bring it about.
+    demand: Vec<Demand>,
+    /// Failed compare-and-swaps left.
+    refusals_left: usize,
     seen: HashSet<(u128, Value), BuildHasherDefault<Fold>>,
 }
 
@@ -160,8 +179,20 @@ impl Search {
             previous[node as usize] = last;
             last = node;
         }
-        let left = ops.iter().filter(|op| op.known).count();
-        Self { ops, next, previous, order: Vec::new(), set: 0, value: ABSENT, left, seen: HashSet::default() }
+        let mut search = Self {
+            demand: vec![Demand::default(); values.len() + 1],
+            ops,
+            next,
+            previous,
+            order: Vec::new(),
+            set: 0,
+            value: ABSENT,
+            left: 0,
+            refusals_left: 0,
+            seen: HashSet::default(),
+        };
+        (0..search.ops.len()).for_each(|op| search.count(op, 1));
+        search
     }
 
     fn run(&mut self, steps_max: u64) -> Found {
@@ -191,6 +222,9 @@ impl Search {
                 continue;
             };
             let before = Choice { op, value: self.value, depth: self.order.len(), allowed };
+            if matches!(self.ops[op].effect, Effect::Become(_)) {
+                self.take_unread(op);
+            }
             self.value = self.ops[op].effect.write(self.value).expect("a candidate is a write possible now");
             self.linearize(op);
             let observed = self.take_observers();
@@ -226,6 +260,31 @@ impl Search {
         self.order.len() > before
     }
 
+    /// Linearizes every blind write, other than `op` which comes next, whose value nothing left would see.
+    fn take_unread(&mut self, op: usize) {
+        let mut node = self.next[HEAD as usize];
+        while node != END && self.refusals_left == 0 {
+            let (other, is_call) = op_of(node);
+            if !is_call {
+                break;
+            }
+            if let Op { effect: Effect::Become(to), known: true, .. } = self.ops[other]
+                && other != op
+                && self.demand[to.0 as usize].may_observe == 0
+            {
+                self.linearize(other);
+            }
+            node = self.next[node as usize];
+        }
+    }
+
+    /// Whether `op` may make `to` of the value: not if that would lose the value to an answer that needs it.
+    fn may_overwrite(&self, effect: Effect, to: Value) -> bool {
+        let demand = self.demand[self.value.0 as usize];
+        let own = u32::from(matches!(effect, Effect::Swap { .. }));
+        to == self.value || demand.may_bring > 0 || demand.must_observe <= own
+    }
+
     /// The next candidate to try: writes before the first return that are possible now, the known ones first, each group
     /// in the order of their calls.
     fn candidate_after(&self, tried: Option<usize>, allowed: Allowed) -> Option<usize> {
@@ -243,7 +302,8 @@ impl Search {
             }
             let Op { effect, known: op_known, .. } = self.ops[op];
             let fits = allowed == Allowed::Any || matches!(effect, Effect::Swap { .. });
-            if op_known == known && fits && effect.write(self.value).is_some() {
+            let to = effect.write(self.value).filter(|to| fits && op_known == known && self.may_overwrite(effect, *to));
+            if to.is_some() {
                 return Some(op);
             }
             node = self.next[node as usize];
@@ -254,20 +314,48 @@ impl Search {
     fn linearize(&mut self, op: usize) {
         self.order.push(op);
         self.set ^= self.ops[op].share;
+        self.count(op, -1);
         if self.ops[op].known {
-            self.left -= 1;
             self.remove(call(op) + 1);
         }
         self.remove(call(op));
     }
 
+    /// Counts an operation among those left, or out of them.
+    fn count(&mut self, op: usize, by: i32) {
+        let Op { effect, known, .. } = self.ops[op];
+        let sure = if known { by } else { 0 };
+        self.left = self.left.wrapping_add_signed(sure as isize);
+        let (observed, brought) = match effect {
+            Effect::Is(value) => (Some(value), None),
+            Effect::Become(to) => (None, Some(to)),
+            Effect::Swap { from, to } => (Some(from), Some(to)),
+            Effect::IsNot(_) => {
+                self.refusals_left = self.refusals_left.wrapping_add_signed(by as isize);
+                (None, None)
+            }
+            Effect::Never => (None, None),
+        };
+        if let Some(value) = observed {
+            let demand = &mut self.demand[value.0 as usize];
+            demand.may_observe = demand.may_observe.wrapping_add_signed(by);
+            demand.must_observe = demand.must_observe.wrapping_add_signed(sure);
+        }
+        if let Some(value) = brought {
+            let demand = &mut self.demand[value.0 as usize];
+            demand.may_bring = demand.may_bring.wrapping_add_signed(by);
+        }
+    }
+
     /// Takes back what was linearized beyond `depth`. In reverse order, or the links would not fit.
     fn step_back(&mut self, depth: usize) {
-        for op in self.order.drain(depth..).rev() {
+        while self.order.len() > depth
+            && let Some(op) = self.order.pop()
+        {
             self.set ^= self.ops[op].share;
+            self.count(op, 1);
             insert(&mut self.next, &mut self.previous, call(op));
             if self.ops[op].known {
-                self.left += 1;
                 insert(&mut self.next, &mut self.previous, call(op) + 1);
             }
         }
