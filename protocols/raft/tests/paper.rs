@@ -398,6 +398,27 @@ fn pre_vote_leaves_no_trace() {
     assert_eq!((cluster.raft(1).term(), cluster.raft(1).status(cluster.now).vote), (Term(1), None));
 }
 
+#[test]
+fn pre_vote_is_refused_while_a_leader_lives() {
+    let ask = Body::RequestPreVote { last: Some(LogId::new(9, 9)) };
+    // A follower that heard its leader less than a timeout ago, lease or no lease.
+    let mut cluster = alone(3, 1, &[1]);
+    cluster.receive(1, 2, 1, Body::Heartbeat { round: 1, lease: Duration::ZERO, committed: None });
+    cluster.take_all();
+    cluster.now = cluster.now + Duration::from_millis(999);
+    cluster.receive(1, 3, 2, ask.clone());
+    assert_eq!(only_answer(&mut cluster, 3), Message { term: Term(1), body: Body::PreVote { granted: false } });
+    cluster.now = cluster.now + Duration::from_millis(1);
+    cluster.receive(1, 3, 2, ask.clone());
+    assert_eq!(only_answer(&mut cluster, 3), Message { term: Term(2), body: Body::PreVote { granted: true } });
+    // The leader itself, whom check-quorum would have ended if it were cut off.
+    let mut cluster = alone(3, 1, &[1]);
+    make_leader(&mut cluster);
+    cluster.take_all();
+    cluster.receive(1, 3, 9, ask);
+    assert_eq!(only_answer(&mut cluster, 3), Message { term: Term(2), body: Body::PreVote { granted: false } });
+}
+
 // Leaders.
 
 #[test]
