@@ -159,6 +159,8 @@ pub(crate) fn read_state(view: &impl View, maps: &Maps) -> Result<Option<StateRe
 }
 
 impl<S: Store> StateMachine for Kv<S> {
+    /// The members are those of the last membership entry applied: none before the first one, since what a group was
+    /// bootstrapped with lies in the base of its log and in no entry.
     fn applied(&self) -> Result<Option<Base>, StateError> {
         Ok(self.state.as_ref().map(|state| state.base(&self.membership)))
     }

@@ -419,6 +419,29 @@ fn slices_and_crashes_change_nothing() {
     assert!(lost > 100, "the crashes lost something: {lost}");
 }
 
+/// The same on the store the server runs on, closed and opened again in between.
+#[test]
+fn on_disk_the_state_is_the_same() {
+    let (entries, replies, _) = history(99, 400, &mut Seen::new());
+    let mut reference = Kv::open(ModelStore::new(), "g1", rules()).unwrap();
+    reference.apply(&entries).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Kv::open(hezong_store::open(folder.path().join("state")).unwrap(), "g1", rules()).unwrap();
+    let mut kv = open();
+    for (place, slice) in entries.chunks(7).enumerate() {
+        let found = kv.apply(slice).unwrap();
+        for (reply, wanted) in found.iter().zip(&replies[place * 7..]) {
+            assert_eq!(Reply::decode(reply).unwrap(), *wanted, "slice {place}");
+        }
+        if place % 9 == 8 {
+            drop(kv);
+            kv = open();
+            assert_eq!(kv.applied().unwrap().unwrap().last, Some(slice[slice.len() - 1].id));
+        }
+    }
+    assert_eq!(digest(&kv), digest(&reference));
+}
+
 /// The digest tells states apart that differ in anything a client or a later entry could notice.
 #[test]
 fn digest_tells_apart() {
