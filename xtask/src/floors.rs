@@ -54,7 +54,7 @@ const WORLD: &[&str] = &[
 ];
 
 /// Where names of [`WORLD`] are at home; everything else below the dialects must do without.
-const WORLDLY: &[&str] = &["engine/shell/", "engine/wal/src/disk", "data/store/src/fjall", "data/store/src/redb"];
+const WORLDLY: &[&str] = &["engine/shell/", "engine/wal/src/disk", "data/store/src/birth", "data/store/src/on_"];
 
 /// The floors that must do without the world.
 const PURE: &[&str] = &["protocols/", "engine/", "data/", "proof/script/", "proof/check/"];
