@@ -101,6 +101,34 @@ fn state_is_on_disk_before_any_answer() {
 }
 
 #[test]
+fn state_write_of_a_truncated_entry_does_not_count_for_its_successor() {
+    // ABA: indices 2 and 3 are written, truncated and written anew; the first write's report is about the old ones.
+    let mut cluster = alone(3, 3, &[1]);
+    cluster.node(1).prompt = false;
+    cluster.receive(1, 2, 3, append(Some(LogId::new(1, 1)), vec![entry(3, 2), entry(3, 3)], None));
+    cluster.receive(1, 3, 4, append(Some(LogId::new(1, 1)), vec![entry(4, 2), entry(4, 3)], Some(3)));
+    cluster.store_one(1);
+    assert_eq!(cluster.raft(1).status(cluster.now).stored, Some(Index(1)));
+    assert!(cluster.commands(1).iter().all(|command| command == "1@1"));
+    let told = cluster.take_to(3);
+    assert!(told.is_empty(), "the new leader is told nothing yet: {told:?}");
+    cluster.store(1);
+    assert_eq!(cluster.take_to(3)[0].1.body, Body::Appended { matched: Some(Index(3)) });
+    assert_eq!(cluster.commands(1), ["1@1", "2@4", "3@4"]);
+}
+
+#[test]
+fn state_own_vote_counts_once_it_is_on_disk() {
+    let mut cluster = Cluster::with([(1, Vec::new())]);
+    cluster.node(1).prompt = false;
+    cluster.request(1, hezong_raft::Request::Bootstrap(voters(1)));
+    cluster.store_one(1);
+    assert_eq!(cluster.raft(1).role(), Role::Candidate, "the members are on disk, the vote is not");
+    cluster.store_one(1);
+    assert_eq!(cluster.raft(1).role(), Role::Leader);
+}
+
+#[test]
 fn state_committed_starts_from_nothing_and_only_grows() {
     let mut cluster = alone(3, 1, &[1, 1, 1]);
     assert_eq!(committed(&cluster), None);

@@ -140,6 +140,26 @@ fn lease_is_counted_from_before_the_heartbeat_left_less_the_drift() {
 }
 
 #[test]
+fn lease_counts_only_what_was_granted() {
+    let mut cluster = led_by_1();
+    cluster.now = cluster.now + millis(950);
+    cluster.timeout(1);
+    let round = cluster.take_all().into_iter().find_map(|(.., message)| match message.body {
+        Body::Heartbeat { round, .. } => Some(round),
+        _ => None,
+    });
+    let (round, term) = (round.expect("a round left"), cluster.raft(1).term().0);
+    // Both heard us, and bind themselves for less than was asked: we lead, without a lease.
+    for from in [2, 3] {
+        cluster.receive(1, from, term, Body::HeartbeatAck { round, lease: millis(899) });
+    }
+    let status = cluster.raft(1).status(cluster.now);
+    assert_eq!((status.role, status.lease), (Role::Leader, None));
+    cluster.receive(1, 2, term, Body::HeartbeatAck { round, lease: millis(900) });
+    assert!(cluster.raft(1).status(cluster.now).lease.is_some());
+}
+
+#[test]
 fn lease_needs_a_majority() {
     let mut cluster = led_by_1();
     cluster.cut = vec![NodeId(2), NodeId(3)];
