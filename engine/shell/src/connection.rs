@@ -300,6 +300,8 @@ impl Tcp {
             Ok(_) => self.read(peer.id, &stream, buffer),
             Err(error) => error.to_string(),
         };
+        // Whatever came before the end counts.
+        self.shared.inbox.wake();
         if peer.disconnect(number) {
             self.shared.metrics.disconnections.add(1);
             self.shared.tell(Event::PeerLost { peer: peer.id, reason });
@@ -315,6 +317,7 @@ impl Tcp {
         };
         let mut chunk = vec![0; 64 << 10];
         loop {
+            let mut arrived = false;
             loop {
                 let before = buffer.len();
                 match decode(&mut buffer, FRAME_BYTES_MAX) {
@@ -327,12 +330,16 @@ impl Tcp {
                         if self.shared.inbox.push_when_room(mail, bytes).is_err() {
                             return "this node is stopping".to_owned();
                         }
+                        arrived = true;
                     }
                     Ok(Some(Frame::Hello(_) | Frame::Welcome(_) | Frame::Refused(_))) => {
                         return garbage(HandshakeError::Unexpected.to_string());
                     }
                     Err(error) => return garbage(error.to_string()),
                 }
+            }
+            if arrived {
+                self.shared.deliver();
             }
             match stream.read(&mut chunk) {
                 Ok(0) => return "the peer closed the connection".to_owned(),

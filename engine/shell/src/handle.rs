@@ -18,9 +18,10 @@ use tokio::sync::{broadcast, oneshot};
 use crate::error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError};
 use crate::event::Event;
 use crate::identity::Identity;
-use crate::inbox::{Full, Inbox};
+use crate::inbox::Full;
 use crate::metrics::MetricsSnapshot;
 use crate::run::Mail;
+use crate::threads::Shared;
 
 /// A node that is open. Clones are the same node.
 ///
@@ -37,8 +38,7 @@ pub struct Handle(Arc<Owner>);
 pub(crate) struct Owner {
     pub(crate) identity: Identity,
     pub(crate) address: Option<SocketAddr>,
-    pub(crate) inbox: Arc<Inbox<Mail>>,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) requests: AtomicU64,
     /// The node's thread, which ends after all others; taken by whoever joins it.
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
@@ -276,14 +276,14 @@ impl Handle {
     /// [`StatusError`] when the node has stopped.
     pub async fn stats(&self) -> Result<Stats, StatusError> {
         let (tell, told) = oneshot::channel();
-        self.0.inbox.push(Mail::Stats(tell), 0);
+        self.0.shared.post(Mail::Stats(tell));
         told.await.map_err(|_| StatusError(Refused::Stopping))
     }
 
     /// What happens from now on. Whoever reads too slowly misses the oldest.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.0.events.subscribe()
+        self.0.shared.events.subscribe()
     }
 
     /// Who this node is.
@@ -303,7 +303,7 @@ impl Handle {
     /// Returns when nothing of the node is left and its folder may be opened again.
     pub async fn shutdown(&self) {
         let (tell, told) = oneshot::channel();
-        self.0.inbox.push(Mail::Stop(tell), 0);
+        self.0.shared.post(Mail::Stop(tell));
         // No answer means that somebody else's stop was quicker.
         drop(told.await);
         self.0.join();
@@ -315,12 +315,12 @@ impl Handle {
         let (reply, replied) = oneshot::channel();
         // What a request holds besides its command, so that the smallest are counted too.
         let bytes = bytes + 256;
-        match self.0.inbox.offer(Mail::Request { id, group, request, reply }, bytes) {
-            Ok(()) => {}
+        match self.0.shared.inbox.offer(Mail::Request { id, group, request, reply }, bytes) {
+            Ok(()) => self.0.shared.deliver(),
             Err((Full::Bytes, _)) => return Err(Refused::Overloaded { limit: "inbox_bytes_max" }),
             Err((Full::Closed, _)) => return Err(Refused::Stopping),
         }
-        let mut cancel = Cancel { inbox: &self.0.inbox, id: Some(id) };
+        let mut cancel = Cancel { shared: &self.0.shared, id: Some(id) };
         let reply = replied.await;
         cancel.id = None;
         // The node is gone without a word: what it had accepted, others may yet commit.
@@ -330,7 +330,7 @@ impl Handle {
 
 /// Takes a request back when its future is dropped.
 struct Cancel<'a> {
-    inbox: &'a Inbox<Mail>,
+    shared: &'a Shared,
     /// `None` once it was answered.
     id: Option<RequestId>,
 }
@@ -338,7 +338,7 @@ struct Cancel<'a> {
 impl Drop for Cancel<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.inbox.push(Mail::Cancel(id), 0);
+            self.shared.post(Mail::Cancel(id));
         }
     }
 }
@@ -362,7 +362,7 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.inbox.push(Mail::Abandon, 0);
+        self.shared.post(Mail::Abandon);
         self.join();
     }
 }

@@ -7,7 +7,7 @@
 //! ([`Inbox::push`]), and must not wait, or two threads could wait for each other.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A queue with one taker and any number of senders.
 pub(crate) struct Inbox<T> {
@@ -18,6 +18,8 @@ pub(crate) struct Inbox<T> {
     room: Condvar,
     /// Above this, [`Inbox::offer`] refuses and [`Inbox::push_when_room`] waits.
     bytes_max: usize,
+    /// Whether putting something in does not wake the taker: whoever does it then calls [`Inbox::wake`].
+    quiet: bool,
 }
 
 struct State<T> {
@@ -26,6 +28,8 @@ struct State<T> {
     bytes: usize,
     /// Whether the taker sleeps: waking one that does not would be a system call for nothing.
     asleep: bool,
+    /// Whether the taker is to wake up although nothing may be there.
+    poked: bool,
     /// How many senders wait for room.
     blocked: usize,
     closed: bool,
@@ -42,8 +46,13 @@ pub(crate) enum Full {
 
 impl<T> Inbox<T> {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        let state = State { waiting: Vec::new(), bytes: 0, asleep: false, blocked: 0, closed: false };
-        Self { state: Mutex::new(state), arrived: Condvar::new(), room: Condvar::new(), bytes_max }
+        let state = State { waiting: Vec::new(), bytes: 0, asleep: false, poked: false, blocked: 0, closed: false };
+        Self { state: Mutex::new(state), arrived: Condvar::new(), room: Condvar::new(), bytes_max, quiet: false }
+    }
+
+    /// One whose taker is woken by [`Inbox::wake`] only.
+    pub(crate) fn quiet(bytes_max: usize) -> Self {
+        Self { quiet: true, ..Self::new(bytes_max) }
     }
 
     /// Takes an item in if there is room; hands it back if not.
@@ -63,6 +72,10 @@ impl<T> Inbox<T> {
     pub(crate) fn push_when_room(&self, item: T, bytes: usize) -> Result<(), Full> {
         let mut state = self.lock();
         while !state.closed && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.bytes_max {
+            // What fills it may not have been told of yet.
+            if std::mem::take(&mut state.asleep) {
+                self.arrived.notify_one();
+            }
             state.blocked += 1;
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.blocked -= 1;
@@ -85,20 +98,35 @@ impl<T> Inbox<T> {
     /// Waits until something is there, at most for `patience` (for ever if `None`), and takes all of it into `into`,
     /// which must be empty. False once the inbox is closed and everything in it was taken.
     pub(crate) fn take(&self, into: &mut Vec<T>, patience: Option<Duration>) -> bool {
-        debug_assert!(into.is_empty());
+        self.wait(patience);
+        self.take_now(into)
+    }
+
+    /// Waits until something is there, or the taker was poked, at most for `patience`.
+    pub(crate) fn wait(&self, patience: Option<Duration>) {
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         let mut state = self.lock();
-        if state.waiting.is_empty() && !state.closed && patience != Some(Duration::ZERO) {
+        while state.waiting.is_empty() && !state.poked && !state.closed {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break;
+            }
+            // Said anew each time: what woke us may have been taken by another before we got here, and whoever wakes
+            // us next must know that we sleep again.
             state.asleep = true;
-            let nothing = |state: &mut State<T>| state.waiting.is_empty() && !state.closed;
-            state = match patience {
-                None => self.arrived.wait_while(state, nothing).unwrap_or_else(PoisonError::into_inner),
-                Some(time) => {
-                    let woken = self.arrived.wait_timeout_while(state, time, nothing);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
+            state = match left {
+                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
             };
             state.asleep = false;
         }
+        state.poked = false;
+    }
+
+    /// Takes all there is into `into`, which must be empty. False once the inbox is closed and everything was taken.
+    pub(crate) fn take_now(&self, into: &mut Vec<T>) -> bool {
+        debug_assert!(into.is_empty());
+        let mut state = self.lock();
         let open = !state.closed || !state.waiting.is_empty();
         std::mem::swap(&mut state.waiting, into);
         state.bytes = 0;
@@ -106,6 +134,21 @@ impl<T> Inbox<T> {
             self.room.notify_all();
         }
         open
+    }
+
+    /// Wakes the taker if it sleeps although something is there.
+    pub(crate) fn wake(&self) {
+        let mut state = self.lock();
+        if !state.waiting.is_empty() && std::mem::take(&mut state.asleep) {
+            drop(state);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Wakes the taker, or keeps it from falling asleep, whether or not something is there.
+    pub(crate) fn poke(&self) {
+        self.lock().poked = true;
+        self.arrived.notify_one();
     }
 
     /// Lets nothing more in. What waits can still be taken.
@@ -125,7 +168,7 @@ impl<T> Inbox<T> {
         state.waiting.push(item);
         state.bytes = state.bytes.saturating_add(bytes);
         // One sender wakes the taker, and after letting go of the lock, or it would wake only to wait for that.
-        let wake = std::mem::take(&mut state.asleep);
+        let wake = !self.quiet && std::mem::take(&mut state.asleep);
         drop(state);
         if wake {
             self.arrived.notify_one();
@@ -188,6 +231,67 @@ mod tests {
         assert_eq!(taken, [1]);
         taken.clear();
         assert!(!inbox.take(&mut taken, None));
+    }
+
+    #[test]
+    fn quiet_taker_sleeps_until_woken() {
+        let inbox = Inbox::quiet(10);
+        inbox.poke();
+        inbox.wait(None);
+        inbox.push(1, 10);
+        inbox.wake();
+        inbox.wait(None);
+        let mut taken = Vec::new();
+        assert!(inbox.take_now(&mut taken));
+        assert_eq!(taken, [1]);
+        // A sender that waits for room wakes the taker itself, or both would wait for ever.
+        inbox.push(2, 10);
+        thread::scope(|scope| {
+            let taker = scope.spawn(|| {
+                let mut all = Vec::new();
+                while all.len() < 2 {
+                    let mut taken = Vec::new();
+                    inbox.wait(Some(Duration::from_secs(10)));
+                    assert!(inbox.take_now(&mut taken));
+                    all.extend(taken);
+                    inbox.wait(Some(Duration::from_millis(1)));
+                }
+                all
+            });
+            assert_eq!(inbox.push_when_room(3, 10), Ok(()));
+            inbox.wake();
+            assert_eq!(taker.join().unwrap(), [2, 3]);
+        });
+    }
+
+    #[test]
+    fn quiet_taker_that_found_nothing_is_woken_again() {
+        // Somebody else takes what the taker was woken for; then something comes again.
+        let inbox = Inbox::quiet(usize::MAX);
+        thread::scope(|scope| {
+            let taker = scope.spawn(|| {
+                let mut seen = 0;
+                while seen < 1_000 {
+                    let before = Instant::now();
+                    inbox.wait(Some(Duration::from_secs(20)));
+                    assert!(before.elapsed() < Duration::from_secs(10), "nobody woke the taker");
+                    let mut taken = Vec::new();
+                    inbox.take_now(&mut taken);
+                    seen += taken.iter().filter(|kept| **kept).count();
+                }
+            });
+            for _ in 0..1_000 {
+                inbox.push(false, 0);
+                inbox.wake();
+                inbox.take_now(&mut Vec::new());
+                inbox.push(true, 0);
+                inbox.wake();
+                while inbox.depth().0 > 0 {
+                    thread::yield_now();
+                }
+            }
+            taker.join().unwrap();
+        });
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //!
 //! | thread | owns | waits for |
 //! |---|---|---|
-//! | `hezong-node` | the [`Node`](hezong_node::Node), those who wait for a reply | its inbox, the node's deadline |
+//! | `hezong-node` | the turns of the [`Node`](hezong_node::Node), unless it is idle: see `run.rs` | its inbox, the node's deadline |
 //! | `hezong-log` | the log's writing end | batches to write; then one fdatasync for all that waited |
 //! | `hezong-read` | a reading end of the log | readings of entries that memory no longer holds |
 //! | `hezong-apply` | the state machines | committed entries |
@@ -32,7 +32,7 @@
 //! | `inbox.rs`, `threads.rs`, `clock.rs` | what threads talk through, share and end by; the clock |
 //!
 //! Left out: TLS between nodes (whoever reaches the peer port and knows the cluster's id can take part), snapshots (the
-//! log is kept whole), systems other than Unix.
+//! log is kept whole), systems other than Linux, where nothing has been tried.
 
 mod apply;
 mod clock;

@@ -70,7 +70,10 @@ impl Network {
         let Some(inbox) = state.nodes.get(&to).map(Arc::clone) else { return false };
         drop(state);
         let bytes = messages.iter().map(|(_, message)| message_bytes(message)).sum();
-        inbox.offer(Mail::Input(NodeInput::Received { from, messages }), bytes).is_ok()
+        let taken = inbox.offer(Mail::Input(NodeInput::Received { from, messages }), bytes).is_ok();
+        // Its own thread sees to it: we are in the middle of another node's turn.
+        inbox.wake();
+        taken
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hezong_base::Protocol;
 use hezong_codec::log::{Change, to_write};
@@ -19,7 +19,7 @@ use crate::identity::{FolderLock, Identity, Start, claim};
 use crate::inbox::Inbox;
 use crate::options::{OpenError, Options, Storage, Transport};
 use crate::peers::Peers;
-use crate::run::{Inboxes, Link, Runner};
+use crate::run::{Inboxes, Link, Runner, run};
 use crate::threads::{Shared, chance, spawn};
 use crate::{clock, log};
 
@@ -61,7 +61,10 @@ pub fn open_with(
         inboxes,
         link,
         clients: HashMap::new(),
+        mails: Vec::new(),
         effects,
+        sleeps_until: None,
+        end: None,
         threads: Vec::new(),
         lock,
         shutdown_timeout: options.shutdown_timeout,
@@ -71,15 +74,14 @@ pub fn open_with(
         runner.abandon();
         return Err(OpenError::Thread(error));
     }
-    let thread = spawn("hezong-node", move || runner.run()).map_err(OpenError::Thread)?;
-    Ok(Handle::new(Owner {
-        identity,
-        address,
-        inbox: Arc::clone(&shared.inbox),
-        events: shared.events.clone(),
-        requests: AtomicU64::new(1),
-        thread: Mutex::new(Some(thread)),
-    }))
+    let place = |runner| std::mem::replace(&mut *shared.runner.lock().unwrap_or_else(PoisonError::into_inner), runner);
+    place(Some(runner));
+    let of_node = Arc::clone(&shared);
+    let thread = spawn("hezong-node", move || run(&of_node)).map_err(|error| {
+        place(None).into_iter().for_each(Runner::abandon);
+        OpenError::Thread(error)
+    })?;
+    Ok(Handle::new(Owner { identity, address, shared, requests: AtomicU64::new(1), thread: Mutex::new(Some(thread)) }))
 }
 
 fn identify(options: &Options) -> Result<(Identity, Option<FolderLock>), OpenError> {

@@ -1,10 +1,14 @@
-//! The node's thread: takes what waits, reads the clock, hands it in, carries out what the node wants done.
+//! Turns: take what waits, read the clock, hand it in, carry out what the node wants done.
+//!
+//! The node has a thread of its own, and one turn is taken at a time; but when the node is idle, whoever brings it
+//! something to do takes that turn itself. A write of a lone client would otherwise wake some ten threads one after the
+//! other, and waking them would take longer than the disk. Under load all turns are the node's thread's.
 //!
 //! The order matters. The clock is read *after* the inputs were taken: a leader that was paused in between would
 //! otherwise judge its lease by a time before the pause, and serve an old value to a read that came after it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,7 +26,7 @@ use crate::memory::Network;
 use crate::threads::Shared;
 use crate::{apply, clock, log};
 
-/// What reaches the node's thread.
+/// What reaches the node.
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// From a thread of ours: a peer's frame, or the result of something the node asked for.
@@ -52,7 +56,7 @@ pub(crate) struct Inboxes {
     pub(crate) apply: Arc<Inbox<apply::Job>>,
 }
 
-/// Everything the node's thread owns.
+/// The node and everything that belongs to it: whoever has it may take a turn.
 pub(crate) struct Runner {
     pub(crate) node: Node,
     pub(crate) groups: Vec<GroupId>,
@@ -61,8 +65,14 @@ pub(crate) struct Runner {
     pub(crate) link: Link,
     /// Those who wait for a reply.
     pub(crate) clients: HashMap<RequestId, oneshot::Sender<Reply>>,
+    /// What was taken from the inbox and not handed in yet. Empty between turns.
+    pub(crate) mails: Vec<Mail>,
     /// What the node wants done and is not done yet. Empty between turns.
     pub(crate) effects: Vec<NodeEffect>,
+    /// Until when the node's thread sleeps, unless woken; `None` for ever.
+    pub(crate) sleeps_until: Option<Time>,
+    /// Set by the turn that ends it all.
+    pub(crate) end: Option<End>,
     /// Ended, in this order, after the inboxes were closed.
     pub(crate) threads: Vec<JoinHandle<()>>,
     pub(crate) lock: Option<FolderLock>,
@@ -71,70 +81,107 @@ pub(crate) struct Runner {
     pub(crate) stopping: Option<(Time, Vec<oneshot::Sender<()>>)>,
 }
 
-/// How a turn ended.
+/// How a node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    Next,
-    /// Nobody waits for anything any more.
-    Drained,
+pub(crate) enum End {
+    /// Nobody waits for anything any more, or the time for that is over.
+    Graceful,
     Abandoned,
 }
 
-impl Runner {
-    /// Runs the node to its end, and then ends everything else.
-    pub(crate) fn run(mut self) {
-        let mut mails = Vec::new();
-        let mut now = clock::now();
-        let end = loop {
-            match self.turn(now, &mut mails) {
-                Turn::Next if self.stopping.as_ref().is_some_and(|(until, _)| *until <= now) => break Turn::Drained,
-                Turn::Next => {}
-                end @ (Turn::Drained | Turn::Abandoned) => break end,
-            }
-            let until = self.stopping.as_ref().map(|(until, _)| *until);
-            let deadline = self.node.deadline().into_iter().chain(until).min();
-            self.shared.inbox.take(&mut mails, deadline.map(|at| at.since(clock::now())));
-            now = clock::now();
-        };
-        self.close(end);
-    }
+/// With this many clients waiting, turns are left to the node's thread: it is awake anyway, and what comes while it
+/// works shares the next turn's frames and its sync.
+const CLIENTS_IDLE_MAX: usize = 4;
 
-    /// Hands in what was taken, as of `now`, and carries out what follows from it.
-    fn turn(&mut self, now: Time, mails: &mut Vec<Mail>) -> Turn {
-        for mail in mails.drain(..) {
-            match mail {
-                Mail::Input(input) => self.node.handle(now, input, &mut self.effects),
-                Mail::Request { id, group, request, reply } => {
-                    self.clients.insert(id, reply);
-                    self.node.handle(now, NodeInput::Request { id, group, request }, &mut self.effects);
-                }
-                Mail::Cancel(id) => {
-                    // Gone already if the reply and the cancellation crossed.
-                    if self.clients.remove(&id).is_some() {
-                        self.node.handle(now, NodeInput::Cancel { id }, &mut self.effects);
-                    }
-                }
-                Mail::Stats(tell) => {
-                    // Err: whoever asked has gone.
-                    tell.send(self.stats(now)).ok();
-                }
-                Mail::Stop(tell) => {
-                    let until = now + self.shutdown_timeout;
-                    self.stopping.get_or_insert_with(|| (until, Vec::new())).1.push(tell);
-                    self.node.handle(now, NodeInput::Stop, &mut self.effects);
-                }
-                Mail::Abandon => return Turn::Abandoned,
-            }
+/// The node's thread: takes the turns nobody else takes, above all those that time brings, and ends everything else in
+/// the end.
+pub(crate) fn run(shared: &Shared) {
+    let lock = || shared.runner.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let mut locked = lock();
+        let runner = locked.as_mut().expect("only this thread takes it away");
+        // Awake, so nobody need wake it.
+        runner.sleeps_until = Some(Time::ZERO);
+        runner.turn();
+        if let Some(end) = runner.end {
+            let runner = locked.take().expect("it was there");
+            // Others may look in vain from now on, while this waits for them to end.
+            drop(locked);
+            return runner.close(end);
         }
+        runner.sleeps_until = runner.deadline();
+        let until = runner.sleeps_until;
+        drop(locked);
+        shared.inbox.wait(until.map(|at| at.since(clock::now())));
+    }
+}
+
+impl Runner {
+    /// Takes what waits, hands it in as of now, and carries out what follows from it. On whichever thread brought it.
+    pub(crate) fn turn(&mut self) {
+        let mut mails = std::mem::take(&mut self.mails);
+        self.shared.inbox.take_now(&mut mails);
+        // After the mails were taken: see above.
+        let now = clock::now();
+        for mail in mails.drain(..) {
+            self.take_in(now, mail);
+        }
+        self.mails = mails;
         if self.node.deadline().is_some_and(|at| at <= now) {
             self.node.handle(now, NodeInput::Timeout, &mut self.effects);
         }
         self.node.flush(now, &mut self.effects);
-        self.carry_out()
+        self.carry_out();
+        if self.stopping.as_ref().is_some_and(|(until, _)| *until <= now) {
+            self.end.get_or_insert(End::Graceful);
+        }
+        let sleeps_too_long = match (self.deadline(), self.sleeps_until) {
+            (Some(deadline), Some(until)) => deadline < until,
+            (deadline, None) => deadline.is_some(),
+            (None, Some(_)) => false,
+        };
+        if self.end.is_some() || sleeps_too_long {
+            self.shared.inbox.poke();
+        }
     }
 
-    fn carry_out(&mut self) -> Turn {
-        let mut turn = Turn::Next;
+    /// Whether so little goes on that a turn may be taken on the thread that brings it something to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.clients.len() < CLIENTS_IDLE_MAX && self.end.is_none()
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let until = self.stopping.as_ref().map(|(until, _)| *until);
+        self.node.deadline().into_iter().chain(until).min()
+    }
+
+    fn take_in(&mut self, now: Time, mail: Mail) {
+        match mail {
+            Mail::Input(input) => self.node.handle(now, input, &mut self.effects),
+            Mail::Request { id, group, request, reply } => {
+                self.clients.insert(id, reply);
+                self.node.handle(now, NodeInput::Request { id, group, request }, &mut self.effects);
+            }
+            Mail::Cancel(id) => {
+                // Gone already if the reply and the cancellation crossed.
+                if self.clients.remove(&id).is_some() {
+                    self.node.handle(now, NodeInput::Cancel { id }, &mut self.effects);
+                }
+            }
+            Mail::Stats(tell) => {
+                // Err: whoever asked has gone.
+                tell.send(self.stats(now)).ok();
+            }
+            Mail::Stop(tell) => {
+                let until = now + self.shutdown_timeout;
+                self.stopping.get_or_insert_with(|| (until, Vec::new())).1.push(tell);
+                self.node.handle(now, NodeInput::Stop, &mut self.effects);
+            }
+            Mail::Abandon => self.end = Some(End::Abandoned),
+        }
+    }
+
+    fn carry_out(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
         // The disk is slowest, so it starts first; a stable sort keeps each kind in the order issued.
         effects.sort_by_key(|effect| !matches!(effect, NodeEffect::Store { .. }));
@@ -162,12 +209,13 @@ impl Runner {
                     Link::Memory { .. } => {}
                 },
                 NodeEffect::Notice(notice) => self.shared.tell(Event::Group(notice)),
-                NodeEffect::Drained => turn = Turn::Drained,
+                NodeEffect::Drained => {
+                    self.end.get_or_insert(End::Graceful);
+                }
             }
         }
         // Kept for its allocation.
         self.effects = effects;
-        turn
     }
 
     fn send(&self, to: NodeId, messages: Vec<(GroupId, Message)>) {
@@ -196,17 +244,17 @@ impl Runner {
 
     /// Ends everything without having run.
     pub(crate) fn abandon(self) {
-        self.close(Turn::Abandoned);
+        self.close(End::Abandoned);
     }
 
     /// Ends all other threads. After a graceful end the state machines are durable and the log is closed.
-    fn close(mut self, end: Turn) {
+    fn close(mut self, end: End) {
         self.shared.inbox.close();
         match &self.link {
             Link::Tcp(tcp) => tcp.close(),
             Link::Memory { network, me } => network.unplug(*me, &self.shared.inbox),
         }
-        if end == Turn::Abandoned {
+        if end == End::Abandoned {
             self.shared.abandon();
         } else {
             for group in &self.groups {

@@ -7,8 +7,8 @@
 use std::fmt::Display;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{self, JoinHandle};
 
 use hezong_base::Rng;
@@ -18,12 +18,14 @@ use tokio::sync::broadcast;
 use crate::event::Event;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
-use crate::run::Mail;
+use crate::run::{Mail, Runner};
 
 /// What every thread of a node holds.
 pub(crate) struct Shared {
-    /// Of the node's thread.
+    /// Of the node.
     pub(crate) inbox: Arc<Inbox<Mail>>,
+    /// The node and all that belongs to it, while it runs. Locked for one turn at a time.
+    pub(crate) runner: Mutex<Option<Runner>>,
     pub(crate) metrics: Metrics,
     pub(crate) events: broadcast::Sender<Event>,
     /// Set when the node stops as if it had crashed: what waits in inboxes is not to be worked off.
@@ -33,13 +35,40 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(inbox_bytes_max: usize) -> Self {
         let (events, _) = broadcast::channel(1_024);
-        let inbox = Arc::new(Inbox::new(inbox_bytes_max));
-        Self { inbox, metrics: Metrics::default(), events, abandoned: AtomicBool::new(false) }
+        let inbox = Arc::new(Inbox::quiet(inbox_bytes_max));
+        Self { inbox, runner: Mutex::new(None), metrics: Metrics::default(), events, abandoned: AtomicBool::new(false) }
     }
 
     /// Reports the result of something the node asked for.
     pub(crate) fn report(&self, input: NodeInput) {
         self.inbox.push(Mail::Input(input), 0);
+        self.deliver();
+    }
+
+    /// Puts in what needs no haste, for the node's thread.
+    pub(crate) fn post(&self, mail: Mail) {
+        self.inbox.push(mail, 0);
+        self.inbox.wake();
+    }
+
+    /// Sees to what was just put into the node's inbox: by a turn on this very thread if the node is idle, which saves
+    /// waking another, or by waking the node's own. Nobody ever waits here for somebody else's turn.
+    pub(crate) fn deliver(&self) {
+        match self.runner.try_lock() {
+            Ok(mut runner) => match runner.as_mut() {
+                Some(idle) if idle.is_idle() => guard("of a sender", || idle.turn()),
+                Some(_) => {
+                    drop(runner);
+                    self.inbox.wake();
+                }
+                // Not yet running, in which case its thread looks when it starts; or over.
+                None => {}
+            },
+            // Whoever is in a turn has taken what it takes; what is here by now is for the node's thread, which looks
+            // again after its own turn, and must be woken if the turn is somebody else's.
+            Err(TryLockError::WouldBlock) => self.inbox.wake(),
+            Err(TryLockError::Poisoned(_)) => {}
+        }
     }
 
     /// Tells people and programs what happened: once in the log, once to whoever listens.
@@ -69,12 +98,15 @@ impl Shared {
 /// Starts a thread whose panic ends the process.
 pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let name = name.to_owned();
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        // The panic's own message has been printed by the time it arrives here.
-        if catch_unwind(AssertUnwindSafe(body)).is_err() {
-            stop_process(&format_args!("the thread {name} panicked, which is a bug"));
-        }
-    })
+    thread::Builder::new().name(name.clone()).spawn(move || guard(&name, body))
+}
+
+/// Runs what must not panic; if it does, the process ends.
+pub(crate) fn guard(thread: &str, body: impl FnOnce()) {
+    // The panic's own message has been printed by the time it arrives here.
+    if catch_unwind(AssertUnwindSafe(body)).is_err() {
+        stop_process(&format_args!("the thread {thread} panicked, which is a bug"));
+    }
 }
 
 /// A source of chance that nobody can foresee.
