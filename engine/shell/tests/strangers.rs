@@ -129,6 +129,10 @@ fn second_connection_of_a_peer_replaces_the_first() {
     let cluster = Cluster::start(1, 1);
     let mut first = knock(&cluster);
     assert!(matches!(introduce(&mut first, &hello(&cluster)), Frame::Welcome(_)));
+    // Welcomed is not yet taken into use; only then is the second one the later.
+    eventually("the first is connected", || {
+        block_on(cluster.node(0).stats()).unwrap().connected.contains(&NodeId(9)).then_some(())
+    });
     let mut second = knock(&cluster);
     assert!(matches!(introduce(&mut second, &hello(&cluster)), Frame::Welcome(_)));
     // Who dials anew has lost the old one, whether or not we have noticed.
