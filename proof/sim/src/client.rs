@@ -86,14 +86,17 @@ impl Client {
         let key = rng.below(plan.keys);
         let wanted = match (look_at, rng.below(100)) {
             (Some(key), _) => Wanted::Read { key, level: ReadLevel::Consistent, min_index: None },
-            (None, 0..35) => Wanted::Write(Command::Put { key, value: history.fresh_value() }),
-            (None, 35..55) => {
-                let expected = self.values.get(&key).copied().unwrap_or(0);
-                Wanted::Write(Command::Cas { key, expected, value: history.fresh_value() })
-            }
-            (None, 55..75) => Wanted::Read { key, level: ReadLevel::Default, min_index: None },
-            (None, 75..92) => Wanted::Read { key, level: ReadLevel::Consistent, min_index: None },
-            (None, _) => Wanted::Read { key, level: ReadLevel::Stale, min_index: self.seen },
+            (None, dice) if dice < plan.lease_reads => Wanted::Read { key, level: ReadLevel::Default, min_index: None },
+            // What is left is divided in the same way, however much that is.
+            (None, _) => match rng.below(80) {
+                0..35 => Wanted::Write(Command::Put { key, value: history.fresh_value() }),
+                35..55 => {
+                    let expected = self.values.get(&key).copied().unwrap_or(0);
+                    Wanted::Write(Command::Cas { key, expected, value: history.fresh_value() })
+                }
+                55..72 => Wanted::Read { key, level: ReadLevel::Consistent, min_index: None },
+                _ => Wanted::Read { key, level: ReadLevel::Stale, min_index: self.seen },
+            },
         };
         self.operation = wanted.action().map(|action| history.begin(name, action, now));
         self.wanted = Some(wanted);

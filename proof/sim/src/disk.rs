@@ -26,7 +26,7 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) struct Stopped;
 
-/// A disk that serves everything that waits with one sync.
+/// A disk that serves what waits with one sync.
 pub(crate) struct Disk {
     folder: ModelFolder,
     options: Options,
@@ -56,10 +56,11 @@ impl Disk {
         self.running.is_empty() && self.waiting.len() == 1
     }
 
-    /// Begins with everything that waits; false if there is nothing.
-    pub(crate) fn begin(&mut self) -> Result<bool, Stopped> {
+    /// Begins with what waits, at most so much of it; false if there is nothing.
+    pub(crate) fn begin(&mut self, tasks_max: usize) -> Result<bool, Stopped> {
         let wal = self.wal.as_mut().ok_or(Stopped)?;
-        for task in self.waiting.drain(..) {
+        let count = self.waiting.len().min(tasks_max);
+        for task in self.waiting.drain(..count) {
             if let Task::Write(_, writes) = &task {
                 let records: Vec<_> = writes.iter().map(|(group, write)| record(*group, write)).collect();
                 wal.append(&records).map_err(|_| Stopped)?;

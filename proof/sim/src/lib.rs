@@ -29,6 +29,8 @@
 //! | same seed, same run | | `batch.rs` |
 //! | assertions: nothing panics | | `run.rs` |
 //!
+//! A checker that gives up on a history has shown nothing: the run fails, and no bug counts as caught by it.
+//!
 //! With the feature `weakened` known bugs can be put into the cores, one at a time ([`mutants`]); each must be caught.
 //!
 //! # Where things are
@@ -77,5 +79,5 @@ mod trouble;
 
 pub use batch::{Summary, run_many, run_twice};
 pub use check::Violation;
-pub use plan::{Fault, FaultCounts};
+pub use plan::{Fault, FaultCounts, Shape};
 pub use run::{FAULT_KINDS_MIN, Options, Report, replay, run};

@@ -45,6 +45,10 @@ enum Command {
         /// Only the last so many lines.
         #[arg(long, default_value_t = 200)]
         lines: usize,
+        /// With this known bug in every node.
+        #[cfg(feature = "weakened")]
+        #[arg(long)]
+        mutant: Option<String>,
     },
     /// Gives the cores known bugs, one at a time, and shows how each is caught.
     #[cfg(feature = "weakened")]
@@ -66,7 +70,14 @@ fn main() -> ExitCode {
             let options = Options { events, ..Options::default() };
             run(from..from + seeds, options, !once, failures)
         }
+        #[cfg(not(feature = "weakened"))]
         Command::Replay { seed, events, lines } => tell(seed, Options { events, ..Options::default() }, lines),
+        #[cfg(feature = "weakened")]
+        Command::Replay { seed, events, lines, mutant } => {
+            use hezong_sim::mutants::{all, options};
+            let mutant = mutant.and_then(|name| all().into_iter().find(|mutant| mutant.to_string() == name));
+            tell(seed, Options { events, ..mutant.map(options).unwrap_or_default() }, lines)
+        }
         #[cfg(feature = "weakened")]
         Command::Mutants { seeds, only } => mutants(seeds, &only),
     };
@@ -145,21 +156,22 @@ fn tell(seed: u64, options: Options, last: usize) -> io::Result<ExitCode> {
 
 #[cfg(feature = "weakened")]
 fn mutants(seeds: u64, only: &str) -> io::Result<ExitCode> {
-    use hezong_sim::mutants::{all, kill};
+    use hezong_sim::mutants::{all, kill, shape};
 
     let mut out = io::stdout().lock();
     let mut missed = 0;
-    writeln!(out, "{:<28}{:>8}{:>8}  caught by", "mutant", "seeds", "seed")?;
+    writeln!(out, "{:<28}{:<10}{:>8}{:>8}  caught by", "mutant", "shape", "seeds", "seed")?;
     for mutant in all().into_iter().filter(|mutant| mutant.to_string().contains(only)) {
+        let (name, shape) = (mutant.to_string(), format!("{:?}", shape(mutant)));
         match kill(mutant, 1..1 + seeds) {
             Some(kill) => {
                 let detail = kill.violation.to_string();
                 let line: String = detail.lines().next().unwrap_or_default().chars().take(120).collect();
-                writeln!(out, "{:<28}{:>8}{:>8}  {line}", mutant.to_string(), kill.seeds, kill.seed)?;
+                writeln!(out, "{name:<28}{shape:<10}{:>8}{:>8}  {line}", kill.seeds, kill.seed)?;
             }
             None => {
                 missed += 1;
-                writeln!(out, "{:<28}{seeds:>8}{:>8}  MISSED", mutant.to_string(), "-")?;
+                writeln!(out, "{name:<28}{shape:<10}{seeds:>8}{:>8}  MISSED", "-")?;
             }
         }
         out.flush()?;

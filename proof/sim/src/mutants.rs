@@ -7,6 +7,7 @@ use hezong_raft::Weakness;
 
 use crate::batch::run_many;
 use crate::check::Violation;
+use crate::plan::Shape;
 use crate::run::{Options, Report, UNDECIDED};
 
 /// A bug that somebody has shipped somewhere.
@@ -45,12 +46,34 @@ pub fn all() -> Vec<Mutant> {
     Weakness::ALL.into_iter().map(Mutant::Weak).chain([Mutant::BrokenDrift]).collect()
 }
 
-/// The options of a run with that bug in it.
+/// The options of a run with that bug in it. The rarer ones are looked for where they would show.
 #[must_use]
 pub fn options(mutant: Mutant) -> Options {
+    let (weakness, drift_broken) = match mutant {
+        Mutant::Weak(weakness) => (Some(weakness), false),
+        Mutant::BrokenDrift => (None, true),
+    };
+    Options { weakness, drift_broken, shape: shape(mutant), ..Options::default() }
+}
+
+/// Where a bug is looked for.
+#[must_use]
+pub fn shape(mutant: Mutant) -> Shape {
     match mutant {
-        Mutant::Weak(weakness) => Options { weakness: Some(weakness), ..Options::default() },
-        Mutant::BrokenDrift => Options { drift_broken: true, ..Options::default() },
+        Mutant::BrokenDrift | Mutant::Weak(Weakness::LeaseFromAck | Weakness::VoteDuringLease) => Shape::Leases,
+        Mutant::Weak(Weakness::MembershipWithoutEmptyEntry | Weakness::LearnerCounted) => Shape::Members,
+        Mutant::Weak(Weakness::StoredByIndex) => Shape::Disks,
+        Mutant::Weak(Weakness::CommitOldTermByCounting) => Shape::Elections,
+        Mutant::Weak(Weakness::ReadTokenReused) => Shape::Frames,
+        Mutant::Weak(
+            Weakness::ForgottenTerm
+            | Weakness::VoteBeforeStored
+            | Weakness::AckBeforeStored
+            | Weakness::ReadWithoutOwnTerm
+            | Weakness::TruncateAcknowledged
+            | Weakness::AppendWithoutCheck
+            | Weakness::DoubleVote,
+        ) => Shape::Any,
     }
 }
 

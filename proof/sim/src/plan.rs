@@ -120,6 +120,24 @@ impl FaultCounts {
     }
 }
 
+/// Where a run looks: at everything, or at what one kind of mistake would need to show itself soon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// Whatever the seed draws; three seeds of ten take one of the other shapes.
+    #[default]
+    Any,
+    /// Leaders that are cut off or stand still while others vote, and many reads.
+    Leases,
+    /// Members come and go, also right after an election, and also several at a time.
+    Members,
+    /// Disks that stall while leaders change.
+    Disks,
+    /// Leaders that are struck as soon as they are elected, entries that travel one at a time.
+    Elections,
+    /// Frames that are late, lost or doubled, and many reads through followers.
+    Frames,
+}
+
 /// What a seed decides.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -148,6 +166,12 @@ pub(crate) struct Plan {
     pub(crate) window_bytes_max: usize,
     /// The size of a segment of the log: small, so that segments come and go.
     pub(crate) segment_bytes: u64,
+    /// How long things go well between two troubles: up to twice so many election timeouts more than usual.
+    pub(crate) lull: u64,
+    /// Of a hundred operations, those that are reads by the leader's lease.
+    pub(crate) lease_reads: u64,
+    /// How often, per mille, a partition creeps up on the leader.
+    pub(crate) creep: u64,
     /// How often, per mille, a leader is struck just when it has been elected: when it does not know yet what is
     /// committed, and others do not know yet that it leads, most mistakes of elections show.
     pub(crate) ambush: u64,
@@ -156,7 +180,49 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(rng: &mut Rng, drift_broken: bool) -> Self {
+    pub(crate) fn new(rng: &mut Rng, drift_broken: bool, shape: Shape) -> Self {
+        let mut plan = Self::any(rng, drift_broken);
+        let shape = match shape {
+            Shape::Any if rng.chance(300) => {
+                [Shape::Leases, Shape::Members, Shape::Disks, Shape::Elections, Shape::Frames][pick(rng, 5)]
+            }
+            shape => shape,
+        };
+        match shape {
+            Shape::Any => {}
+            Shape::Leases => {
+                plan.nodes = 3;
+                plan.drawn = vec![Fault::Partition, Fault::Partition, Fault::Pause, Fault::ClockRate];
+                (plan.loss, plan.delay, plan.lull) = (0, 5, 3);
+                (plan.clients, plan.keys, plan.rest) = (6, 1, plan.patience / 8);
+                // Few writes: a node that misses one is not elected, however wrongly others would vote for it.
+                (plan.lease_reads, plan.creep) = ([60, 97][pick(rng, 2)], 700);
+            }
+            Shape::Members => {
+                plan.nodes = 5;
+                plan.ambush = 1_000;
+                plan.drawn = vec![Fault::Removal, Fault::Addition, Fault::Removal, Fault::Partition, Fault::Crash];
+            }
+            Shape::Disks => {
+                plan.nodes = 5;
+                plan.drawn = vec![Fault::StalledDisk, Fault::StalledDisk, Fault::Crash, Fault::SlowDisk];
+                plan.lull = 3;
+            }
+            Shape::Elections => {
+                plan.nodes = 5;
+                plan.ambush = 1_000;
+                plan.append_bytes_max = 1;
+                plan.drawn = vec![Fault::Partition, Fault::Partition, Fault::Crash, Fault::Pause];
+            }
+            Shape::Frames => {
+                (plan.loss, plan.duplication, plan.delay) = (50, 100, 100);
+                (plan.nodes, plan.clients) = (3, 8);
+            }
+        }
+        plan
+    }
+
+    fn any(rng: &mut Rng, drift_broken: bool) -> Self {
         let nodes = [3, 3, 3, 3, 5, 5, 2, 4, 3, 1][pick(rng, 10)];
         let patience = [100, 250, 1_000][pick(rng, 3)] * 1_000_000;
         let drawable = [
@@ -201,6 +267,9 @@ impl Plan {
             append_bytes_max: [1, 200, 2_000, 1 << 20][pick(rng, 4)],
             window_bytes_max: [400, 4_000, 1 << 20][pick(rng, 3)],
             segment_bytes: [4, 16, 256][pick(rng, 3)] << 10,
+            lull: 0,
+            lease_reads: 20,
+            creep: 300,
             ambush: [0, 200, 600][pick(rng, 3)],
             lazy_flush: [0, 300, 900][pick(rng, 3)],
         }

@@ -7,7 +7,7 @@ use hezong_check::{Answer, Budget, Call, Verdict};
 
 use crate::check::{Violation, place};
 use crate::history::{Action, Outcome};
-use crate::plan::FaultCounts;
+use crate::plan::{FaultCounts, Shape};
 use crate::sim::Sim;
 use crate::story::Story;
 
@@ -16,6 +16,8 @@ use crate::story::Story;
 pub struct Options {
     /// Events, at least, before everything is healed.
     pub events: u64,
+    /// Where to look.
+    pub shape: Shape,
     /// Lets clocks run far beyond the bound that nodes are told: reads by lease are then expected to go wrong.
     pub drift_broken: bool,
     /// The bug that every node suffers from.
@@ -28,6 +30,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             events: 20_000,
+            shape: Shape::Any,
             drift_broken: false,
             #[cfg(feature = "weakened")]
             weakness: None,
@@ -79,7 +82,7 @@ pub fn replay(seed: u64, options: Options) -> (Report, Vec<String>) {
 }
 
 fn play(seed: u64, options: Options, story: Story) -> (Report, Vec<String>) {
-    let mut sim = Sim::new(seed, options.drift_broken, story);
+    let mut sim = Sim::new(seed, options.drift_broken, options.shape, story);
     #[cfg(feature = "weakened")]
     {
         sim.weakness = options.weakness;

@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::disk::{Stopped, Task};
 use crate::history::History;
 use crate::network::{NODES_MAX, Network};
-use crate::plan::{Fault, FaultCounts, Plan};
+use crate::plan::{Fault, FaultCounts, Plan, Shape};
 use crate::process::{GROUP, Process};
 use crate::queue::Queue;
 use crate::story::Story;
@@ -95,11 +95,11 @@ pub(crate) struct Sim {
 
 impl Sim {
     /// Everything that a seed decides, before anything happens.
-    pub(crate) fn new(seed: u64, drift_broken: bool, story: Story) -> Self {
+    pub(crate) fn new(seed: u64, drift_broken: bool, shape: Shape, story: Story) -> Self {
         let mut chance = Rng::new(seed);
         let (mut planning, workload, trouble) = (chance.fork(), chance.fork(), chance.fork());
         let (pace, network) = (chance.fork(), chance.fork());
-        let plan = Plan::new(&mut planning, drift_broken);
+        let plan = Plan::new(&mut planning, drift_broken, shape);
         let clients = std::iter::repeat_with(Client::default).take(plan.clients).collect();
         Self {
             now: 0,
@@ -404,8 +404,10 @@ impl Sim {
     }
 
     fn begin_disk(&mut self, node: NodeId) -> Result<(), Violation> {
+        // Mostly one sync serves all that waits. But where it does, nobody sees what comes of one write without the next.
+        let tasks_max = if self.pace.below(4) == 0 { 1 } else { usize::MAX };
         let process = &mut self.processes[place(node)];
-        match process.disk.begin() {
+        match process.disk.begin(tasks_max) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 let mut span = self.plan.sync + self.pace.below(self.plan.sync * 3);

@@ -21,12 +21,12 @@ impl Sim {
             return Ok(());
         }
         let patience = self.plan.patience;
-        let next = self.now + patience / 8 + self.trouble.below(patience * 2);
+        let next = self.now + patience / 8 + self.trouble.below(patience * 2 * (1 + self.plan.lull));
         self.queue.push(next, Event::Trouble);
         let fault = self.plan.drawn[pick(&mut self.trouble, self.plan.drawn.len())];
         let until = self.now + self.trouble.below(patience * 3);
         match fault {
-            Fault::Partition if self.trouble.chance(250) => self.creep(),
+            Fault::Partition if self.trouble.below(1_000) < self.plan.creep => self.creep(),
             Fault::Partition => self.partition(until),
             Fault::OneWay => self.cut_one_way(until),
             Fault::Crash => {
@@ -51,6 +51,7 @@ impl Sim {
                 self.faults.add(Fault::SlowDisk);
                 self.processes[place(node)].disk_slow_until = until;
             }
+            Fault::StalledDisk if self.trouble.chance(300) => self.stall_last_listener(),
             Fault::StalledDisk => {
                 let node = self.victim();
                 self.faults.add(Fault::StalledDisk);
@@ -111,10 +112,14 @@ impl Sim {
                 self.processes[place(leader)].disk_stalled_until = until;
             }
             Fault::Removal | Fault::Addition => {
-                let voters: Vec<_> = self.membership.voters().iter().copied().collect();
-                let other = voters[pick(&mut self.trouble, voters.len())];
-                if voters.len() > 2 && other != leader {
-                    self.ask(leader, ClientRequest::Change(Change::Remove(other)))?;
+                // Two steps at once, of which a leader may take one at most, and not yet; then few hear of them.
+                let others: Vec<_> = self.membership.voters().iter().copied().filter(|id| *id != leader).collect();
+                for other in others.iter().skip(1).take(if others.len() > 3 { 2 } else { 1 }) {
+                    self.ask(leader, ClientRequest::Change(Change::Remove(*other)))?;
+                }
+                for other in others.iter().skip(1).copied() {
+                    self.network.cut(leader, other, until);
+                    self.network.cut(other, leader, until);
                 }
             }
             _ => self.processes[place(leader)].crash_in = Some(1 + self.trouble.below(30)),
@@ -134,6 +139,31 @@ impl Sim {
         self.network.cut(other, leader, until);
         let at = self.now + patience * 3 / 4 + self.trouble.below(patience * 5 / 4);
         self.queue.push(at, Event::Isolate { node: leader, until });
+    }
+
+    /// Only one node still hears the leader, and its disk stalls: what the leader sends it is on no other disk when the
+    /// others elect another, whose entries take the same places.
+    fn stall_last_listener(&mut self) {
+        let Some(leader) = self.checkers.leader() else { return };
+        let listener = self.processes[pick(&mut self.trouble, self.processes.len())].id;
+        let patience = self.plan.patience;
+        self.faults.add(Fault::StalledDisk);
+        self.processes[place(listener)].disk_stalled_until = self.now + patience * 4 + self.trouble.below(patience);
+        for place in 0..self.processes.len() {
+            let other = self.processes[place].id;
+            if other != listener {
+                self.network.cut(leader, other, self.now + patience * 5);
+                self.network.cut(other, leader, self.now + patience * 5);
+            }
+        }
+        // The listener hears the new leader only after it has heard the old one for a while.
+        let until = self.now + patience * 2;
+        for place in 0..self.processes.len() {
+            let other = self.processes[place].id;
+            if other != leader {
+                self.network.cut(other, listener, until);
+            }
+        }
     }
 
     /// Cuts a node off from all others.
@@ -178,7 +208,9 @@ impl Sim {
     fn pause(&mut self, until: u64) {
         let node = self.victim();
         if self.trouble.chance(400) {
-            self.isolate(node, until + self.plan.patience);
+            // What others said before that still waits in its inbox.
+            let at = self.now + self.plan.patience / 8;
+            self.queue.push(at, Event::Isolate { node, until: until + self.plan.patience });
         }
         self.pause_node(node, until);
     }
