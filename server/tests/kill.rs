@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use hezong_base::Rng;
 use hezong_check::{Answer, Budget, Call, History, Operation, Outcome, Verdict, check};
-use support::{Cluster, Reply, send, settle};
+use support::{Cluster, Reply, Silence, attempt, settle};
 
 const KILLS: u64 = 3;
 const CLIENTS: u64 = 6;
@@ -37,13 +37,14 @@ impl Run {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap()
     }
 
-    /// One request to a random node, redirected at most a few times. `None` when its outcome is open.
+    /// One request to a random node, redirected at most a few times.
     fn ask(&self, rng: &mut Rng, method: &str, target: &str, body: &str) -> Told {
         let mut node = self.nodes[usize::try_from(rng.below(self.nodes.len() as u64)).unwrap()].clone();
         for _ in 0..4 {
-            let Some(reply) = send(&node, method, target, &[], body.as_bytes()) else {
-                // Refused or broken off: which of the two is not told apart, so it may have been done.
-                return Told::Nothing;
+            let reply = match attempt(&node, method, target, &[], body.as_bytes()) {
+                Ok(reply) => reply,
+                Err(Silence::Refused) => return Told::NotDone,
+                Err(Silence::Broken) => return Told::Nothing,
             };
             match reply.status {
                 200 | 404 => return Told::Reply(reply),

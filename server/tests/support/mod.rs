@@ -261,9 +261,29 @@ impl Reply {
     }
 }
 
+/// Why there was no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// The node cannot be reached: it has certainly heard nothing.
+    Refused,
+    /// It broke off: what it was asked may have been done.
+    Broken,
+}
+
 /// One request, one reply, no redirect followed. `None` when the node cannot be reached or breaks off.
 pub fn send(node: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Reply> {
-    let mut connection = TcpStream::connect(node).ok()?;
+    attempt(node, method, target, headers, body).ok()
+}
+
+/// The same, telling the two apart.
+pub fn attempt(
+    node: &str,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Reply, Silence> {
+    let mut connection = TcpStream::connect(node).map_err(|_| Silence::Refused)?;
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut request = format!("{method} {target} HTTP/1.1\r\nhost: {node}\r\nconnection: close\r\n");
     if !body.is_empty() || method == "POST" || method == "PUT" {
@@ -279,7 +299,7 @@ pub fn send(node: &str, method: &str, target: &str, headers: &[(&str, &str)], bo
     connection.write_all(&whole).ok();
     let mut bytes = Vec::new();
     connection.read_to_end(&mut bytes).ok();
-    parse(&bytes)
+    parse(&bytes).ok_or(Silence::Broken)
 }
 
 fn parse(bytes: &[u8]) -> Option<Reply> {
