@@ -6,12 +6,22 @@
 //! | file | holds |
 //! |---|---|
 //! | `core.rs`, `core/` | the Raft core against the crate `raft` 0.7: no disk, no network |
+//! | `puts.rs` | puts of three hezong nodes against three etcd nodes, each over its own API |
+//! | `failover.rs` | how long a cluster under load is without a leader once it is killed or stopped |
+//! | `memory.rs` | what a node holds resident, idle and with a million keys, and how soon it serves after kill -9 |
+//! | `nodes.rs`, `load.rs`, `etcd.rs` | node processes, clients that work on them, and etcd's API by hand |
 //!
 //! Not a default member of the workspace: it pulls in the peers.
 
 #![forbid(unsafe_code)]
 
 mod core;
+mod etcd;
+mod failover;
+mod load;
+mod memory;
+mod nodes;
+mod puts;
 
 use std::process::ExitCode;
 
@@ -29,11 +39,36 @@ struct Cli {
 enum Command {
     /// The Raft core: three nodes in one thread, no disk, no network, against the crate `raft` 0.7.
     Core(core::Options),
+    /// Puts: three hezong nodes against three etcd nodes on this machine, in turns.
+    Puts(puts::Options),
+    /// Leader killed, and stopped, under load: how long until the next acknowledged write.
+    Failover(failover::Options),
+    /// Resident memory, idle and with many keys, and the time to a consistent read after kill -9.
+    Memory(memory::Options),
+}
+
+/// Why a benchmark could not be run, in one sentence.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Outcome<T> = Result<T, Failure>;
+
+/// Runs to the end on one thread, as the clients of both sides do.
+fn on_runtime(benchmark: impl Future<Output = Outcome<()>>) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(benchmark).map_err(|error| -> Box<dyn std::error::Error> { error })
+}
+
+/// Prints one line.
+fn say(line: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    writeln!(std::io::stdout().lock(), "{line}")
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Core(options) => core::run(&options, std::io::stdout().lock()),
+        Command::Puts(options) => on_runtime(puts::run(&options)),
+        Command::Failover(options) => on_runtime(failover::run(&options)),
+        Command::Memory(options) => on_runtime(memory::run(&options)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
