@@ -6,6 +6,7 @@
 //! durable, and the process ends with code 0. A disk that fails ends it at once, with a sentence and a code other than 0.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -16,7 +17,7 @@ use hezong_kv::{Kv, KvReader, Limits, Rules};
 use hezong_node::{StateError, StateMachine};
 use hezong_raft::{Member, Membership};
 use hezong_shell::{ClusterId, Handle, Identity, Options, Start};
-use hezong_store::DiskStore;
+use hezong_store::{DiskStore, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -166,7 +167,7 @@ async fn open(args: &NodeArgs, start: Start) -> Result<(Handle, KvReader<DiskSto
     tokio::task::spawn_blocking(move || {
         let mut reader = None;
         let node = hezong_shell::open_with(options, |_| {
-            let store = hezong_store::open(&state).map_err(StateError::new)?;
+            let store = open_state(&state).map_err(StateError::new)?;
             let kv = Kv::open(store, "kv", Rules::default())?;
             reader = Some(kv.reader());
             let machine: Box<dyn StateMachine> = Box::new(kv);
@@ -176,6 +177,20 @@ async fn open(args: &NodeArgs, start: Start) -> Result<(Handle, KvReader<DiskSto
     })
     .await
     .context("opening the node was interrupted")?
+}
+
+/// Opens the state. One that cannot be read is set aside for people to look at: the log is kept whole, so replaying it
+/// gives back everything the state held.
+fn open_state(path: &Path) -> Result<DiskStore, StoreError> {
+    match hezong_store::open(path) {
+        Err(damaged @ StoreError::Damaged { .. }) => {
+            let aside = hezong_store::set_aside(path)
+                .map_err(|source| StoreError::Damaged { path: path.to_owned(), source: Box::new(source) })?;
+            tracing::warn!("{damaged}; it is kept in {}, and the state is made anew from the log", aside.display());
+            hezong_store::open(path)
+        }
+        opened => opened,
+    }
 }
 
 async fn bootstrap(args: &NodeArgs, node: &Handle) -> Result<()> {

@@ -158,3 +158,23 @@ fn stop_is_graceful_and_the_data_is_found_again() {
         }
     }
 }
+
+#[test]
+fn damaged_state_is_set_aside_and_made_anew_from_the_log() {
+    let mut cluster = Cluster::new(1);
+    let http = cluster.https()[0].clone();
+    for n in 0..20 {
+        assert_eq!(settle(&http, "PUT", &format!("/key/k{n}"), &[], n.to_string().as_bytes()).status, 200);
+    }
+    cluster.nodes[0].signal("TERM");
+    cluster.nodes[0].stop();
+    let state = cluster.nodes[0].folder.join("state");
+    fs::write(state.join("keyspaces").join("0").join("current"), [0xaa; 3]).unwrap();
+
+    cluster.start_all();
+    for n in 0..20 {
+        let reply = settle(&http, "GET", &format!("/key/k{n}?raw"), &[], b"");
+        assert_eq!((reply.status, reply.text()), (200, n.to_string()), "{}", cluster.nodes[0].log_text());
+    }
+    assert!(state.with_extension("damaged").exists(), "what cannot be read is kept for people");
+}
