@@ -57,7 +57,7 @@ const WORLD: &[&str] = &[
 const WORLDLY: &[&str] = &["engine/shell/", "engine/wal/src/disk", "data/store/src/birth", "data/store/src/on_"];
 
 /// The floors that must do without the world.
-const PURE: &[&str] = &["protocols/", "engine/", "data/", "proof/script/", "proof/check/"];
+const PURE: &[&str] = &["protocols/", "engine/", "data/", "proof/check/"];
 
 pub(crate) fn check(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();

@@ -47,11 +47,12 @@ pub(crate) fn check(tree: &Tree) -> Vec<String> {
 /// What a reader should know and no rule refuses.
 pub(crate) fn report(tree: &Tree) -> String {
     let shell: usize =
-        tree.sources.iter().filter(|s| s.path.starts_with("engine/shell/src/")).map(Source::production_lines).sum();
+        tree.sources.iter().filter(|s| s.path.starts_with("engine/shell/src/")).map(Source::code_lines).sum();
     let mut long: Vec<_> = tree.sources.iter().filter(|s| !s.is_test()).flat_map(functions).collect();
     long.retain(|function| function.lines > FUNCTION_LINES_MAX);
     long.sort_by_key(|function| std::cmp::Reverse(function.lines));
-    let mut text = format!("tidy: engine/shell is {shell} lines of production code (aim: under {SHELL_LINES_MAX})");
+    let mut text =
+        format!("tidy: engine/shell is {shell} lines of code without comments (aim: under {SHELL_LINES_MAX})");
     for function in long {
         text += &format!("\ntidy: {} lines: {}:{} {}", function.lines, function.path, function.at, function.name);
     }
@@ -107,6 +108,10 @@ fn functions(source: &Source) -> impl Iterator<Item = Function<'_>> {
     let mut found = Vec::new();
     for (at, line) in lines.iter().enumerate().filter(|(_, line)| starts(line)) {
         let indent = line.len() - line.trim_start().len();
+        // A trait's method without a body has no length.
+        if lines[at..].iter().find(|line| line.ends_with(['{', ';'])).is_some_and(|line| line.ends_with(';')) {
+            continue;
+        }
         let closing = format!("{}}}", " ".repeat(indent));
         let Some(length) = lines[at..].iter().position(|line| *line == closing) else { continue };
         let name = line.split_once("fn ").map_or("", |(_, rest)| rest.split(['(', '<']).next().unwrap_or(rest));

@@ -58,6 +58,11 @@ impl Source {
         self.text[..end].lines().enumerate().map(|(at, line)| (at + 1, line.split("//").next().unwrap_or("")))
     }
 
+    /// How many of those lines are neither blank nor comment.
+    pub(crate) fn code_lines(&self) -> usize {
+        self.production().filter(|(_, line)| !line.trim().is_empty()).count()
+    }
+
     /// How many lines come before the first test module.
     pub(crate) fn production_lines(&self) -> usize {
         self.production().count()
