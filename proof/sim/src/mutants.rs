@@ -34,7 +34,7 @@ impl fmt::Display for Mutant {
 pub struct Kill {
     /// The first seed found that shows it.
     pub seed: u64,
-    /// How many seeds were run until then.
+    /// How many seeds it took. The same at every run: seeds are begun in order, and whatever was begun is finished.
     pub seeds: u64,
     /// Which checker saw what.
     pub violation: Violation,
@@ -81,7 +81,8 @@ pub fn shape(mutant: Mutant) -> Shape {
 #[must_use]
 pub fn kill(mutant: Mutant, seeds: Range<u64>) -> Option<Kill> {
     let shows = |report: &Report| report.violation.as_ref().is_some_and(|violation| violation.property != UNDECIDED);
+    let start = seeds.start;
     let summary = run_many(seeds, options(mutant), false, |failures| failures.iter().any(shows), |_, _| {});
     let first = summary.failures.iter().find(|report| shows(report))?;
-    Some(Kill { seed: first.seed, seeds: summary.seeds, violation: first.violation.clone()? })
+    Some(Kill { seed: first.seed, seeds: first.seed - start + 1, violation: first.violation.clone()? })
 }

@@ -11,6 +11,8 @@ mod membership;
 mod promise;
 mod shadow;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -137,8 +139,8 @@ impl Checkers {
         let shadow = &self.shadows[place(node)];
         for entry in entries {
             stored::check(node, entry.id.index, shadow)?;
-            self.completeness.on_commit(node, shadow.term(), entry.id.index, shadow)?;
             self.applications.on_apply(node, entry)?;
+            self.completeness.on_commit(node, shadow.term(), entry.id.index, shadow)?;
         }
         Ok(())
     }

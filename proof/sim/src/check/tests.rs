@@ -1,0 +1,217 @@
+//! Each checker sees what it is there for: runs of a few steps in which one property does not hold, and no other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hezong_base::{Index, LogId, NodeId, Term};
+use hezong_node::BatchId;
+use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, Write};
+
+use super::{Checkers, Recovered, Violation};
+
+const N1: NodeId = NodeId(1);
+const N2: NodeId = NodeId(2);
+const N3: NodeId = NodeId(3);
+
+/// A cluster of three that nothing has happened to.
+struct Story {
+    checkers: Checkers,
+    batches: BTreeMap<NodeId, u64>,
+}
+
+impl Story {
+    fn new() -> Self {
+        let mut checkers = Checkers::default();
+        for node in [N1, N2, N3] {
+            checkers.on_start(node, Recovered::default()).expect("an empty disk is what it should be");
+        }
+        Self { checkers, batches: BTreeMap::new() }
+    }
+
+    /// A node writes, and its disk stores it.
+    fn store(&mut self, node: NodeId, write: Write) -> Result<(), Violation> {
+        let batch = self.write(node, write)?;
+        self.checkers.on_stored(node, batch);
+        Ok(())
+    }
+
+    /// A node writes, and its disk is busy.
+    fn write(&mut self, node: NodeId, write: Write) -> Result<BatchId, Violation> {
+        let batch = self.batches.entry(node).or_default();
+        *batch += 1;
+        let batch = BatchId(*batch);
+        self.checkers.on_store(node, batch, &write).map(|()| batch)
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, term: u64, body: Body) -> Result<(), Violation> {
+        self.checkers.on_send(from, to, &Message { term: Term(term), body })
+    }
+
+    fn lead(&mut self, node: NodeId, term: u64, committed: Option<u64>) -> Result<(), Violation> {
+        let (lease, committed) = (Duration::ZERO, committed.map(Index));
+        self.send(node, N3, term, Body::Heartbeat { round: 1, lease, committed })
+    }
+}
+
+fn vote(term: u64, vote: Option<NodeId>) -> Write {
+    Write::Vote { term: Term(term), vote }
+}
+
+fn entry(index: u64, term: u64, command: &'static str) -> Entry {
+    let payload = Payload::Command(Bytes::from_static(command.as_bytes()));
+    Entry { id: LogId::new(term, index), time: Duration::ZERO, payload }
+}
+
+fn append(entries: Vec<Entry>) -> Write {
+    Write::Append(entries.into())
+}
+
+fn members(count: u64) -> Membership {
+    Membership::of_voters((1..=count).map(NodeId).map(|id| (id, Member::default())))
+}
+
+/// What was seen, which must be this property.
+#[track_caller]
+fn sees(outcome: Result<(), Violation>, property: &str) {
+    assert_eq!(outcome.expect_err("something is wrong").property, property);
+}
+
+#[test]
+fn election_two_leaders_one_term() -> Result<(), Violation> {
+    let mut story = Story::new();
+    story.store(N1, vote(1, Some(N1)))?;
+    story.store(N2, vote(1, Some(N2)))?;
+    story.lead(N1, 1, None)?;
+    story.lead(N1, 1, None)?;
+    sees(story.lead(N2, 1, None), "election safety");
+    Ok(())
+}
+
+#[test]
+fn append_only_leader_truncates() -> Result<(), Violation> {
+    let mut story = Story::new();
+    story.store(N1, vote(1, Some(N1)))?;
+    story.store(N1, append(vec![entry(1, 1, "a")]))?;
+    story.lead(N1, 1, None)?;
+    sees(story.store(N1, Write::Truncate(Index(1))), "leader append-only");
+    // As a follower of a later term it may.
+    story.store(N1, vote(2, None))?;
+    story.store(N1, Write::Truncate(Index(1)))
+}
+
+#[test]
+fn matching_other_command_and_other_past() -> Result<(), Violation> {
+    let mut story = Story::new();
+    story.store(N1, append(vec![entry(1, 1, "a"), entry(2, 3, "b")]))?;
+    sees(story.store(N2, append(vec![entry(1, 1, "other")])), "log matching");
+    let mut story = Story::new();
+    story.store(N1, append(vec![entry(1, 1, "a"), entry(2, 3, "b")]))?;
+    sees(story.store(N2, append(vec![entry(1, 2, "x"), entry(2, 3, "b")])), "log matching");
+    Ok(())
+}
+
+#[test]
+fn completeness_new_leader_lacks_committed() -> Result<(), Violation> {
+    let mut story = Story::new();
+    story.store(N1, vote(1, Some(N1)))?;
+    story.store(N1, append(vec![entry(1, 1, "a")]))?;
+    story.lead(N1, 1, Some(1))?;
+    story.store(N2, vote(2, Some(N2)))?;
+    sees(story.lead(N2, 2, None), "leader completeness");
+    Ok(())
+}
+
+#[test]
+fn machine_other_entry_gap_and_repetition() -> Result<(), Violation> {
+    let mut story = Story::new();
+    story.store(N1, append(vec![entry(1, 1, "a"), entry(2, 1, "b")]))?;
+    story.store(N2, append(vec![entry(1, 2, "x")]))?;
+    story.checkers.on_apply(N1, &[entry(1, 1, "a")])?;
+    sees(story.checkers.on_apply(N2, &[entry(1, 2, "x")]), "state-machine safety");
+    sees(story.checkers.on_apply(N1, &[entry(1, 1, "a")]), "state-machine safety");
+    Ok(())
+}
+
+#[test]
+fn applied_before_stored() -> Result<(), Violation> {
+    let mut story = Story::new();
+    story.write(N1, append(vec![entry(1, 1, "a")]))?;
+    sees(story.checkers.on_apply(N1, &[entry(1, 1, "a")]), "applied is stored");
+    Ok(())
+}
+
+#[test]
+fn promises_before_stored() -> Result<(), Violation> {
+    let mut story = Story::new();
+    story.write(N1, vote(1, Some(N2)))?;
+    sees(story.send(N1, N2, 1, Body::Vote { granted: true }), "promises are stored");
+    sees(story.send(N1, N2, 1, Body::RequestVote { last: None }), "promises are stored");
+    story.store(N2, vote(1, Some(N2)))?;
+    story.write(N2, append(vec![entry(1, 1, "a")]))?;
+    sees(story.send(N2, N1, 1, Body::Appended { matched: Some(Index(1)) }), "promises are stored");
+    Ok(())
+}
+
+#[test]
+fn promises_other_entry_stored() -> Result<(), Violation> {
+    let mut story = Story::new();
+    story.store(N1, vote(2, None))?;
+    story.store(N1, append(vec![entry(1, 1, "old")]))?;
+    story.write(N1, Write::Truncate(Index(1)))?;
+    story.write(N1, append(vec![entry(1, 2, "new")]))?;
+    sees(story.send(N1, N2, 2, Body::Appended { matched: Some(Index(1)) }), "promises are stored");
+    Ok(())
+}
+
+#[test]
+fn vote_twice_even_across_lives() -> Result<(), Violation> {
+    let mut story = Story::new();
+    story.store(N1, vote(1, Some(N2)))?;
+    story.send(N1, N2, 1, Body::Vote { granted: true })?;
+    let found = Recovered { term: Term(1), vote: Some(N2), ..Recovered::default() };
+    story.checkers.on_start(N1, found)?;
+    story.send(N1, N2, 1, Body::Vote { granted: true })?;
+    sees(story.send(N1, N3, 1, Body::Vote { granted: true }), "one vote a term");
+    Ok(())
+}
+
+#[test]
+fn membership_two_voters_at_once() -> Result<(), Violation> {
+    let change = |count| Entry { payload: Payload::Membership(members(count)), ..entry(1, 1, "") };
+    for (count, fine) in [(4, true), (2, true), (5, false), (1, false)] {
+        let mut story = Story::new();
+        story.store(N1, Write::Reset(Base { membership: members(3), ..Base::default() }))?;
+        let outcome = story.store(N1, append(vec![change(count)]));
+        if fine { outcome? } else { sees(outcome, "one step at a time") }
+    }
+    Ok(())
+}
+
+#[test]
+fn durability_stored_is_lost_or_changed() -> Result<(), Violation> {
+    let (first, second) = (append(vec![entry(1, 1, "a")]), append(vec![entry(2, 1, "b")]));
+    let found = |writes: &[&Write]| {
+        let mut found = Recovered::default();
+        writes.iter().for_each(|write| super::steps(write, |step| found.fold(&step)));
+        found
+    };
+    let (term, other) = (vote(1, None), append(vec![entry(1, 1, "x")]));
+    let cases: [(&[&Write], bool); 6] = [
+        (&[&term, &first], true),
+        (&[&term, &first, &second], true),
+        (&[&term], false),
+        (&[&first], false),
+        (&[&term, &other], false),
+        (&[], false),
+    ];
+    for (survived, fine) in cases {
+        let mut story = Story::new();
+        story.store(N1, term.clone())?;
+        story.store(N1, first.clone())?;
+        story.write(N1, second.clone())?;
+        let outcome = story.checkers.on_start(N1, found(survived));
+        if fine { outcome? } else { sees(outcome, "durability") }
+    }
+    Ok(())
+}
