@@ -7,7 +7,7 @@ use hezong_node::{ClientRequest, NodeInput, ReadLevel, Refused, Reply};
 
 use crate::check::{Violation, place};
 use crate::history::{Action, History, Outcome};
-use crate::machine::Command;
+use crate::machine::{Command, written};
 use crate::plan::{Plan, pick};
 use crate::process::GROUP;
 use crate::sim::{Event, Sim};
@@ -32,6 +32,8 @@ pub(crate) struct Client {
     pub(crate) hint: Option<NodeId>,
     /// Refusals of the present operation.
     pub(crate) refusals: u64,
+    /// Whether an earlier attempt of the present operation may have been done.
+    pub(crate) maybe: bool,
     /// Sorts out wake-ups that were planned for something that is over.
     pub(crate) tick: u64,
     /// The largest index it has heard of: its stale reads must not lie before it.
@@ -45,8 +47,8 @@ pub(crate) struct Client {
 /// What a client wants of a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted {
-    /// A command.
-    Write(Command),
+    /// A command; perhaps one that may be sent again.
+    Write { command: Command, once: bool },
     /// A register.
     Read { key: u64, level: ReadLevel, min_index: Option<Index> },
 }
@@ -54,7 +56,9 @@ pub(crate) enum Wanted {
 impl Wanted {
     pub(crate) fn request(self) -> ClientRequest {
         match self {
-            Self::Write(command) => ClientRequest::Propose { command: command.encode(), frees_space: false },
+            Self::Write { command, once } => {
+                ClientRequest::Propose { command: command.encode(once), frees_space: false }
+            }
             Self::Read { level, min_index, .. } => ClientRequest::Read { level, min_index },
         }
     }
@@ -63,8 +67,10 @@ impl Wanted {
     /// clocks keep their bound.
     fn action(self) -> Option<Action> {
         match self {
-            Self::Write(Command::Put { key, value }) => Some(Action::Put { key, value }),
-            Self::Write(Command::Cas { key, expected, value }) => Some(Action::Cas { key, expected, value }),
+            Self::Write { command: Command::Put { key, value }, .. } => Some(Action::Put { key, value }),
+            Self::Write { command: Command::Cas { key, expected, value }, .. } => {
+                Some(Action::Cas { key, expected, value })
+            }
             Self::Read { level: ReadLevel::Stale, .. } => None,
             Self::Read { key, .. } => Some(Action::Get { key }),
         }
@@ -89,10 +95,14 @@ impl Client {
             (None, dice) if dice < plan.lease_reads => Wanted::Read { key, level: ReadLevel::Default, min_index: None },
             // What is left is divided in the same way, however much that is.
             (None, _) => match rng.below(80) {
-                0..35 => Wanted::Write(Command::Put { key, value: history.fresh_value() }),
+                0..35 => {
+                    let command = Command::Put { key, value: history.fresh_value() };
+                    Wanted::Write { command, once: rng.chance(500) }
+                }
                 35..55 => {
                     let expected = self.values.get(&key).copied().unwrap_or(0);
-                    Wanted::Write(Command::Cas { key, expected, value: history.fresh_value() })
+                    let command = Command::Cas { key, expected, value: history.fresh_value() };
+                    Wanted::Write { command, once: rng.chance(500) }
                 }
                 55..72 => Wanted::Read { key, level: ReadLevel::Consistent, min_index: None },
                 _ => Wanted::Read { key, level: ReadLevel::Stale, min_index: self.seen },
@@ -101,6 +111,7 @@ impl Client {
         self.operation = wanted.action().map(|action| history.begin(name, action, now));
         self.wanted = Some(wanted);
         self.refusals = 0;
+        self.maybe = false;
     }
 }
 
@@ -113,7 +124,7 @@ impl Sim {
         if let Some((id, node)) = self.clients[client].request.take() {
             // Nobody will ever know, unless the request is still on its way and finds nobody.
             self.waiting.remove(&id);
-            self.end(client, Outcome::Unknown);
+            self.on_unknown(client);
             return self.hand(node, NodeInput::Cancel { id });
         }
         if self.clients[client].wanted.is_none() {
@@ -166,10 +177,22 @@ impl Sim {
         it.tick += 1;
         let tick = it.tick;
         if it.refusals > REFUSALS_MAX {
-            return self.end(client, Outcome::Failed);
+            let outcome = if it.maybe { Outcome::Unknown } else { Outcome::Failed };
+            return self.end(client, outcome);
         }
         let rest = self.workload.below(self.plan.patience / 8);
         self.queue.push(self.now + rest, Event::Client { client, tick });
+    }
+
+    /// Nobody knows what came of it. A write that is recognised when it comes again is sent again, through whomever: it
+    /// must happen once at most, however often it is sent (DESIGN §3).
+    fn on_unknown(&mut self, client: usize) {
+        let it = &mut self.clients[client];
+        it.maybe = true;
+        match it.wanted {
+            Some(Wanted::Write { once: true, .. }) => self.retry(client),
+            _ => self.end(client, Outcome::Unknown),
+        }
     }
 
     /// A node answers.
@@ -180,7 +203,7 @@ impl Sim {
         match reply {
             Reply::Done { id, reply } => {
                 it.seen = it.seen.max(Some(id.index));
-                self.end(client, Outcome::Written(*reply == [1]));
+                self.end(client, Outcome::Written(written(&reply)?));
             }
             Reply::Readable { applied, .. } => return self.read(client, node, applied),
             Reply::Refused(refused) => {
@@ -189,7 +212,7 @@ impl Sim {
                 }
                 self.retry(client);
             }
-            Reply::Unknown => self.end(client, Outcome::Unknown),
+            Reply::Unknown => self.on_unknown(client),
             Reply::Verified { .. } | Reply::Changed { .. } | Reply::Bootstrapped | Reply::Status(_) => {
                 let detail = format!("{node} answers a client with {reply:?}");
                 return Err(Violation::new("answers fit their questions", detail));
@@ -220,7 +243,7 @@ impl Sim {
         for client in 0..self.clients.len() {
             if let Some((id, _)) = self.clients[client].request.filter(|(_, at)| *at == node) {
                 self.waiting.remove(&id);
-                self.end(client, Outcome::Unknown);
+                self.on_unknown(client);
             }
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! A whole cluster in one thread, replayed by a seed.
 //!
 //! What runs is what ships: `hezong-node`, `hezong-raft`, `hezong-codec` and `hezong-wal`, down to the bytes of frames and
-//! of the log. Only the shell, the file layer and the state machine's store are replaced, by a queue of events, a folder in
-//! memory that can crash, and a few registers. Time is a number, chance is a seed: the same seed gives the same run, bit for
+//! of the log, and `hezong-kv` on top. Only the shell, the file layer and the store are replaced, by a queue of events, a folder in
+//! memory that can crash, and the store's model. Time is a number, chance is a seed: the same seed gives the same run, bit for
 //! bit, and every seed is run twice to make sure.
 //!
 //! A run has two halves. In the first, things go wrong: each seed draws its own kinds of fault, each at its own strength. It

@@ -1,11 +1,16 @@
-//! The replicated state of a run: a few registers that are written, compared and read.
+//! The replicated state of a run: the shipped state machine over a store in memory that can crash, used as a few
+//! registers that are written, compared and read.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use hezong_base::LogId;
+use bytes::Bytes;
+use hezong_base::{LogId, Rng};
+use hezong_kv::{Condition, Done, Expect, Kv, KvReader, Once, Operation, Reply, Request, Rules};
 use hezong_node::{StateError, StateMachine};
-use hezong_raft::{Base, Entry, Payload};
+use hezong_raft::{Base, Entry};
+use hezong_store::ModelStore;
+
+use crate::check::Violation;
 
 /// What a client does to a register. Every value written is written once in a run, so that a value read tells which
 /// write it saw.
@@ -18,104 +23,102 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) fn encode(self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(32);
-        match self {
-            Self::Put { key, value } => {
-                bytes.put_u8(0);
-                bytes.put_u64(key);
-                bytes.put_u64(value);
-            }
+    /// As an entry of the log. With `once` it carries its value, which is unique, as its idempotency key: then it may be
+    /// sent again by whoever does not know what came of it.
+    pub(crate) fn encode(self, once: bool) -> Bytes {
+        let (command, unique) = match self {
+            Self::Put { key, value } => (hezong_kv::Command::Put(vec![(name(key), text(value))]), value),
             Self::Cas { key, expected, value } => {
-                bytes.put_u8(1);
-                bytes.put_u64(key);
-                bytes.put_u64(value);
-                bytes.put_u64(expected);
+                let expect = if expected == 0 { Expect::Absent } else { Expect::Value(text(expected)) };
+                let conditions = vec![Condition { key: name(key), expect }];
+                let then = vec![Operation::Put { key: name(key), value: text(value) }];
+                (hezong_kv::Command::Txn { conditions, then }, value)
             }
-        }
-        bytes.freeze()
-    }
-
-    fn decode(mut bytes: &[u8]) -> Self {
-        let kind = bytes.get_u8();
-        let (key, value) = (bytes.get_u64(), bytes.get_u64());
-        match kind {
-            0 => Self::Put { key, value },
-            _ => Self::Cas { key, expected: bytes.get_u64(), value },
-        }
+        };
+        let once = once.then(|| Once::idempotency(text(unique), &command));
+        Request { once, command }.encode()
     }
 }
 
-/// The registers of one replica: what it has applied, and what of it would be found after a crash.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Registers {
-    live: State,
-    persisted: State,
+/// What a write's reply says: whether it was done, or found its register changed.
+pub(crate) fn written(reply: &[u8]) -> Result<bool, Violation> {
+    match Reply::decode(reply).map(|reply| reply.result) {
+        Ok(Ok(Done::Put { .. } | Done::Committed { .. })) => Ok(true),
+        Ok(Ok(Done::NotHeld { .. })) => Ok(false),
+        other => Err(Violation::new("answers fit their questions", format!("a write was answered with {other:?}"))),
+    }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct State {
-    values: BTreeMap<u64, u64>,
-    base: Option<Base>,
+fn name(key: u64) -> Bytes {
+    Bytes::from(format!("register {key}"))
 }
 
-impl Registers {
+fn text(value: u64) -> Bytes {
+    Bytes::from(value.to_string())
+}
+
+/// The state machine of one replica, and the disk under it.
+pub(crate) struct Machine {
+    store: ModelStore,
+    kv: Kv<ModelStore>,
+    reader: KvReader<ModelStore>,
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine").field("last", &self.last()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::open(ModelStore::new())
+    }
+}
+
+/// A store in memory does not fail.
+const IN_MEMORY: &str = "the store is in memory";
+
+impl Machine {
+    fn open(store: ModelStore) -> Self {
+        let kv = Kv::open(store.clone(), "group1", Rules::default()).expect(IN_MEMORY);
+        let reader = kv.reader();
+        Self { store, kv, reader }
+    }
+
     /// The value of a register; 0 if it was never written.
     pub(crate) fn read(&self, key: u64) -> u64 {
-        self.live.values.get(&key).copied().unwrap_or(0)
+        let found = self.reader.view().and_then(|view| view.get(&name(key))).expect(IN_MEMORY);
+        let value = found.and_then(|found| std::str::from_utf8(&found.value).ok()?.parse().ok());
+        value.unwrap_or(0)
     }
 
     /// The last entry applied.
     pub(crate) fn last(&self) -> Option<LogId> {
-        self.live.base.as_ref().and_then(|base| base.last)
+        self.applied().expect(IN_MEMORY).and_then(|base| base.last)
     }
 
-    /// What was not persisted is gone.
-    pub(crate) fn crash(&mut self) {
-        self.live = self.persisted.clone();
+    /// The process dies: with `power` some of what was not persisted is lost.
+    pub(crate) fn crash(&mut self, power: bool, rng: &mut Rng) {
+        *self = Self::open(if power { self.store.crash(rng) } else { self.store.kill() });
     }
 
-    /// Whether two replicas hold the same.
-    pub(crate) fn equals(&self, other: &Self) -> bool {
-        self.live == other.live
+    /// Of everything in it: two replicas that have applied the same have the same.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.reader.view().and_then(|view| view.digest()).expect(IN_MEMORY)
     }
 }
 
-impl StateMachine for Registers {
+impl StateMachine for Machine {
     fn applied(&self) -> Result<Option<Base>, StateError> {
-        Ok(self.live.base.clone())
+        self.kv.applied()
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateError> {
-        let mut replies = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let base = self.live.base.get_or_insert_default();
-            base.last = Some(entry.id);
-            base.time = entry.time;
-            replies.push(match &entry.payload {
-                Payload::Empty => Bytes::new(),
-                Payload::Membership(membership) => {
-                    base.membership = membership.clone();
-                    Bytes::new()
-                }
-                Payload::Command(command) => match Command::decode(command) {
-                    Command::Put { key, value } => {
-                        self.live.values.insert(key, value);
-                        Bytes::from_static(&[1])
-                    }
-                    Command::Cas { key, expected, value } if self.read(key) == expected => {
-                        self.live.values.insert(key, value);
-                        Bytes::from_static(&[1])
-                    }
-                    Command::Cas { .. } => Bytes::from_static(&[0]),
-                },
-            });
-        }
-        Ok(replies)
+        self.kv.apply(entries)
     }
 
     fn persist(&mut self) -> Result<Option<LogId>, StateError> {
-        self.persisted = self.live.clone();
-        Ok(self.last())
+        self.kv.persist()
     }
 }

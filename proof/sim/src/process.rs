@@ -11,7 +11,7 @@ use hezong_raft::{Config, Entry};
 use crate::check::{Recovered, Violation};
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::machine::Registers;
+use crate::machine::Machine;
 use crate::plan::Plan;
 
 /// The group that is simulated.
@@ -27,7 +27,7 @@ pub(crate) struct Process {
     pub(crate) life: u64,
     pub(crate) clock: Clock,
     pub(crate) disk: Disk,
-    pub(crate) machine: Registers,
+    pub(crate) machine: Machine,
     /// Batches for the state machine, in order.
     pub(crate) applying: VecDeque<Vec<Entry>>,
     /// What arrived while the process stood still; `None` while it runs.
@@ -55,7 +55,7 @@ impl Process {
             life: 0,
             clock,
             disk: Disk::new(segment_bytes),
-            machine: Registers::default(),
+            machine: Machine::default(),
             applying: VecDeque::new(),
             paused: None,
             crash_in: None,
@@ -79,7 +79,7 @@ impl Process {
     ) -> Result<Option<Recovered>, Violation> {
         let Some((saved, found)) = self.disk.recover()? else { return Ok(None) };
         let mut node = Node::new(node_config(self.id, plan));
-        let applied = self.machine.applied().expect("the registers are in memory");
+        let applied = self.machine.applied().expect("the store is in memory");
         let local = self.clock.local(now);
         node.open_group(local, GROUP, config, saved, applied, rng, out)
             .map_err(|error| Violation::new("log and state belong together", error.to_string()))?;
@@ -92,7 +92,7 @@ impl Process {
     /// The process dies, and with `power` the machine under it.
     pub(crate) fn crash(&mut self, power: bool, rng: &mut Rng) {
         self.node = None;
-        self.machine.crash();
+        self.machine.crash(power, rng);
         self.applying.clear();
         self.paused = None;
         self.crash_in = None;
@@ -105,7 +105,7 @@ impl Process {
     pub(crate) fn apply(&mut self) -> Option<NodeInput> {
         let entries = self.applying.pop_front()?;
         let through = entries.last()?.id;
-        let replies: Vec<Bytes> = self.machine.apply(&entries).expect("the registers are in memory");
+        let replies: Vec<Bytes> = self.machine.apply(&entries).expect("the store is in memory");
         Some(NodeInput::Applied { group: GROUP, through, replies })
     }
 

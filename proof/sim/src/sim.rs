@@ -185,7 +185,7 @@ impl Sim {
                 input.map_or(Ok(()), |input| self.hand(node, input))
             }
             Event::PersistDone { node, life } if self.alive(node, life) => {
-                let durable = self.processes[place(node)].machine.persist().expect("the registers are in memory");
+                let durable = self.processes[place(node)].machine.persist().expect("the store is in memory");
                 self.hand(node, NodeInput::Persisted { group: GROUP, durable })
             }
             Event::Input { node, life, input } if self.alive(node, life) => self.hand(node, input),
