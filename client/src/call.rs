@@ -71,6 +71,13 @@ impl Request {
         self.repeatable || self.once.is_some() || self.session.is_some()
     }
 
+    /// Whether this refusal speaks of every attempt: under an `Idempotency-Key` the log answers a repetition as it
+    /// answered the first, so what it says on the command itself (409, 422) would have been the first answer too.
+    fn is_settled_by(&self, error: &Error) -> bool {
+        let of_the_log = matches!(error, Error::Refused { status: 409 | 422, .. });
+        self.method == Method::GET || (self.once.is_some() && of_the_log)
+    }
+
     fn to_http(&self, endpoint: &Authority) -> Result<hyper::Request<Full<Bytes>>, Error> {
         let bad = |reason: String| Error::Endpoint { endpoint: format!("{endpoint}{}", self.target), reason };
         let mut uri = hyper::http::uri::Parts::default();
@@ -199,8 +206,11 @@ impl Caller {
                     }
                     return Ok(reply);
                 }
-                // A refusal settles only this attempt: if an earlier one is open and the refusal came before the log
-                // (a full queue, say, is not final anyway), the cluster would have told the recorded outcome instead.
+                // A refusal settles this attempt alone. If an earlier one is open, a disk that is full by now or a session
+                // that is gone by now says nothing about what that one did.
+                Attempt::Failed(error) if open && !request.is_settled_by(&error) => {
+                    return Err(self.out_of_time(&request, &tried, true, error.to_string()));
+                }
                 Attempt::Failed(error) => return Err(error),
                 Attempt::Redirected(to) => (format!("{endpoint} sent us on to {to}, again and again"), None),
                 Attempt::NotDone { why, wait } => (why, wait),

@@ -211,6 +211,27 @@ async fn refusal_is_final_and_speaks_for_itself() {
 }
 
 #[tokio::test]
+async fn refusal_after_an_open_attempt_leaves_it_open() {
+    // The first attempt may have been carried out; the disk that is full by the second says nothing about that.
+    let stub = Stub::new([Do::Close, failure("507 Insufficient Storage", "disk_full")]).await;
+    let client = Client::with_options([&stub.address], quick()).unwrap();
+    let error = client.put(b"foo", "bar").await.unwrap_err();
+    assert!(matches!(&error, Error::Unknown { key: Some(_), .. }), "{error}");
+
+    // A session that has expired since may have lived when the first attempt came.
+    let stub = Stub::new([failure("504 Gateway Timeout", "unknown"), failure("410 Gone", "session_gone")]).await;
+    let client = Client::with_options([&stub.address], quick()).unwrap();
+    let error = client.put_in_session(b"foo", "bar", "17", 1).await.unwrap_err();
+    assert!(matches!(&error, Error::Unknown { .. }), "{error}");
+
+    // What the log says of a key, it says of all attempts.
+    let stub = Stub::new([Do::Close, failure("422 Unprocessable Entity", "idempotency_key_reused")]).await;
+    let client = Client::with_options([&stub.address], quick()).unwrap();
+    let error = client.put(b"foo", "bar").await.unwrap_err();
+    assert!(matches!(&error, Error::Refused { status: 422, .. }), "{error}");
+}
+
+#[tokio::test]
 async fn stopped_node_is_left_for_another() {
     let stopped = Stub::new([Do::Hang]).await;
     let other = Stub::new([done()]).await;
