@@ -100,8 +100,9 @@ impl Raft {
             return;
         }
         self.committed = self.committed.max(committed);
-        // However long a lease is asked for, we bind ourselves for no longer than we would wait for a leader anyway.
-        let lease = lease.min(self.config.election_timeout);
+        // However long a lease is asked for, we bind ourselves for no longer than we would wait for a leader anyway; nor
+        // for longer than our own configuration says, which is all that binds us if we restart and forget this one.
+        let lease = lease.min(self.config.election_timeout).min(self.config.lease);
         if !lease.is_zero() {
             self.promised_until = self.promised_until.max(Some(now + lease));
         }

@@ -160,6 +160,21 @@ fn lease_counts_only_what_was_granted() {
 }
 
 #[test]
+fn lease_is_granted_for_no_longer_than_a_restart_would_keep_it() {
+    let short = |id| Config { lease: millis(45), ..Config::new(NodeId(id)) };
+    let mut cluster = Cluster::with([]);
+    cluster.add(short(1), saved(&voters(3), 1, None, &[]));
+    cluster.now = cluster.now + millis(950);
+    cluster.receive(1, 2, 1, Body::Heartbeat { round: 1, lease: millis(900), committed: None });
+    let granted = cluster.take_all().into_iter().find_map(|(.., message)| match message.body {
+        Body::HeartbeatAck { lease, .. } => Some(lease),
+        _ => None,
+    });
+    // It would come back bound for 45 ms and not remember more; so it must not let anybody count on more.
+    assert_eq!(granted, Some(millis(45)));
+}
+
+#[test]
 fn lease_needs_a_majority() {
     let mut cluster = led_by_1();
     cluster.cut = vec![NodeId(2), NodeId(3)];
