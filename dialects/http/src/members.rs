@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use hezong_base::NodeId;
 use hezong_node::{GroupStatus, Refused};
-use hezong_raft::{ChangeError as Step, Member, Membership, Role};
+use hezong_raft::{ChangeError as Step, Member, Membership, Role, Status};
 use hezong_shell::ChangeError;
 use hezong_store::Store;
 use serde::Deserialize;
@@ -48,10 +48,11 @@ pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Bod
         );
         return Err(Failure::new(StatusCode::CONFLICT, "other_cluster", message));
     }
-    let (id, membership) = match taken_in(&status, &member) {
-        Some(id) => (id, status.raft.membership.clone()),
-        None => add(serving, head, member).await?,
-    };
+    let (id, membership) =
+        match taken_in(&status.raft, &member).map_err(|pending| refused(&pending, path_and_query(head)))? {
+            Some(id) => (id, status.raft.membership.clone()),
+            None => add(serving, head, member).await?,
+        };
     let status = stands(serving).await?;
     let mut reply = list_of(&status, &membership);
     reply["nodeId"] = json!(id.0);
@@ -61,10 +62,15 @@ pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Bod
 /// The id of a node that was taken in already and whose reply was lost: everything is the same, and it has never held
 /// an entry. One that has is a live member, or one that lost its disk, whose number must not be used again: what it
 /// once acknowledged would be believed of an empty log.
-fn taken_in(status: &GroupStatus, member: &Member) -> Option<NodeId> {
-    let (id, _) = status.raft.membership.members().iter().find(|(_, other)| *other == member)?;
-    let progress = status.raft.progress.iter().find(|(other, ..)| other == id)?;
-    (!status.raft.membership.is_voter(*id) && progress.1.is_none()).then_some(*id)
+fn taken_in(raft: &Status, member: &Member) -> Result<Option<NodeId>, Refused> {
+    let Some((id, _)) = raft.membership.members().iter().find(|(_, other)| *other == member) else { return Ok(None) };
+    let Some(progress) = raft.progress.iter().find(|(other, ..)| other == id) else { return Ok(None) };
+    if raft.membership.is_voter(*id) || progress.1.is_some() {
+        return Ok(None);
+    }
+    // Only a number that is committed may be told: a leader that falls takes an uncommitted member with it, and its
+    // successor gives the same number to somebody else. Two nodes of one number would vote twice.
+    if raft.membership_committed { Ok(Some(*id)) } else { Err(Refused::ChangePending) }
 }
 
 async fn add<S: Store>(serving: &Serving<S>, head: &Parts, member: Member) -> Result<(NodeId, Membership), Failure> {
@@ -209,6 +215,46 @@ pub fn check_address(address: &str) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A leader, node 1, that is taking `member` in as node 2.
+    fn leader_taking_in(member: &Member) -> Status {
+        let founder = Member { name: "node01".into(), peer: "host1:8089".into(), client: "host1:8091".into() };
+        let founded = Membership::of_voters([(NodeId(1), founder)]);
+        Status {
+            id: NodeId(1),
+            role: Role::Leader,
+            term: hezong_base::Term(1),
+            vote: Some(NodeId(1)),
+            leader: Some(NodeId(1)),
+            last: None,
+            base: None,
+            committed: None,
+            stored: None,
+            applied: None,
+            membership: founded.change(&hezong_raft::Change::Add(member.clone())).unwrap(),
+            membership_index: Some(hezong_base::Index(2)),
+            membership_committed: false,
+            last_contact: None,
+            lease: None,
+            progress: vec![(NodeId(2), None, None)],
+            uncommitted_bytes: 0,
+            dropped: 0,
+            asks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn taken_in_is_told_only_once_it_is_committed() {
+        let member = Member { name: "node02".into(), peer: "host2:8089".into(), client: "host2:8091".into() };
+        let mut leader = leader_taking_in(&member);
+        assert_eq!(taken_in(&leader, &member), Err(Refused::ChangePending), "a new leader may give 2 to another");
+        leader.membership_committed = true;
+        assert_eq!(taken_in(&leader, &member), Ok(Some(NodeId(2))));
+        let other = Member { peer: "host3:8089".into(), ..member.clone() };
+        assert_eq!(taken_in(&leader, &other), Ok(None));
+        leader.progress[0].1 = Some(hezong_base::Index(2));
+        assert_eq!(taken_in(&leader, &member), Ok(None), "it has held entries; an empty disk must not take its number");
+    }
 
     #[test]
     fn check_address_wants_host_and_port() {
