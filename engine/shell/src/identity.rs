@@ -25,6 +25,8 @@ use rustix::fs::{FlockOperation, flock};
 const VERSION: u32 = 1;
 const FILE: &str = "identity";
 const LOCK: &str = "lock";
+/// Written beside the log once the log has begun: from then on a log that is not there was lost.
+const LOG_BEGUN: &str = "log-begun";
 
 /// Who a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +165,11 @@ pub enum IdentityError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The log has begun once and is not there any more. What this node voted and acknowledged is in no other place,
+    /// and with the same number and no memory it would vote twice, or found the cluster a second time.
+    #[error("{} is missing or empty, and this node has written to it: put it back, or empty the whole data folder and \
+        join as a new node", .0.display())]
+    LogGone(PathBuf),
     /// Another process has the folder open.
     #[error("{} is in use by another process: stop that one, or name another folder", .0.display())]
     InUse(PathBuf),
@@ -212,6 +219,34 @@ pub(crate) fn claim(folder: &Path, start: &Start) -> Result<(Identity, FolderLoc
         (Some(found), Start::Join(wanted)) => same(folder, found, &wanted.label, Some(wanted))?,
     };
     Ok((identity, FolderLock(lock)))
+}
+
+/// Refuses a node whose log has begun and is gone.
+pub(crate) fn check_log(folder: &Path, log: &Path) -> Result<(), IdentityError> {
+    let io = |path: &Path, source| IdentityError::Io { path: path.to_owned(), source };
+    let marker = folder.join(LOG_BEGUN);
+    if !marker.try_exists().map_err(|source| io(&marker, source))? {
+        return Ok(());
+    }
+    let mut entries = match fs::read_dir(log) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(IdentityError::LogGone(log.to_owned())),
+        entries => entries.map_err(|source| io(log, source))?,
+    };
+    let written = entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK));
+    if written { Ok(()) } else { Err(IdentityError::LogGone(log.to_owned())) }
+}
+
+/// Notes, before anybody hears of this node, that its log has begun.
+pub(crate) fn note_log(folder: &Path) -> Result<(), IdentityError> {
+    let marker = folder.join(LOG_BEGUN);
+    let note = || {
+        if !marker.try_exists()? {
+            File::create(&marker)?.sync_all()?;
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    };
+    note().map_err(|source| IdentityError::Io { path: marker.clone(), source })
 }
 
 /// Checks that the folder's identity is the wanted one.

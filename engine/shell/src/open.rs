@@ -15,7 +15,7 @@ use hezong_wal::{DiskFolder, Recovered, Wal};
 use crate::apply::{self, StateMachines};
 use crate::connection::Tcp;
 use crate::handle::{Handle, Owner};
-use crate::identity::{FolderLock, Identity, Start, claim};
+use crate::identity::{FolderLock, Identity, Start, check_log, claim, note_log};
 use crate::inbox::Inbox;
 use crate::options::{OpenError, Options, Storage, Transport};
 use crate::peers::Peers;
@@ -99,6 +99,7 @@ fn open_log(options: &Options, identity: &Identity) -> Result<(Wal, Vec<Recovere
     let folder: Arc<dyn hezong_wal::Folder> = match &options.storage {
         Storage::Folder(folder) => {
             let path = folder.join("log");
+            check_log(folder, &path)?;
             Arc::new(DiskFolder::open(&path).map_err(|source| OpenError::Folder { path, source })?)
         }
         Storage::Memory(folder) => folder.handle(),
@@ -107,6 +108,9 @@ fn open_log(options: &Options, identity: &Identity) -> Result<(Wal, Vec<Recovere
     let mut wal = hezong_wal::Options::new(owner);
     wal.segment_bytes = options.segment_bytes;
     let (wal, recovered) = Wal::open(folder, wal)?;
+    if let Storage::Folder(folder) = &options.storage {
+        note_log(folder)?;
+    }
     if let Some(cut) = &wal.opened().cut {
         // Expected after a crash in the middle of a write; nobody was ever told that it was stored.
         tracing::info!("{}: cut {} bytes of a torn tail at offset {}", cut.path, cut.bytes, cut.offset);

@@ -193,6 +193,24 @@ fn open_folder_or_port_of_another_refused() {
 }
 
 #[test]
+fn open_without_its_log_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start::Bootstrap(Identity::bootstrap("node01"));
+    let options = || hurry(Options::new(folder.path(), "127.0.0.1:0", start.clone()));
+    drop(open_with(options(), 1).unwrap());
+    let log = folder.path().join("log");
+    for empty in [false, true] {
+        std::fs::remove_dir_all(&log).unwrap();
+        if empty {
+            std::fs::create_dir(&log).unwrap();
+        }
+        let error = open_with(options(), 1).err().expect("a node without memory would vote twice").to_string();
+        assert!(error.contains("log") && error.contains("join as a new node"), "{error}");
+        std::fs::create_dir_all(&log).unwrap();
+    }
+}
+
+#[test]
 fn open_without_a_state_machine_for_a_group_refused() {
     let mut cluster = Cluster::start(1, 2);
     cluster.leader(GROUP);
