@@ -111,6 +111,14 @@ async fn start_of(args: &NodeArgs) -> Result<Start> {
             if !args.join.is_empty() {
                 check_cluster(args, &found).await?;
             }
+            // A node that was taken in and holds nothing yet would otherwise found a second cluster under the same name.
+            if args.bootstrap && found.node != NodeId(1) {
+                bail!(
+                    "{} was taken in by a cluster as node {} and cannot found it; leave --bootstrap out",
+                    args.dir.display(),
+                    found.node.0
+                );
+            }
             // A bootstrap that broke off before the first members were on disk is taken up again; of one that did not,
             // nothing is left to do.
             Ok(if args.bootstrap { Start::Bootstrap(found) } else { Start::Reopen })

@@ -79,6 +79,19 @@ fn ports_and_arguments_that_do_not_fit_are_refused() {
     assert_eq!(code, 2);
 }
 
+/// A node that was taken in and stopped before it held anything must not found the same cluster again.
+#[test]
+fn bootstrap_of_a_node_that_joined_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::new(root.path(), "node02");
+    fs::create_dir_all(&node.folder).unwrap();
+    let identity = "hezong identity 1\ncluster 5f0c6f1b2a9e4d3c8b7a695847362514\nnode 2\nlabel node02\n";
+    fs::write(node.folder.join("identity"), identity).unwrap();
+    let (code, said) = fails(node.command(&["--bootstrap"]));
+    assert_eq!(code, 1);
+    assert!(said.contains("node 2") && said.contains("leave --bootstrap out"), "{said}");
+}
+
 /// The reply to a join may be lost: the node asks again and gets the same number, as long as it never took part.
 #[test]
 fn join_repeated_gives_the_same_number() {
