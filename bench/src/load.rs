@@ -8,12 +8,15 @@ use hezong_client::{Client, Level};
 
 use crate::Outcome;
 use crate::etcd::Etcd;
+use crate::rest::Rest;
 
 /// Whom the load goes to.
 #[derive(Clone)]
 pub(crate) enum Target {
-    /// Ours: the client finds the leader.
+    /// Ours: the client finds the leader, again and again if need be.
     Hezong(Client),
+    /// The client port of our leader, over a bare connection.
+    Leader(String),
     /// The client port of etcd's leader.
     Etcd(String),
 }
@@ -60,6 +63,7 @@ pub(crate) fn quantile(sorted: &[Duration], part: f64) -> Duration {
 /// One client's connection.
 enum Connection {
     Hezong(Client),
+    Leader(Box<Rest>),
     Etcd(Box<Etcd>),
 }
 
@@ -67,21 +71,26 @@ impl Connection {
     async fn new(target: &Target) -> Outcome<Self> {
         Ok(match target {
             Target::Hezong(client) => Self::Hezong(client.clone()),
+            Target::Leader(endpoint) => Self::Leader(Box::new(Rest::connect(endpoint).await?)),
             Target::Etcd(endpoint) => Self::Etcd(Box::new(Etcd::connect(endpoint).await?)),
         })
     }
 
-    async fn put(&mut self, key: &[u8], value: Vec<u8>) -> Outcome<()> {
+    async fn put(&mut self, key: &str, value: Vec<u8>) -> Outcome<()> {
         match self {
-            Self::Hezong(client) => client.put(key, value).await.map(drop).map_err(Into::into),
-            Self::Etcd(etcd) => etcd.put(key, &value).await.map_err(Into::into),
+            Self::Hezong(client) => client.put(key.as_bytes(), value).await.map(drop).map_err(Into::into),
+            Self::Leader(leader) => leader.put(key, &value).await.map_err(Into::into),
+            Self::Etcd(etcd) => etcd.put(key.as_bytes(), &value).await.map_err(Into::into),
         }
     }
 
-    async fn get(&mut self, key: &[u8]) -> Outcome<Option<Vec<u8>>> {
+    async fn get(&mut self, key: &str) -> Outcome<Option<Vec<u8>>> {
         match self {
-            Self::Hezong(client) => Ok(client.get(key, Level::Default).await?.map(|found| found.value.to_vec())),
-            Self::Etcd(etcd) => Ok(etcd.get(key).await?),
+            Self::Hezong(client) => {
+                Ok(client.get(key.as_bytes(), Level::Default).await?.map(|found| found.value.to_vec()))
+            }
+            Self::Leader(leader) => Ok(leader.get(key).await?),
+            Self::Etcd(etcd) => Ok(etcd.get(key.as_bytes()).await?),
         }
     }
 }
@@ -107,7 +116,7 @@ pub(crate) async fn run(target: &Target, load: Load) -> Outcome<Took> {
                 let number = load.first + number;
                 let (key, value) = (name_of(key_of(number, load.keys)), value_of(number, load.value_size));
                 let sent = Instant::now();
-                connection.put(key.as_bytes(), value).await?;
+                connection.put(&key, value).await?;
                 latencies.push(sent.elapsed());
             }
         });
@@ -138,7 +147,7 @@ pub(crate) async fn verify(target: &Target, load: Load) -> Outcome<u64> {
             loop {
                 let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed))?;
                 let Some((key, number)) = last.get(at) else { return Ok::<_, crate::Failure>(()) };
-                let found = connection.get(name_of(*key).as_bytes()).await?;
+                let found = connection.get(&name_of(*key)).await?;
                 if found != Some(value_of(*number, load.value_size)) {
                     return Err(format!("key {} lost put {number}, which was acknowledged", name_of(*key)).into());
                 }

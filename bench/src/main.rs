@@ -9,7 +9,8 @@
 //! | `puts.rs` | puts of three hezong nodes against three etcd nodes, each over its own API |
 //! | `failover.rs` | how long a cluster under load is without a leader once it is killed or stopped |
 //! | `memory.rs` | what a node holds resident, idle and with a million keys, and how soon it serves after kill -9 |
-//! | `nodes.rs`, `load.rs`, `etcd.rs` | node processes, clients that work on them, and etcd's API by hand |
+//! | `nodes.rs`, `load.rs` | node processes, and clients that work on them |
+//! | `rest.rs`, `etcd.rs` | our API and etcd's by hand, over one connection each |
 //!
 //! Not a default member of the workspace: it pulls in the peers.
 
@@ -22,6 +23,7 @@ mod load;
 mod memory;
 mod nodes;
 mod puts;
+mod rest;
 
 use std::process::ExitCode;
 

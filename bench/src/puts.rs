@@ -1,5 +1,6 @@
 //! Puts of three hezong nodes against three etcd nodes on one machine, in turns: A B A B. Both with fdatasync on, their
-//! default time-outs, and clients of one thread that talk to the leader over the product's own API. A put counts once it
+//! default time-outs, and clients of one thread that talk to the leader over the product's own API, each over a bare
+//! connection of its own. A put counts once it
 //! was acknowledged; after each turn every acknowledged key is read back.
 
 use std::fs::File;
@@ -7,11 +8,10 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hezong_client::Options as ClientOptions;
 use serde_json::json;
 
 use crate::load::{Load, Target, Took, quantile, run as put_all, verify};
-use crate::nodes::{client_of, etcd, etcd_leader, hezong, hezong_beside};
+use crate::nodes::{etcd, etcd_leader, hezong, hezong_beside, leader};
 use crate::{Outcome, say};
 
 /// Turns of the part with one client, each with its share of the puts and of the disk's timings.
@@ -57,9 +57,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> Outcome<()> {
     let folder = tempfile::tempdir_in(&options.dir)?;
     let ours = hezong(&hezong_beside()?, folder.path()).await?;
-    // As etcd's clients: a put whose outcome is open is a failure, not tried again.
-    let client = client_of(&ours, ClientOptions { once_only: false, ..ClientOptions::default() })?;
-    let mut sides = vec![("hezong", Target::Hezong(client))];
+    let mut sides = vec![("hezong", Target::Leader(ours[leader(&ours).await?].client.clone()))];
     let peer = if options.no_etcd { Vec::new() } else { etcd(&options.etcd, folder.path()).await? };
     if !peer.is_empty() {
         sides.push(("etcd", Target::Etcd(peer[etcd_leader(&peer).await?].client.clone())));
