@@ -191,3 +191,25 @@ fn damaged_state_is_set_aside_and_made_anew_from_the_log() {
     }
     assert!(state.with_extension("damaged").exists(), "what cannot be read is kept for people");
 }
+
+#[test]
+fn disk_below_its_reserve_takes_deletes_alone() {
+    let mut cluster = Cluster::new(1);
+    let http = cluster.https()[0].clone();
+    assert_eq!(settle(&http, "PUT", "/key/foo", &[], b"bar").status, 200);
+    assert!(cluster.nodes[0].stop().success());
+
+    // More than any disk has free.
+    cluster.nodes[0].disk_reserve = 1 << 60;
+    cluster.start_all();
+    support::wait_until("writes are refused", || {
+        let reply = settle(&http, "PUT", "/key/foo", &[], b"other");
+        reply.status == 507 && reply.code() == "disk_full"
+    });
+    assert_eq!(settle(&http, "DELETE", "/key/absent", &[], b"").status, 200, "what frees space is taken");
+
+    assert!(cluster.nodes[0].stop().success());
+    cluster.nodes[0].disk_reserve = 0;
+    cluster.start_all();
+    assert_eq!(settle(&http, "PUT", "/key/foo", &[], b"new").status, 200);
+}

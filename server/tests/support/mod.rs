@@ -59,6 +59,8 @@ pub struct Node {
     pub peer: String,
     pub folder: PathBuf,
     pub log: PathBuf,
+    /// What `--disk-reserve` says. None by default: a test is not about the disk it runs on.
+    pub disk_reserve: u64,
     child: Option<Child>,
 }
 
@@ -70,6 +72,7 @@ impl Node {
             peer: format!("127.0.0.1:{}", free_port()),
             folder: root.join(id),
             log: root.join(format!("{id}.log")),
+            disk_reserve: 0,
             child: None,
         }
     }
@@ -78,7 +81,7 @@ impl Node {
         let mut command = Command::new(HEZONG);
         command
             .args(["node", "--id", &self.id, "--http", &self.http, "--peer", &self.peer])
-            .args(["--election-timeout", ELECTION_TIMEOUT_MS, "--disk-reserve", "0"])
+            .args(["--election-timeout", ELECTION_TIMEOUT_MS, "--disk-reserve", &self.disk_reserve.to_string()])
             .arg(&self.folder)
             .args(more)
             .stdin(Stdio::null())
