@@ -20,9 +20,10 @@ use crate::{DecodeError, KvReader};
 pub struct Rules {
     /// How much log time after the first use an idempotency key is remembered. 10 minutes.
     pub once_window: Duration,
-    /// How many are remembered; while as many are live, new ones are refused. 100,000.
+    /// How many are remembered; while as many are live, new ones are refused. 1,000,000, which lets
+    /// clients that send a key with every write make 1,666 writes a second on end.
     pub once_max: u64,
-    /// How many bytes they count for at most: key, recorded reply and 64 each. 64 MiB.
+    /// How many bytes they count for at most: key, recorded reply and 64 each. 256 MiB.
     pub once_bytes_max: u64,
     /// How many sessions may be open. 100,000.
     pub sessions_max: u64,
@@ -35,8 +36,8 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             once_window: Duration::from_secs(600),
-            once_max: 100_000,
-            once_bytes_max: 64 << 20,
+            once_max: 1_000_000,
+            once_bytes_max: 256 << 20,
             sessions_max: 100_000,
             sweep_max: 64,
         }
