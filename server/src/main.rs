@@ -29,8 +29,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let args = Args::parse();
     let workers = match &args.command {
-        // The node's own threads do the work; two serve its sockets.
-        Command::Node(_) => 2,
+        // The node's own threads do the work. Beyond one for two processors, those that serve its clients would only
+        // wake each other.
+        Command::Node(_) => std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2)),
         Command::Bench(bench) => bench.threads,
         _ => 1,
     };

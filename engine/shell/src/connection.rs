@@ -26,7 +26,7 @@ use rustix::net::sockopt;
 
 use crate::event::Event;
 use crate::peers::{Peer, Peers};
-use crate::run::Mail;
+use crate::run::{Mail, MayWait};
 use crate::threads::{Shared, chance, spawn, stop_process};
 
 /// The longest frame of a handshake: labels and addresses, no payload.
@@ -339,7 +339,7 @@ impl Tcp {
                 }
             }
             if arrived {
-                self.shared.deliver();
+                self.shared.deliver(MayWait::Yes);
             }
             match stream.read(&mut chunk) {
                 Ok(0) => return "the peer closed the connection".to_owned(),

@@ -20,7 +20,7 @@ use crate::event::Event;
 use crate::identity::Identity;
 use crate::inbox::Full;
 use crate::metrics::MetricsSnapshot;
-use crate::run::Mail;
+use crate::run::{Mail, MayWait};
 use crate::threads::Shared;
 
 /// A node that is open. Clones are the same node.
@@ -316,7 +316,7 @@ impl Handle {
         // What a request holds besides its command, so that the smallest are counted too.
         let bytes = bytes + 256;
         match self.0.shared.inbox.offer(Mail::Request { id, group, request, reply }, bytes) {
-            Ok(()) => self.0.shared.deliver(),
+            Ok(()) => self.0.shared.deliver(MayWait::No),
             Err((Full::Bytes, _)) => return Err(Refused::Overloaded { limit: "inbox_bytes_max" }),
             Err((Full::Closed, _)) => return Err(Refused::Stopping),
         }

@@ -102,8 +102,9 @@ impl<T> Inbox<T> {
         self.take_now(into)
     }
 
-    /// Waits until something is there, or the taker was poked, at most for `patience`.
-    pub(crate) fn wait(&self, patience: Option<Duration>) {
+    /// Waits until something is there, or the taker was poked, at most for `patience`. False once the inbox is closed and
+    /// everything in it was taken.
+    pub(crate) fn wait(&self, patience: Option<Duration>) -> bool {
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         let mut state = self.lock();
         while state.waiting.is_empty() && !state.poked && !state.closed {
@@ -121,6 +122,7 @@ impl<T> Inbox<T> {
             state.asleep = false;
         }
         state.poked = false;
+        !state.closed || !state.waiting.is_empty()
     }
 
     /// Takes all there is into `into`, which must be empty. False once the inbox is closed and everything was taken.

@@ -1,14 +1,19 @@
-//! The log's threads: one writes, one reads back.
+//! The log: who writes it, and the thread that reads it back.
 //!
-//! The writer takes every batch that waits, writes them in one go and calls fdatasync once: the busier the disk, the
+//! Whoever writes takes every batch that waits, writes them in one go and calls fdatasync once: the busier the disk, the
 //! more each sync carries. A write or a sync that failed stops the process, because the system may have dropped the
 //! pages and a second sync would succeed and prove nothing.
+//!
+//! The log has a thread of its own; but a thread that brought a peer's frame writes what follows from it itself, since
+//! until the disk is done it has nothing better to do, and waking another costs a good part of a quick disk's sync. Not
+//! on a slow disk: there the frames behind it, heartbeats among them, would wait for the disk.
 //!
 //! Readings pass through the writer's inbox, so that they come after the writes they may ask for, and are carried out by
 //! a thread of their own, so that a follower that is far behind costs nobody else a sync.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hezong_base::{AskId, GroupId, Index};
@@ -47,24 +52,69 @@ pub(crate) struct Reserve {
     pub(crate) interval: Duration,
 }
 
-/// Writes until the inbox is closed and empty.
-pub(crate) fn write(
-    shared: &Shared,
-    inbox: &Arc<Inbox<Job>>,
-    readings: &Arc<Inbox<Reading>>,
-    mut wal: Wal,
-    reserve: &Reserve,
-) {
-    let fail = |error: hezong_wal::WriteError| -> ! { stop_process(&format_args!("the log failed: {error}")) };
-    let (mut jobs, mut records) = (Vec::new(), Vec::new());
-    let mut below = look(shared, reserve, false);
-    let mut looked = Instant::now();
-    let patience = reserve.folder.is_some().then_some(reserve.interval);
-    while inbox.take(&mut jobs, patience) {
+/// A sync that takes longer is slow. Far above what a disk with a journal of its own takes, far below a heartbeat.
+const SYNC_QUICK: Duration = Duration::from_millis(5);
+
+/// The log of a node while it runs.
+pub(crate) struct Log {
+    /// What is to be written. Quiet: whoever puts something in decides who writes it.
+    pub(crate) inbox: Inbox<Job>,
+    /// Locked by whoever writes; `None` once the log is closed.
+    writer: Mutex<Option<Writer>>,
+    /// Whether the last sync was quick.
+    quick: AtomicBool,
+}
+
+/// The log's writing end.
+struct Writer {
+    wal: Wal,
+    readings: Arc<Inbox<Reading>>,
+    /// What was taken from the inbox; empty between two writes, and kept for its memory, as are the records.
+    jobs: Vec<Job>,
+    records: Vec<Record>,
+}
+
+impl Log {
+    pub(crate) fn new(wal: Wal, readings: Arc<Inbox<Reading>>) -> Self {
+        let writer = Writer { wal, readings, jobs: Vec::new(), records: Vec::new() };
+        let inbox = Inbox::quiet(usize::MAX);
+        Self { inbox, writer: Mutex::new(Some(writer)), quick: AtomicBool::new(true) }
+    }
+
+    /// Writes what waits on this thread and reports it, if the disk is quick and nobody is at it; else leaves it to the
+    /// log's own thread.
+    pub(crate) fn write_here(&self, shared: &Shared) {
+        let stored = match self.writer.try_lock() {
+            Ok(mut writer) if self.quick.load(Ordering::Relaxed) => self.write(shared, &mut writer),
+            Ok(_) | Err(_) => None,
+        };
+        // Also for what came after we took what we took.
+        self.inbox.wake();
+        stored.into_iter().for_each(|batch| shared.report(NodeInput::Stored(batch)));
+    }
+
+    /// Writes all that waits; returns the last batch that became durable by it.
+    fn write(&self, shared: &Shared, writer: &mut Option<Writer>) -> Option<BatchId> {
+        let writer = writer.as_mut()?;
+        self.inbox.take_now(&mut writer.jobs);
+        let stored = writer.append(shared)?;
+        let before = Instant::now();
+        writer.wal.sync().unwrap_or_else(|error| fail(&error));
+        let took = before.elapsed();
+        self.quick.store(took < SYNC_QUICK, Ordering::Relaxed);
+        shared.metrics.log_sync.record(took);
+        Some(stored)
+    }
+}
+
+impl Writer {
+    /// Writes what was taken; returns the last batch among it, which a sync makes durable.
+    fn append(&mut self, shared: &Shared) -> Option<BatchId> {
+        let Self { wal, readings, jobs, records } = self;
         let (mut last, mut bytes) = (None, 0);
         for job in jobs.drain(..) {
             if shared.is_abandoned() {
-                return;
+                return None;
             }
             match job {
                 Job::Store { batch, writes } => {
@@ -74,7 +124,7 @@ pub(crate) fn write(
                     for (group, write) in &writes {
                         bytes += write_bytes(write);
                         if bytes > APPEND_BYTES && !records.is_empty() {
-                            wal.append(&records).unwrap_or_else(|error| fail(error));
+                            wal.append(records).unwrap_or_else(|error| fail(&error));
                             records.clear();
                             bytes = write_bytes(write);
                         }
@@ -83,28 +133,40 @@ pub(crate) fn write(
                 }
                 Job::Read(reading) => {
                     // What it asks for may be among the records gathered so far.
-                    wal.append(&records).unwrap_or_else(|error| fail(error));
+                    wal.append(records).unwrap_or_else(|error| fail(&error));
                     records.clear();
                     readings.push(reading, 0);
                 }
             }
         }
-        if let Some(last) = last {
-            wal.append(&records).unwrap_or_else(|error| fail(error));
-            records.clear();
-            let before = Instant::now();
-            wal.sync().unwrap_or_else(|error| fail(error));
-            shared.metrics.log_sync.record(before.elapsed());
-            shared.report(NodeInput::Stored(last));
-        }
+        wal.append(records).unwrap_or_else(|error| fail(&error));
+        records.clear();
+        last
+    }
+}
+
+/// The log's own thread: writes until the inbox is closed and empty, then closes the log.
+pub(crate) fn run(shared: &Shared, log: &Log, reserve: &Reserve) {
+    let lock = || log.writer.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut below = look(shared, reserve, false);
+    let mut looked = Instant::now();
+    let patience = reserve.folder.is_some().then_some(reserve.interval);
+    while log.inbox.wait(patience) {
+        let stored = log.write(shared, &mut lock());
+        stored.into_iter().for_each(|batch| shared.report(NodeInput::Stored(batch)));
         if patience.is_some() && looked.elapsed() >= reserve.interval {
             below = look(shared, reserve, below);
             looked = Instant::now();
         }
     }
-    if !shared.is_abandoned() {
-        wal.close().unwrap_or_else(|error| fail(error));
+    let writer = lock().take();
+    if let Some(writer) = writer.filter(|_| !shared.is_abandoned()) {
+        writer.wal.close().unwrap_or_else(|error| fail(&error));
     }
+}
+
+fn fail(error: &hezong_wal::WriteError) -> ! {
+    stop_process(&format_args!("the log failed: {error}"))
 }
 
 /// Reads until the inbox is closed and empty.

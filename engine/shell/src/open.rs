@@ -10,7 +10,7 @@ use hezong_base::Protocol;
 use hezong_codec::log::{Change, to_write};
 use hezong_node::{Node, StateError};
 use hezong_raft::{Raft, Saved};
-use hezong_wal::{DiskFolder, Recovered, Wal};
+use hezong_wal::{DiskFolder, Reader, Recovered, Wal};
 
 use crate::apply::{self, StateMachines};
 use crate::connection::Tcp;
@@ -49,10 +49,12 @@ pub fn open_with(
     let (link, address) = open_link(&options, &identity, &shared)?;
 
     let unbounded = usize::MAX;
+    let readings = Arc::new(Inbox::new(unbounded));
+    let reader = wal.reader();
     let inboxes = Inboxes {
-        log: Arc::new(Inbox::new(unbounded)),
-        readings: Arc::new(Inbox::new(unbounded)),
-        apply: Arc::new(Inbox::new(unbounded)),
+        log: Arc::new(log::Log::new(wal, Arc::clone(&readings))),
+        readings,
+        apply: Arc::new(Inbox::quiet(unbounded)),
     };
     let mut runner = Runner {
         node,
@@ -70,7 +72,7 @@ pub fn open_with(
         shutdown_timeout: options.shutdown_timeout,
         stopping: None,
     };
-    if let Err(error) = start(&mut runner, &options, machines, wal) {
+    if let Err(error) = start(&mut runner, &options, machines, reader) {
         runner.abandon();
         return Err(OpenError::Thread(error));
     }
@@ -201,14 +203,14 @@ fn open_link(
 
 /// Starts the threads beside the node's own. The one that applies ends before the log's, so that the last thing written
 /// is the end of the log.
-fn start(runner: &mut Runner, options: &Options, machines: StateMachines, wal: Wal) -> std::io::Result<()> {
+fn start(runner: &mut Runner, options: &Options, machines: StateMachines, reader: Reader) -> std::io::Result<()> {
     let shared = || Arc::clone(&runner.shared);
     let inboxes = &runner.inboxes;
     let mut threads = Vec::new();
     let outcome = (|| {
         let (of_node, inbox) = (shared(), Arc::clone(&inboxes.apply));
         threads.push(spawn("hezong-apply", move || apply::run(&of_node, &inbox, machines))?);
-        let (of_node, inbox, reader) = (shared(), Arc::clone(&inboxes.readings), wal.reader());
+        let (of_node, inbox) = (shared(), Arc::clone(&inboxes.readings));
         threads.push(spawn("hezong-read", move || log::read(&of_node, &inbox, &reader))?);
         let folder = match &options.storage {
             Storage::Folder(folder) => Some(folder.clone()),
@@ -216,8 +218,8 @@ fn start(runner: &mut Runner, options: &Options, machines: StateMachines, wal: W
         };
         let (bytes, interval) = (options.disk_reserve_bytes, options.disk_reserve_interval);
         let reserve = log::Reserve { folder, bytes, interval };
-        let (of_node, inbox, readings) = (shared(), Arc::clone(&inboxes.log), Arc::clone(&inboxes.readings));
-        threads.push(spawn("hezong-log", move || log::write(&of_node, &inbox, &readings, wal, &reserve))?);
+        let (of_node, log) = (shared(), Arc::clone(&inboxes.log));
+        threads.push(spawn("hezong-log", move || log::run(&of_node, &log, &reserve))?);
         if let Link::Tcp(tcp) = &runner.link {
             threads.push(tcp.listen()?);
         }

@@ -51,7 +51,7 @@ pub(crate) enum Link {
 
 /// The inboxes of the other threads.
 pub(crate) struct Inboxes {
-    pub(crate) log: Arc<Inbox<log::Job>>,
+    pub(crate) log: Arc<log::Log>,
     pub(crate) readings: Arc<Inbox<log::Reading>>,
     pub(crate) apply: Arc<Inbox<apply::Job>>,
 }
@@ -81,6 +81,43 @@ pub(crate) struct Runner {
     pub(crate) stopping: Option<(Time, Vec<oneshot::Sender<()>>)>,
 }
 
+/// What a turn leaves to be done by whoever took it, once the node is let go. Whoever is woken by it has work for the
+/// node soon, often on the processor of the one that wakes: under the lock it would only find the node taken.
+#[derive(Default)]
+pub(crate) struct Afterwards {
+    replies: Vec<(oneshot::Sender<Reply>, Reply)>,
+    /// Something was put into its inbox.
+    log: Option<Arc<log::Log>>,
+    /// Something was put into it.
+    apply: Option<Arc<Inbox<apply::Job>>>,
+}
+
+/// Whether a thread may wait for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MayWait {
+    Yes,
+    No,
+}
+
+impl Shared {
+    /// Does what a turn left to be done.
+    pub(crate) fn carry_out(&self, Afterwards { replies, log, apply }: Afterwards, may_wait: MayWait) {
+        if let Some(log) = log.as_ref().filter(|_| may_wait == MayWait::No) {
+            log.inbox.wake();
+        }
+        for (client, reply) in replies {
+            // Err: it has gone this very moment.
+            client.send(reply).ok();
+        }
+        if let Some(apply) = apply {
+            apply.wake();
+        }
+        if let Some(log) = log.filter(|_| may_wait == MayWait::Yes) {
+            log.write_here(self);
+        }
+    }
+}
+
 /// How a node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -102,23 +139,26 @@ pub(crate) fn run(shared: &Shared) {
         let runner = locked.as_mut().expect("only this thread takes it away");
         // Awake, so nobody need wake it.
         runner.sleeps_until = Some(Time::ZERO);
-        runner.turn();
+        let afterwards = runner.turn();
         if let Some(end) = runner.end {
             let runner = locked.take().expect("it was there");
             // Others may look in vain from now on, while this waits for them to end.
             drop(locked);
+            shared.carry_out(afterwards, MayWait::No);
             return runner.close(end);
         }
         runner.sleeps_until = runner.deadline();
         let until = runner.sleeps_until;
         drop(locked);
+        shared.carry_out(afterwards, MayWait::No);
         shared.inbox.wait(until.map(|at| at.since(clock::now())));
     }
 }
 
 impl Runner {
-    /// Takes what waits, hands it in as of now, and carries out what follows from it. On whichever thread brought it.
-    pub(crate) fn turn(&mut self) {
+    /// Takes what waits, hands it in as of now, and carries out what follows from it, on whichever thread brought it; but
+    /// for what is left to be done once the lock is let go.
+    pub(crate) fn turn(&mut self) -> Afterwards {
         let mut mails = std::mem::take(&mut self.mails);
         self.shared.inbox.take_now(&mut mails);
         // After the mails were taken: see above.
@@ -131,7 +171,7 @@ impl Runner {
             self.node.handle(now, NodeInput::Timeout, &mut self.effects);
         }
         self.node.flush(now, &mut self.effects);
-        self.carry_out();
+        let afterwards = self.carry_out();
         if self.stopping.as_ref().is_some_and(|(until, _)| *until <= now) {
             self.end.get_or_insert(End::Graceful);
         }
@@ -143,6 +183,7 @@ impl Runner {
         if self.end.is_some() || sleeps_too_long {
             self.shared.inbox.poke();
         }
+        afterwards
     }
 
     /// Whether so little goes on that a turn may be taken on the thread that brings it something to do.
@@ -181,26 +222,32 @@ impl Runner {
         }
     }
 
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self) -> Afterwards {
+        let mut afterwards = Afterwards::default();
         let mut effects = std::mem::take(&mut self.effects);
-        // The disk is slowest, so it starts first; a stable sort keeps each kind in the order issued.
-        effects.sort_by_key(|effect| !matches!(effect, NodeEffect::Store { .. }));
         for effect in effects.drain(..) {
             match effect {
-                NodeEffect::Store { batch, writes } => self.inboxes.log.push(log::Job::Store { batch, writes }, 0),
+                NodeEffect::Store { batch, writes } => {
+                    self.inboxes.log.inbox.push(log::Job::Store { batch, writes }, 0);
+                    afterwards.log = Some(Arc::clone(&self.inboxes.log));
+                }
                 NodeEffect::Send { to, messages } => self.send(to, messages),
                 NodeEffect::ReadLog { group, ask, from, through, bytes_max } => {
                     let reading = log::Reading { group, ask, from, through, bytes_max };
-                    self.inboxes.log.push(log::Job::Read(reading), 0);
+                    self.inboxes.log.inbox.push(log::Job::Read(reading), 0);
+                    afterwards.log = Some(Arc::clone(&self.inboxes.log));
                 }
                 NodeEffect::Apply { group, entries } => {
                     self.inboxes.apply.push(apply::Job::Apply { group, entries }, 0);
+                    afterwards.apply = Some(Arc::clone(&self.inboxes.apply));
                 }
-                NodeEffect::Persist { group } => self.inboxes.apply.push(apply::Job::Persist { group }, 0),
+                NodeEffect::Persist { group } => {
+                    self.inboxes.apply.push(apply::Job::Persist { group }, 0);
+                    afterwards.apply = Some(Arc::clone(&self.inboxes.apply));
+                }
                 NodeEffect::Reply { id, reply } => {
                     if let Some(client) = self.clients.remove(&id) {
-                        // Err: it has gone this very moment.
-                        client.send(reply).ok();
+                        afterwards.replies.push((client, reply));
                     }
                 }
                 NodeEffect::Peers(members) => match &self.link {
@@ -216,6 +263,7 @@ impl Runner {
         }
         // Kept for its allocation.
         self.effects = effects;
+        afterwards
     }
 
     fn send(&self, to: NodeId, messages: Vec<(GroupId, Message)>) {
@@ -232,7 +280,7 @@ impl Runner {
     fn stats(&self, now: Time) -> Stats {
         let mut metrics = self.shared.metrics.snapshot();
         metrics.inbox_bytes = self.shared.inbox.depth().1;
-        metrics.log_queue = self.inboxes.log.depth().0;
+        metrics.log_queue = self.inboxes.log.inbox.depth().0;
         metrics.apply_queue = self.inboxes.apply.depth().0;
         let connected = match &self.link {
             Link::Tcp(tcp) => tcp.peers.connected(),
@@ -262,7 +310,7 @@ impl Runner {
             }
         }
         self.inboxes.apply.close();
-        self.inboxes.log.close();
+        self.inboxes.log.inbox.close();
         self.inboxes.readings.close();
         for thread in self.threads.drain(..) {
             thread.join().expect("a thread of ours that panics aborts the process");

@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 use crate::event::Event;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
-use crate::run::{Mail, Runner};
+use crate::run::{Afterwards, Mail, MayWait, Runner};
 
 /// What every thread of a node holds.
 pub(crate) struct Shared {
@@ -42,7 +42,7 @@ impl Shared {
     /// Reports the result of something the node asked for.
     pub(crate) fn report(&self, input: NodeInput) {
         self.inbox.push(Mail::Input(input), 0);
-        self.deliver();
+        self.deliver(MayWait::No);
     }
 
     /// Puts in what needs no haste, for the node's thread.
@@ -52,11 +52,17 @@ impl Shared {
     }
 
     /// Sees to what was just put into the node's inbox: by a turn on this very thread if the node is idle, which saves
-    /// waking another, or by waking the node's own. Nobody ever waits here for somebody else's turn.
-    pub(crate) fn deliver(&self) {
+    /// waking another, or by waking the node's own. Nobody ever waits here for somebody else's turn; who may waits for
+    /// the disk.
+    pub(crate) fn deliver(&self, may_wait: MayWait) {
         match self.runner.try_lock() {
             Ok(mut runner) => match runner.as_mut() {
-                Some(idle) if idle.is_idle() => guard("of a sender", || idle.turn()),
+                Some(idle) if idle.is_idle() => {
+                    let mut afterwards = Afterwards::default();
+                    guard("of a sender", || afterwards = idle.turn());
+                    drop(runner);
+                    self.carry_out(afterwards, may_wait);
+                }
                 Some(_) => {
                     drop(runner);
                     self.inbox.wake();
