@@ -187,14 +187,14 @@ async fn open(args: &NodeArgs, start: Start) -> Result<(Handle, KvReader<DiskSto
     .context("opening the node was interrupted")?
 }
 
-/// Opens the state. One that cannot be read is set aside for people to look at: the log is kept whole, so replaying it
-/// gives back everything the state held.
+/// Opens the state. One that cannot be read is set aside for people to look at: it is made anew from the log or, where
+/// that begins too late, from the leader's state.
 fn open_state(path: &Path) -> Result<DiskStore, StoreError> {
     match hezong_store::open(path) {
         Err(damaged @ StoreError::Damaged { .. }) => {
             let aside = hezong_store::set_aside(path)
                 .map_err(|source| StoreError::Damaged { path: path.to_owned(), source: Box::new(source) })?;
-            tracing::warn!("{damaged}; it is kept in {}, and the state is made anew from the log", aside.display());
+            tracing::warn!("{damaged}; it is kept in {}, and the state is made anew", aside.display());
             hezong_store::open(path)
         }
         opened => opened,

@@ -18,9 +18,10 @@
 //! | `turn.rs` | one slice of entries: what commands do to keys |
 //! | `once.rs` | idempotency keys, sessions, and how they are forgotten |
 //! | `record.rs` | how the state lies in the store |
+//! | `snapshot.rs` | the state in chunks, and a new one built beside it |
 //! | `reader.rs` | [`KvReader`]: reading while it is applied to |
 //!
-//! Left out: snapshots, leases on keys, history of keys (only the last value is kept), watches.
+//! Left out: leases on keys, history of keys (only the last value is kept), watches.
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ mod once;
 mod reader;
 mod record;
 mod reply;
+mod snapshot;
 mod turn;
 mod wire;
 

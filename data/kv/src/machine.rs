@@ -1,16 +1,18 @@
 //! The state machine: entries in, replies out, one batch of the store for each call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{Index, LogId};
-use hezong_node::{StateError, StateMachine};
-use hezong_raft::{Base, Entry, Membership};
+use hezong_node::{Begun, Chunk, Snapshot, StateError, StateMachine};
+use hezong_raft::{Base, Entry, Membership, SnapshotId};
 use hezong_store::{Batch, Store, StoreError, View};
 use prost::Message;
 use thiserror::Error;
 
 use crate::record::{self, MEMBERSHIP, Maps, MembershipRecord, STATE, STORED_FORMAT, StateRecord};
+use crate::snapshot::{KvSnapshot, Shelf};
 use crate::turn::Turn;
 use crate::{DecodeError, KvReader};
 
@@ -90,7 +92,7 @@ impl From<KvError> for StateError {
 /// Keys and values replicated through a log, in a store.
 pub struct Kv<S: Store> {
     store: S,
-    maps: Maps,
+    shelf: Shelf<S>,
     rules: Rules,
     /// As it lies in the store; `None` before the first entry.
     state: Option<StateRecord>,
@@ -104,25 +106,27 @@ impl<S: Store> Kv<S> {
     /// # Errors
     /// [`KvError::NewerFormat`], [`KvError::Corrupt`] or [`KvError::Store`]; the store is as it was.
     pub fn open(store: S, name: &str, rules: Rules) -> Result<Self, KvError> {
-        let maps = Maps::open(&store, name)?;
+        let shelf = Shelf::open(store.clone(), name)?;
+        let maps = shelf.maps();
         let view = store.view()?;
         let state = read_state(&view, &maps)?;
         let membership = match view.get(maps.meta, MEMBERSHIP)? {
             Some(bytes) => record::decode::<MembershipRecord>(&bytes, "the membership")?.into(),
             None => Membership::default(),
         };
-        Ok(Self { store, maps, rules, state, membership })
+        Ok(Self { store, shelf, rules, state, membership })
     }
 
     /// What reads the state while this applies to it.
     #[must_use]
     pub fn reader(&self) -> KvReader<S> {
-        KvReader::new(self.store.clone(), self.maps)
+        KvReader::new(self.store.clone(), self.shelf.current())
     }
 
     fn apply_all(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, KvError> {
         let state = self.state.clone().unwrap_or_else(|| StateRecord { format: STORED_FORMAT, ..Default::default() });
-        let mut turn = Turn::new(self.store.view()?, self.maps, &self.rules, state);
+        let state = StateRecord { installed: false, ..state };
+        let mut turn = Turn::new(self.store.view()?, self.shelf.maps(), &self.rules, state);
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
             replies.push(turn.apply(entry)?);
@@ -142,9 +146,10 @@ impl<S: Store> Kv<S> {
 
     /// How far the state is goes into the same batch as the data, or a crash between the two would apply entries twice.
     fn write(&self, batch: &mut Batch, state: &StateRecord, membership: Option<&Membership>) {
-        batch.put(self.maps.meta, STATE, state.encode_to_vec());
+        let meta = self.shelf.maps().meta;
+        batch.put(meta, STATE, state.encode_to_vec());
         if let Some(membership) = membership {
-            batch.put(self.maps.meta, MEMBERSHIP, MembershipRecord::from(membership).encode_to_vec());
+            batch.put(meta, MEMBERSHIP, MembershipRecord::from(membership).encode_to_vec());
         }
     }
 }
@@ -173,5 +178,29 @@ impl<S: Store> StateMachine for Kv<S> {
     fn persist(&mut self) -> Result<Option<LogId>, StateError> {
         self.store.persist().map_err(KvError::from)?;
         Ok(self.state.as_ref().map(StateRecord::last))
+    }
+
+    fn is_installed(&self) -> Result<bool, StateError> {
+        Ok(self.state.as_ref().is_some_and(|state| state.installed))
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Arc<dyn Snapshot>>, StateError> {
+        let Some(state) = &self.state else { return Ok(None) };
+        let view = self.store.view().map_err(KvError::from)?;
+        Ok(Some(Arc::new(KvSnapshot { view, maps: self.shelf.maps(), last: state.last() })))
+    }
+
+    fn begin(&mut self, id: SnapshotId) -> Result<Begun, StateError> {
+        Ok(self.shelf.begin(id)?)
+    }
+
+    fn install(&mut self, id: SnapshotId, chunk: &Chunk) -> Result<bool, StateError> {
+        Ok(self.shelf.install(id, chunk)?)
+    }
+
+    fn finish(&mut self, id: SnapshotId, base: &Base) -> Result<(), StateError> {
+        let (state, membership) = self.shelf.finish(id, base)?;
+        (self.state, self.membership) = (Some(state), membership);
+        Ok(())
     }
 }

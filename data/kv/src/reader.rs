@@ -1,6 +1,7 @@
 //! Reading the state while it is being applied to.
 
 use std::ops::Bound;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use hezong_base::{Index, LogId};
@@ -8,7 +9,8 @@ use hezong_store::{KeyRange, Store, View};
 use sha2::{Digest, Sha256};
 
 use crate::machine::read_state;
-use crate::record::{MEMBERSHIP, Maps, StateRecord, decode_value};
+use crate::record::{Maps, StateRecord, decode_value};
+use crate::snapshot::Current;
 use crate::{KvError, Revision};
 
 /// A key with its value and its revisions.
@@ -39,11 +41,11 @@ pub struct Page {
 #[derive(Clone)]
 pub struct KvReader<S: Store> {
     store: S,
-    maps: Maps,
+    maps: Current,
 }
 
 impl<S: Store> KvReader<S> {
-    pub(crate) fn new(store: S, maps: Maps) -> Self {
+    pub(crate) fn new(store: S, maps: Current) -> Self {
         Self { store, maps }
     }
 
@@ -52,9 +54,12 @@ impl<S: Store> KvReader<S> {
     /// # Errors
     /// [`KvError`]; fatal to the node.
     pub fn view(&self) -> Result<KvView<S::View>, KvError> {
-        let view = self.store.view()?;
-        let state = read_state(&view, &self.maps)?;
-        Ok(KvView { view, maps: self.maps, state })
+        let (maps, view) = {
+            let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
+            (*maps, self.store.view()?)
+        };
+        let state = read_state(&view, &maps)?;
+        Ok(KvView { view, maps, state })
     }
 }
 
@@ -143,7 +148,7 @@ impl<V: View> KvView<V> {
         Ok(page)
     }
 
-    /// SHA-256 over everything this state holds. Replicas of the same index have the same one, however their entries
+    /// SHA-256 over everything this state holds but the members and how it came here. Replicas of the same index have the same one, however their entries
     /// were sliced and however often they crashed; it reads the whole state.
     ///
     /// # Errors
@@ -155,9 +160,8 @@ impl<V: View> KvView<V> {
             hash.update(bytes);
         };
         if let Some(state) = &self.state {
-            add(&prost::Message::encode_to_vec(state));
+            add(&prost::Message::encode_to_vec(&StateRecord { installed: false, ..state.clone() }));
         }
-        add(&self.view.get(self.maps.meta, MEMBERSHIP)?.unwrap_or_default());
         let Maps { keys, once, once_order, sessions, sessions_order, meta: _ } = self.maps;
         for map in [keys, once, once_order, sessions, sessions_order] {
             add(b"map");

@@ -35,8 +35,12 @@ pub(crate) const STATE: &[u8] = b"state";
 pub(crate) const MEMBERSHIP: &[u8] = b"membership";
 
 impl Maps {
-    pub(crate) fn open<S: Store>(store: &S, name: &str) -> Result<Self, StoreError> {
-        let map = |suffix| store.map(&format!("{name}.{suffix}"));
+    /// Those of one generation; the first has the plain names.
+    pub(crate) fn open<S: Store>(store: &S, name: &str, generation: u64) -> Result<Self, StoreError> {
+        let map = |suffix| match generation {
+            0 => store.map(&format!("{name}.{suffix}")),
+            generation => store.map(&format!("{name}@{generation}.{suffix}")),
+        };
         Ok(Self {
             keys: map("keys")?,
             once: map("once")?,
@@ -46,6 +50,38 @@ impl Maps {
             meta: map("meta")?,
         })
     }
+
+    /// All of them, in the order by which snapshots number them.
+    pub(crate) fn all(&self) -> [Map; 6] {
+        let Self { keys, once, once_order, sessions, sessions_order, meta } = *self;
+        [meta, keys, once, once_order, sessions, sessions_order]
+    }
+}
+
+/// Which generations of a state there are.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Generations {
+    /// The one that is read and applied to.
+    #[prost(uint64, tag = "1")]
+    pub(crate) current: u64,
+    /// The one being built.
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) staging: Option<u64>,
+    /// The number the next one gets; none is given twice.
+    #[prost(uint64, tag = "3")]
+    pub(crate) next: u64,
+    /// Those to be removed.
+    #[prost(uint64, repeated, tag = "4")]
+    pub(crate) garbage: Vec<u64>,
+    /// The snapshot that is being built from.
+    #[prost(fixed64, tag = "5")]
+    pub(crate) snapshot: u64,
+    /// Where its next chunk begins; `None` for the first.
+    #[prost(bytes = "bytes", optional, tag = "6")]
+    pub(crate) cursor: Option<Bytes>,
+    /// Whether all its chunks are here.
+    #[prost(bool, tag = "7")]
+    pub(crate) whole: bool,
 }
 
 /// The format of what lies in the store, and the newest this version reads.
@@ -84,6 +120,9 @@ pub(crate) struct StateRecord {
     /// The same of `sessions_order`.
     #[prost(uint64, optional, tag = "11")]
     pub(crate) sessions_first: Option<u64>,
+    /// Whether the state came whole, by a snapshot, and nothing was applied to it since.
+    #[prost(bool, tag = "12")]
+    pub(crate) installed: bool,
 }
 
 impl StateRecord {

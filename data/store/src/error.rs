@@ -48,6 +48,8 @@ pub enum StoreError {
 pub enum Operation {
     /// Making or finding a map by name.
     OpenMap,
+    /// Letting a map go.
+    RemoveMap,
     /// Applying a batch.
     Apply,
     /// Opening a view.
@@ -64,6 +66,7 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OpenMap => "open a map",
+            Self::RemoveMap => "remove a map",
             Self::Apply => "apply a batch",
             Self::View => "open a view",
             Self::Get => "read a key",

@@ -17,8 +17,8 @@
 //! | `model.rs` | [`ModelStore`], in memory, with a crash that forgets: the simulator's disk |
 //!
 //! Both disk stores pass one conformance suite and one crash suite (`tests/`); `docs/store.md` tells how one was
-//! chosen. Left out: shipping and installing a whole state (snapshots). Nothing here stands in their way: maps are made
-//! by name at any time, so a new state can be written beside the old one and switched to by one batch.
+//! chosen. Maps are made and removed at any time, so that a whole new state can be written beside the old one and
+//! switched to by one batch.
 
 #![forbid(unsafe_code)]
 

@@ -44,8 +44,17 @@ impl Contents {
         Map(u32::try_from(place).expect("maps are a handful"))
     }
 
+    /// A name that is empty is that of a map that was removed.
+    fn remove(&mut self, map: Map) {
+        let place = map.0 as usize;
+        (self.names[place], self.maps[place]) = (String::new(), Content::default());
+    }
+
     fn apply(&mut self, batch: &Batch) {
         for (map, key, value) in batch.changes() {
+            if self.names[map.0 as usize].is_empty() {
+                continue;
+            }
             let content = Arc::make_mut(&mut self.maps[map.0 as usize]);
             match value {
                 Some(value) => content.insert(key.clone(), value.clone()),
@@ -107,6 +116,13 @@ impl Store for ModelStore {
         let mut state = self.locked();
         state.durable.map(name);
         Ok(state.current.map(name))
+    }
+
+    fn remove(&self, map: Map) -> Result<(), StoreError> {
+        let mut state = self.locked();
+        state.durable.remove(map);
+        state.current.remove(map);
+        Ok(())
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {

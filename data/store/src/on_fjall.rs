@@ -38,8 +38,9 @@ pub struct FjallStore {
 
 struct Shared {
     database: Database,
-    /// The place of a map is its `Map`. Behind an `Arc`, so that a view takes them all at the cost of one count.
-    maps: RwLock<Arc<Vec<Keyspace>>>,
+    /// The place of a map is its `Map`; a place whose map was removed stays empty. Behind an `Arc`, so that a view takes
+    /// them all at the cost of one count.
+    maps: RwLock<Arc<Vec<Option<Keyspace>>>>,
 }
 
 impl FjallStore {
@@ -57,7 +58,7 @@ impl FjallStore {
         Ok(Self { shared: Arc::new(Shared { database: open_database(path)?, maps: RwLock::default() }) })
     }
 
-    fn maps(&self) -> Arc<Vec<Keyspace>> {
+    fn maps(&self) -> Arc<Vec<Option<Keyspace>>> {
         Arc::clone(&self.shared.maps.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -108,23 +109,32 @@ impl Store for FjallStore {
 
     fn map(&self, name: &str) -> Result<Map, StoreError> {
         let mut maps = self.shared.maps.write().unwrap_or_else(PoisonError::into_inner);
-        let place = match maps.iter().position(|map| &**map.name() == name) {
+        let is_named = |map: &Option<Keyspace>| map.as_ref().is_some_and(|map| &**map.name() == name);
+        let place = match maps.iter().position(is_named) {
             Some(place) => place,
             None => {
                 let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMORY_TABLE_BYTES);
                 let opened = self.shared.database.keyspace(name, options);
-                Arc::make_mut(&mut maps).push(opened.map_err(StoreError::failed(Operation::OpenMap))?);
+                Arc::make_mut(&mut maps).push(Some(opened.map_err(StoreError::failed(Operation::OpenMap))?));
                 maps.len() - 1
             }
         };
         Ok(Map(u32::try_from(place).expect("maps are a handful")))
     }
 
+    fn remove(&self, map: Map) -> Result<(), StoreError> {
+        let mut maps = self.shared.maps.write().unwrap_or_else(PoisonError::into_inner);
+        match Arc::make_mut(&mut maps).get_mut(map.0 as usize).and_then(Option::take) {
+            Some(map) => self.shared.database.delete_keyspace(map).map_err(StoreError::failed(Operation::RemoveMap)),
+            None => Ok(()),
+        }
+    }
+
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
         let maps = self.maps();
         let mut write = self.shared.database.batch();
         for (map, key, value) in batch.changes() {
-            let map = &maps[map.0 as usize];
+            let map = maps[map.0 as usize].as_ref().expect("a map that was removed is named no more");
             match value {
                 Some(value) => write.insert(map, &key[..], &value[..]),
                 None => write.remove(map, &key[..]),
@@ -147,14 +157,14 @@ impl Store for FjallStore {
 /// A state of a [`FjallStore`].
 pub struct FjallView {
     snapshot: Snapshot,
-    maps: Arc<Vec<Keyspace>>,
+    maps: Arc<Vec<Option<Keyspace>>>,
     /// The store stays open while a view is.
     _store: FjallStore,
 }
 
 impl View for FjallView {
     fn get(&self, map: Map, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let Some(map) = self.maps.get(map.0 as usize) else { return Ok(None) };
+        let Some(map) = self.maps.get(map.0 as usize).and_then(Option::as_ref) else { return Ok(None) };
         let value = self.snapshot.get(map, key).map_err(StoreError::failed(Operation::Get))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
@@ -164,7 +174,7 @@ impl View for FjallView {
         map: Map,
         range: KeyRange<'_>,
     ) -> Result<impl DoubleEndedIterator<Item = Result<Pair, StoreError>>, StoreError> {
-        let map = self.maps.get(map.0 as usize).filter(|_| !range.is_empty());
+        let map = self.maps.get(map.0 as usize).and_then(Option::as_ref).filter(|_| !range.is_empty());
         let steps = map.map(|map| self.snapshot.range::<&[u8], _>(map, range.bounds()));
         Ok(steps.into_iter().flatten().map(|step| {
             let (key, value) = step.into_inner().map_err(StoreError::failed(Operation::Range))?;

@@ -113,6 +113,17 @@ impl Store for RedbStore {
         Ok(Map(u32::try_from(place).expect("maps are a handful")))
     }
 
+    fn remove(&self, map: Map) -> Result<(), StoreError> {
+        let mut names = self.shared.names.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(name) = names.get(map.0 as usize).filter(|name| !name.is_empty()).cloned() else { return Ok(()) };
+        let transaction = self.write(Operation::RemoveMap)?;
+        transaction.delete_table(table(&name)).map_err(StoreError::failed(Operation::RemoveMap))?;
+        transaction.commit().map_err(StoreError::failed(Operation::RemoveMap))?;
+        // Its place stays empty. Views find the table by its name, so they keep the names they began with.
+        Arc::make_mut(&mut names)[map.0 as usize].clear();
+        Ok(())
+    }
+
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
@@ -165,7 +176,7 @@ pub struct RedbView {
 impl RedbView {
     /// `None` when the map was made after this view was opened.
     fn table(&self, map: Map, operation: Operation) -> Result<Option<Table>, StoreError> {
-        let Some(name) = self.names.get(map.0 as usize) else { return Ok(None) };
+        let Some(name) = self.names.get(map.0 as usize).filter(|name| !name.is_empty()) else { return Ok(None) };
         match self.transaction.open_table(table(name)) {
             Ok(table) => Ok(Some(table)),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),

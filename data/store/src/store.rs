@@ -29,6 +29,13 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// [`StoreError::Failed`].
     fn map(&self, name: &str) -> Result<Map, StoreError>;
 
+    /// Lets a map go with all it holds. Views that are open still see it; nothing else may name it any more. It is gone at
+    /// once and for good, whatever batches a crash takes back: persist first what says that it is not needed.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    fn remove(&self, map: Map) -> Result<(), StoreError>;
+
     /// Applies all changes, or none if the process dies meanwhile. Every view opened once it has returned sees them;
     /// none sees a part. An empty batch is no change.
     ///

@@ -58,6 +58,7 @@ macro_rules! suite {
 suite!(
     keys_put_get_delete,
     batch_last_change_of_a_key_wins,
+    map_removed_is_gone_but_for_open_views,
     batch_empty_is_no_change,
     maps_are_found_by_name,
     range_every_bound,
@@ -107,6 +108,38 @@ fn keys_put_get_delete(mut disk: impl Disk) {
     assert_eq!((get(&store, a, "k"), get(&store, b, "k")), (Some("1".into()), Some("2".into())));
     store.apply(&batch(&[(a, "k", Some("3")), (b, "k", None), (b, "absent", None)])).unwrap();
     assert_eq!((get(&store, a, "k"), get(&store, b, "k")), (Some("3".into()), None));
+}
+
+fn map_removed_is_gone_but_for_open_views(mut disk: impl Disk) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = disk.open(folder.path());
+    let (old, other) = (store.map("old").unwrap(), store.map("other").unwrap());
+    let mut batch = Batch::new();
+    batch.put(old, "a", "1");
+    batch.put(other, "b", "2");
+    store.apply(&batch).unwrap();
+    store.persist().unwrap();
+    let before = store.view().unwrap();
+    store.remove(old).unwrap();
+    assert_eq!(before.get(old, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(store.view().unwrap().get(old, b"a").unwrap(), None);
+    assert_eq!(store.view().unwrap().range(old, KeyRange::ALL).unwrap().count(), 0);
+    drop(before);
+    // A new one of the same name begins empty, and the others are as they were, also when opened again.
+    let new = store.map("old").unwrap();
+    assert_ne!(new, old);
+    assert_eq!(store.view().unwrap().get(new, b"a").unwrap(), None);
+    let mut batch = Batch::new();
+    batch.put(new, "c", "3");
+    store.apply(&batch).unwrap();
+    store.persist().unwrap();
+    drop(store);
+    let store = disk.open(folder.path());
+    let (old, other) = (store.map("old").unwrap(), store.map("other").unwrap());
+    let view = store.view().unwrap();
+    assert_eq!(view.get(old, b"a").unwrap(), None);
+    assert_eq!(view.get(old, b"c").unwrap().as_deref(), Some(&b"3"[..]));
+    assert_eq!(view.get(other, b"b").unwrap().as_deref(), Some(&b"2"[..]));
 }
 
 fn batch_last_change_of_a_key_wins(mut disk: impl Disk) {

@@ -160,6 +160,7 @@ pub(crate) fn refused(refused: &Refused, path_and_query: &str) -> Failure {
         Refused::Lost => Failure::unavailable("lost", refused.to_string()),
         Refused::ChangePending => Failure::unavailable("change_pending", format!("{refused}; try again in a second")),
         Refused::NoGroup(_) => Failure::unavailable("no_group", "this node is not in the cluster yet; ask another"),
+        Refused::Restoring => Failure::unavailable("restoring", refused.to_string()),
         Refused::Stopping => Failure::unavailable("stopping", format!("{refused}; ask another")),
     }
 }

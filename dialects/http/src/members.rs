@@ -235,6 +235,8 @@ mod tests {
             membership_index: Some(hezong_base::Index(2)),
             membership_committed: false,
             last_contact: None,
+            state_lost: false,
+            installing: false,
             lease: None,
             progress: vec![(NodeId(2), None, None)],
             uncommitted_bytes: 0,

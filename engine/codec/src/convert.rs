@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, Term};
-use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload};
+use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId};
 
-use crate::handshake::{ClusterId, Hello, Refusal, Versions, Welcome};
-use crate::{DecodeError, wire};
+use crate::handshake::{ClusterId, Hello, Lane, Refusal, Versions, Welcome};
+use crate::{DecodeError, Transfer, TransferBody, wire};
 
 /// From this size on a payload stays a slice of the buffer it arrived in. Below it is copied: a slice of 16 bytes would
 /// keep a frame of a megabyte in memory for as long as the entry is cached.
@@ -183,6 +183,13 @@ impl From<&Body> for wire::Body {
             Body::ReadIndexAck { token, index } => {
                 Self::ReadIndexAck(wire::ReadIndexAck { token: Some(*token), index: index.map(|index| index.0) })
             }
+            Body::InstallSnapshot { id, base } => {
+                Self::InstallSnapshot(wire::InstallSnapshot { snapshot: Some(id.0), base: Some(base.into()) })
+            }
+            Body::SnapshotInstalled { id, installed } => {
+                Self::SnapshotInstalled(wire::SnapshotInstalled { snapshot: Some(id.0), installed: Some(*installed) })
+            }
+            Body::RequestSnapshot => Self::RequestSnapshot(wire::Empty {}),
         }
     }
 }
@@ -217,6 +224,15 @@ fn body(from: wire::Body) -> Result<Body> {
             token: need(from.token, "read_index_ack.token")?,
             index: index_opt(from.index, "read_index_ack.index")?,
         },
+        wire::Body::InstallSnapshot(from) => Body::InstallSnapshot {
+            id: SnapshotId(need(from.snapshot, "install_snapshot.snapshot")?),
+            base: base(need(from.base, "install_snapshot.base")?)?,
+        },
+        wire::Body::SnapshotInstalled(from) => Body::SnapshotInstalled {
+            id: SnapshotId(need(from.snapshot, "snapshot_installed.snapshot")?),
+            installed: need(from.installed, "snapshot_installed.installed")?,
+        },
+        wire::Body::RequestSnapshot(wire::Empty {}) => Body::RequestSnapshot,
     })
 }
 
@@ -228,6 +244,41 @@ pub(crate) fn message(from: wire::Message) -> Result<(GroupId, Message)> {
     let group = GroupId(need(from.group, "message.group")?);
     let term = Term(need(from.term, "message.term")?);
     Ok((group, Message { term, body: body(need(from.body, "message.body")?)? }))
+}
+
+impl From<&Transfer> for wire::Transfer {
+    fn from(transfer: &Transfer) -> Self {
+        let body = match &transfer.body {
+            TransferBody::Fetch { cursor, bytes_max } => {
+                wire::TransferBody::Fetch(wire::Fetch { cursor: cursor.clone(), bytes_max: Some(*bytes_max) })
+            }
+            TransferBody::Chunk { cursor, bytes, next } => wire::TransferBody::Chunk(wire::Chunk {
+                cursor: cursor.clone(),
+                bytes: Some(bytes.clone()),
+                next: next.clone(),
+            }),
+            TransferBody::Gone => wire::TransferBody::Gone(wire::Empty {}),
+            TransferBody::Done => wire::TransferBody::Done(wire::Empty {}),
+        };
+        Self { group: Some(transfer.group.0), snapshot: Some(transfer.snapshot.0), body: Some(body) }
+    }
+}
+
+pub(crate) fn transfer(from: wire::Transfer) -> Result<Transfer> {
+    Ok(Transfer {
+        group: GroupId(need(from.group, "transfer.group")?),
+        snapshot: SnapshotId(need(from.snapshot, "transfer.snapshot")?),
+        body: match need(from.body, "transfer.body")? {
+            wire::TransferBody::Fetch(from) => {
+                TransferBody::Fetch { cursor: from.cursor, bytes_max: need(from.bytes_max, "fetch.bytes_max")? }
+            }
+            wire::TransferBody::Chunk(from) => {
+                TransferBody::Chunk { cursor: from.cursor, bytes: need(from.bytes, "chunk.bytes")?, next: from.next }
+            }
+            wire::TransferBody::Gone(wire::Empty {}) => TransferBody::Gone,
+            wire::TransferBody::Done(wire::Empty {}) => TransferBody::Done,
+        },
+    })
 }
 
 impl From<Versions> for wire::Versions {
@@ -261,6 +312,10 @@ impl From<&Hello> for wire::Hello {
             from: Some(hello.from.0),
             to: Some(hello.to.0),
             contact: hello.member.as_ref().map(Into::into),
+            lane: Some(match hello.lane {
+                Lane::Messages => 0,
+                Lane::Transfers => 1,
+            }),
         }
     }
 }
@@ -271,6 +326,11 @@ pub(crate) fn hello(from: wire::Hello) -> Result<Hello> {
         cluster: cluster(&need(from.cluster, "hello.cluster")?)?,
         from: NodeId(need(from.from, "hello.from")?),
         to: NodeId(need(from.to, "hello.to")?),
+        lane: match need(from.lane, "hello.lane")? {
+            0 => Lane::Messages,
+            1 => Lane::Transfers,
+            _ => return invalid("hello.lane", "is none of 0 and 1"),
+        },
         member: from.contact.map(member).transpose()?,
     })
 }

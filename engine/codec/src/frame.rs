@@ -18,7 +18,7 @@ use hezong_raft::Message;
 use prost::Message as _;
 
 use crate::handshake::{Hello, Refusal, VERSIONS, Welcome};
-use crate::{DecodeError, EncodeError, FrameError, convert, wire};
+use crate::{DecodeError, EncodeError, FrameError, Transfer, convert, wire};
 
 /// The longest frame by default, header included: 16 MiB. Well above one `Append` with one value of the largest size.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -36,6 +36,7 @@ const KIND_HELLO: u8 = 1;
 const KIND_WELCOME: u8 = 2;
 const KIND_REFUSED: u8 = 3;
 const KIND_MESSAGES: u8 = 4;
+const KIND_TRANSFER: u8 = 5;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub enum Frame {
     Refused(Refusal),
     /// Messages of any number of groups, in the order in which they were sent.
     Messages(Vec<(GroupId, Message)>),
+    /// About a snapshot.
+    Transfer(Transfer),
 }
 
 /// Appends a frame of the handshake.
@@ -62,6 +65,11 @@ pub fn encode_answer(answer: &Result<Welcome, Refusal>, out: &mut BytesMut) {
         Ok(welcome) => put_frame(KIND_WELCOME, &wire::Welcome::from(*welcome), out),
         Err(refusal) => put_frame(KIND_REFUSED, &wire::Refused::from(refusal), out),
     }
+}
+
+/// Appends a message about a snapshot. Chunks are far shorter than a frame may be: the holder cuts them so.
+pub fn encode_transfer(transfer: &Transfer, out: &mut BytesMut) {
+    put_frame(KIND_TRANSFER, &wire::Transfer::from(transfer), out);
 }
 
 /// Appends messages, in as few frames of at most `frame_bytes_max` bytes as they fit into in their order.
@@ -132,6 +140,7 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Frame, FrameError> {
             let messages = parse::<wire::Messages>("messages", body)?.messages;
             Frame::Messages(messages.into_iter().map(convert::message).collect::<Result<_, _>>()?)
         }
+        KIND_TRANSFER => Frame::Transfer(convert::transfer(parse("transfer", body)?)?),
         kind => return Err(FrameError::Kind { kind }),
     };
     Ok(frame)

@@ -68,6 +68,16 @@ impl FromStr for ClusterId {
     }
 }
 
+/// What a connection is for. Two nodes keep one of each kind at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// The protocols' messages.
+    #[default]
+    Messages,
+    /// Snapshots, which would keep messages waiting.
+    Transfers,
+}
+
 /// "It is me, may I talk to you?" The first frame on a connection, from the side that dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -79,6 +89,8 @@ pub struct Hello {
     pub from: NodeId,
     /// Whom it believes to have dialled: an address may meanwhile belong to another node.
     pub to: NodeId,
+    /// What the connection is for.
+    pub lane: Lane,
     /// Its label and addresses, for a receiver that has not yet seen them in the log.
     pub member: Option<Member>,
 }

@@ -19,7 +19,7 @@ pub(crate) struct Message {
     pub(crate) group: Option<u64>,
     #[prost(uint64, optional, tag = "2")]
     pub(crate) term: Option<u64>,
-    #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20, 21, 22")]
     pub(crate) body: Option<Body>,
 }
 
@@ -47,6 +47,12 @@ pub(crate) enum Body {
     ReadIndex(ReadIndex),
     #[prost(message, tag = "13")]
     ReadIndexAck(ReadIndexAck),
+    #[prost(message, tag = "20")]
+    InstallSnapshot(InstallSnapshot),
+    #[prost(message, tag = "21")]
+    SnapshotInstalled(SnapshotInstalled),
+    #[prost(message, tag = "22")]
+    RequestSnapshot(Empty),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -123,6 +129,63 @@ pub(crate) struct ReadIndexAck {
     pub(crate) token: Option<u64>,
     #[prost(uint64, optional, tag = "2")]
     pub(crate) index: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct InstallSnapshot {
+    #[prost(fixed64, optional, tag = "1")]
+    pub(crate) snapshot: Option<u64>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) base: Option<Base>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct SnapshotInstalled {
+    #[prost(fixed64, optional, tag = "1")]
+    pub(crate) snapshot: Option<u64>,
+    #[prost(bool, optional, tag = "2")]
+    pub(crate) installed: Option<bool>,
+}
+
+/// Body of a frame of kind 5.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Transfer {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) group: Option<u64>,
+    #[prost(fixed64, optional, tag = "2")]
+    pub(crate) snapshot: Option<u64>,
+    #[prost(oneof = "TransferBody", tags = "3, 4, 5, 6")]
+    pub(crate) body: Option<TransferBody>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum TransferBody {
+    #[prost(message, tag = "3")]
+    Fetch(Fetch),
+    #[prost(message, tag = "4")]
+    Chunk(Chunk),
+    #[prost(message, tag = "5")]
+    Gone(Empty),
+    #[prost(message, tag = "6")]
+    Done(Empty),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Fetch {
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub(crate) cursor: Option<Bytes>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) bytes_max: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Chunk {
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub(crate) cursor: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub(crate) bytes: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub(crate) next: Option<Bytes>,
 }
 
 /// A log entry: in an `Append`, and as a blob in the log on disk.
@@ -215,6 +278,8 @@ pub(crate) struct Hello {
     pub(crate) to: Option<u64>,
     #[prost(message, optional, tag = "5")]
     pub(crate) contact: Option<Contact>,
+    #[prost(uint32, optional, tag = "6")]
+    pub(crate) lane: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]

@@ -152,7 +152,7 @@ fn frame_unknown_version_or_kind() {
     let version = |version| FrameError::Version { version, min: 1, max: 1 };
     assert_eq!(decode(&mut framed(0, 4, b""), FRAME_BYTES_MAX), Err(version(0)));
     assert_eq!(decode(&mut framed(2, 4, b""), FRAME_BYTES_MAX), Err(version(2)));
-    for kind in [0, 5, 255] {
+    for kind in [0, 6, 255] {
         assert_eq!(decode(&mut framed(1, kind, b""), FRAME_BYTES_MAX), Err(FrameError::Kind { kind }));
     }
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{AskId, GroupId, Index, LogId, NodeId, RequestId, Term};
-use hezong_raft::{Change, ChangeError, Entry, Member, Membership, Message, Write};
+use hezong_codec::Transfer;
+use hezong_raft::{Base, Change, ChangeError, Entry, Member, Membership, Message, SnapshotId, Write};
 
 use crate::GroupStatus;
+use crate::machine::{Begun, Chunk};
 
 /// One write batch: what all groups wrote in one turn. Handed out in order from 1, unique within one run of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +73,20 @@ pub enum NodeInput {
         /// The last entry whose effect would be found again after a crash; `None` if there is none yet.
         durable: Option<LogId>,
     },
+    /// A peer says something about a snapshot.
+    Transferred {
+        /// Who.
+        from: NodeId,
+        /// What.
+        transfer: Transfer,
+    },
+    /// What came of one [`NodeEffect::Snapshot`].
+    Snapshot {
+        /// Whose.
+        group: GroupId,
+        /// What.
+        done: SnapshotDone,
+    },
     /// The disk has fallen below its reserve, or has risen above it again. Until it does, client writes that free no
     /// space are refused by the leader; reads, votes and membership go on.
     DiskReserve {
@@ -82,6 +98,87 @@ pub enum NodeInput {
     /// The node is about to stop: new requests are refused, those that wait are seen through, and once nobody waits
     /// any more [`NodeEffect::Drained`] says so. The protocols run on meanwhile.
     Stop,
+}
+
+/// What is to be done about a snapshot. Each but `Drop` is answered by the [`SnapshotDone`] of its kind. All but `Read`
+/// and `Drop` concern the state machine, and are carried out in order with `Apply` and `Persist`.
+#[derive(Clone, Debug)]
+pub enum SnapshotWork {
+    /// Takes a snapshot and holds it under this name.
+    Take(SnapshotId),
+    /// Reads a chunk of one that is held.
+    Read {
+        /// Which.
+        id: SnapshotId,
+        /// For whom; comes back with the answer.
+        to: NodeId,
+        /// Where the chunk begins.
+        cursor: Option<Bytes>,
+        /// About how many bytes it may have.
+        bytes_max: usize,
+    },
+    /// Lets one go that was held.
+    Drop(SnapshotId),
+    /// Makes the state machine ready for one.
+    Begin(SnapshotId),
+    /// Gives the state machine the next chunk of it.
+    Install {
+        /// Of which.
+        id: SnapshotId,
+        /// The chunk.
+        chunk: Chunk,
+    },
+    /// Switches the state machine over to it, durably.
+    Finish {
+        /// To which.
+        id: SnapshotId,
+        /// What it covers.
+        base: Base,
+    },
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub enum SnapshotDone {
+    /// It is held, and covers everything up to `last`; `None` when the state machine has none to give.
+    Taken {
+        /// Which.
+        id: SnapshotId,
+        /// The last entry it covers.
+        last: Option<LogId>,
+    },
+    /// The chunk was read.
+    Read {
+        /// Of which.
+        id: SnapshotId,
+        /// For whom.
+        to: NodeId,
+        /// Where it begins.
+        cursor: Option<Bytes>,
+        /// The chunk; `None` when the snapshot is not held any more.
+        chunk: Option<Chunk>,
+    },
+    /// The state machine is ready.
+    Begun {
+        /// For which.
+        id: SnapshotId,
+        /// How much of it is there.
+        begun: Begun,
+    },
+    /// The state machine has the chunk.
+    Installed {
+        /// Of which.
+        id: SnapshotId,
+        /// Whether it could make sense of it.
+        understood: bool,
+    },
+    /// The state machine stands on it.
+    Finished {
+        /// Which.
+        id: SnapshotId,
+        /// What it covers.
+        base: Base,
+    },
 }
 
 /// What a node wants done. Everything may be carried out at once and in parallel, but effects of the same kind are
@@ -128,6 +225,20 @@ pub enum NodeEffect {
     Persist {
         /// Whose state machine.
         group: GroupId,
+    },
+    /// Work on a snapshot; answered by [`NodeInput::Snapshot`], except for `Drop`.
+    Snapshot {
+        /// Whose.
+        group: GroupId,
+        /// What.
+        work: SnapshotWork,
+    },
+    /// Something about a snapshot for a peer, on a way of its own, so that no message waits behind it. May be lost.
+    SendTransfer {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        transfer: Transfer,
     },
     /// The outcome for a client that waits.
     Reply {
@@ -266,6 +377,9 @@ pub enum Refused {
     /// The group has members already; it is bootstrapped once in its life.
     #[error("the group has members already and cannot be bootstrapped again")]
     NotEmpty,
+    /// The state of this node was lost and is being fetched from the leader. Ask another node.
+    #[error("the state of this node was lost and is being restored from the leader; ask another node")]
+    Restoring,
     /// This node has no such group.
     #[error("this node has no group {}", .0.0)]
     NoGroup(GroupId),
@@ -297,6 +411,7 @@ impl Refused {
             Self::ChangePending => "change_pending",
             Self::Change(_) => "change",
             Self::NotEmpty => "not_empty",
+            Self::Restoring => "restoring",
             Self::NoGroup(_) => "no_group",
             Self::Stopping => "stopping",
         }
@@ -351,6 +466,34 @@ pub enum Notice {
         /// Its name and addresses.
         member: Member,
     },
+    /// This node needs what is gone from the leader's log, and fetches a snapshot instead.
+    SnapshotBegun {
+        /// Of which group.
+        group: GroupId,
+        /// From whom.
+        from: NodeId,
+        /// The last entry it covers.
+        last: Option<LogId>,
+    },
+    /// The state of this node is that of the snapshot now.
+    SnapshotInstalled {
+        /// Of which group.
+        group: GroupId,
+        /// The last entry it covers.
+        last: Option<LogId>,
+    },
+    /// The snapshot could not be had; the leader will offer another.
+    SnapshotFailed {
+        /// Of which group.
+        group: GroupId,
+    },
+    /// The log's beginning was let go.
+    Compacted {
+        /// Of which group.
+        group: GroupId,
+        /// The last entry gone.
+        through: Index,
+    },
     /// A peer sends what no correct peer sends. At most one notice a second and peer.
     Dropped {
         /// Who.
@@ -379,6 +522,20 @@ impl fmt::Display for Notice {
             }
             Self::MemberRemoved { group, id, member } => {
                 write!(f, "member {} ({}) removed from group {}", id.0, member.name, group.0)
+            }
+            Self::SnapshotBegun { group, from, last } => {
+                let last = last.map_or(0, |last| last.index.0);
+                write!(f, "fetching a snapshot of group {} up to entry {last} from member {}", group.0, from.0)
+            }
+            Self::SnapshotInstalled { group, last } => {
+                let last = last.map_or(0, |last| last.index.0);
+                write!(f, "group {} stands on a snapshot up to entry {last} now", group.0)
+            }
+            Self::SnapshotFailed { group } => {
+                write!(f, "a snapshot of group {} could not be had; the leader will offer another", group.0)
+            }
+            Self::Compacted { group, through } => {
+                write!(f, "the log of group {} was compacted up to entry {}", group.0, through.0)
             }
             Self::Dropped { from, reason, count } => {
                 write!(f, "dropped {count} messages of member {}: {reason}", from.0)

@@ -54,7 +54,27 @@ pub(crate) struct Applying {
     persist_due: Option<Time>,
     /// Whether it is persisting.
     persisting: bool,
+    /// Whether nothing is handed to it: it is about to switch over to a snapshot, or has lost its state.
+    held_back: bool,
+    /// What the log still holds of what was applied, in stretches, oldest first.
+    retained: VecDeque<Stretch>,
+    /// Bytes and entries in `retained`.
+    retained_bytes: usize,
+    retained_entries: u64,
+    /// The last entry that need not be kept for members that are behind.
+    expendable: Option<Index>,
 }
+
+/// Consecutive entries that were applied.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    last: Index,
+    entries: u64,
+    bytes: usize,
+}
+
+/// How many stretches what is retained is told apart into, roughly.
+const STRETCHES: u64 = 64;
 
 impl Applying {
     /// Of a state machine that was found to have applied up to `applied`.
@@ -71,7 +91,40 @@ impl Applying {
             unpersisted_bytes: 0,
             persist_due: applied.map(|_| now + config.persist_interval),
             persisting: false,
+            held_back: false,
+            retained: VecDeque::new(),
+            retained_bytes: 0,
+            retained_entries: 0,
+            expendable: None,
         }
+    }
+
+    /// Hands nothing to the state machine until it stands on a snapshot.
+    pub(crate) fn hold_back(&mut self) {
+        self.held_back = true;
+    }
+
+    /// The state machine got where the snapshot would have led by itself.
+    pub(crate) fn go_on(&mut self) {
+        self.held_back = false;
+    }
+
+    /// The state machine stands on a snapshot now.
+    pub(crate) fn stand_on(&mut self, last: LogId) {
+        assert!(self.in_flight.is_empty(), "a state machine is switched over when it has nothing else to do");
+        assert!(self.applied.map(|id| id.index) < Some(last.index), "a snapshot leads forward");
+        self.held_back = false;
+        self.committed = self.committed.max(Some(last.index));
+        self.handed = Some(last.index);
+        (self.applied, self.durable) = (Some(last), Some(last));
+        // What the log holds, if anything, is behind us: nobody is fed from it by us, who were behind ourselves.
+        self.retained.clear();
+        (self.retained_bytes, self.retained_entries, self.expendable) = (0, 0, Some(last.index));
+    }
+
+    /// Whether the state machine has nothing to do and waits for a snapshot to be switched to.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && !self.reading
     }
 
     /// Entries up to this one may be applied.
@@ -81,7 +134,7 @@ impl Applying {
 
     /// Hands the state machine as much as it may hold, from memory or else from disk.
     pub(crate) fn pump(&mut self, group: GroupId, raft: &Raft, common: &mut Common, out: &mut Vec<NodeEffect>) {
-        while self.in_flight.len() < common.config.apply_batches_max && !self.reading {
+        while self.in_flight.len() < common.config.apply_batches_max && !self.reading && !self.held_back {
             let from = Index::after(self.handed);
             let Some(through) = self.committed.filter(|committed| *committed >= from) else { return };
             let bytes_max = common.config.apply_bytes_max;
@@ -140,6 +193,7 @@ impl Applying {
         assert_eq!(batch.ids.len(), replies.len(), "a state machine gives one reply an entry");
         self.applied = Some(through);
         self.unpersisted_bytes += batch.bytes;
+        self.retain(config, Stretch { last: through.index, entries: batch.ids.len() as u64, bytes: batch.bytes });
         let latest = now + config.persist_interval;
         self.persist_due = match self.persist_due {
             // Enough was applied: now, not later.
@@ -148,6 +202,41 @@ impl Applying {
             None => Some(latest),
         };
         Done { replies: batch.ids.into_iter().zip(replies).collect(), memberships: batch.memberships }
+    }
+
+    /// Entries found in the log at the start, which were applied before: of unknown size.
+    pub(crate) fn found(&mut self, config: &NodeConfig, base: Option<Index>) {
+        let Some(LogId { index: last, .. }) = self.applied else { return };
+        let entries = last.0.saturating_sub(base.map_or(0, |base| base.0));
+        self.retain(config, Stretch { last, entries, bytes: 0 });
+    }
+
+    /// Takes note of what the log holds, and of what of it need not be kept for members that are behind.
+    fn retain(&mut self, config: &NodeConfig, new: Stretch) {
+        self.retained_bytes += new.bytes;
+        self.retained_entries += new.entries;
+        let small = |stretch: &Stretch| {
+            stretch.entries < config.log_retain_entries / STRETCHES
+                && (stretch.bytes as u64) < config.log_retain_bytes as u64 / STRETCHES
+        };
+        match self.retained.back_mut().filter(|last| small(last)) {
+            Some(last) => {
+                *last = Stretch { last: new.last, entries: last.entries + new.entries, bytes: last.bytes + new.bytes };
+            }
+            None => self.retained.push_back(new),
+        }
+        while self.retained_bytes > config.log_retain_bytes || self.retained_entries > config.log_retain_entries {
+            // A stretch that fits none of it goes whole: the limit is one of bytes kept, not of bytes dropped.
+            let Some(oldest) = self.retained.pop_front() else { return };
+            self.retained_bytes -= oldest.bytes;
+            self.retained_entries -= oldest.entries;
+            self.expendable = Some(oldest.last);
+        }
+    }
+
+    /// The last entry that may be compacted: neither wanted for others nor by a state machine that crashes now.
+    pub(crate) fn expendable(&self) -> Option<Index> {
+        self.expendable.min(self.durable.map(|id| id.index))
     }
 
     /// Asks the state machine to persist if it is time, and it is not at it.

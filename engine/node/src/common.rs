@@ -234,7 +234,10 @@ fn bytes(message: &Message) -> usize {
     const HEADER: usize = 64;
     match &message.body {
         Body::Append { entries, .. } => HEADER + entries.iter().map(hezong_raft::Entry::bytes).sum::<usize>(),
-        Body::RequestPreVote { .. }
+        Body::InstallSnapshot { base, .. } => HEADER + base.membership.bytes(),
+        Body::SnapshotInstalled { .. }
+        | Body::RequestSnapshot
+        | Body::RequestPreVote { .. }
         | Body::PreVote { .. }
         | Body::RequestVote { .. }
         | Body::Vote { .. }

@@ -33,8 +33,23 @@ pub struct NodeConfig {
     /// After how many payload bytes applied the state machine is asked to persist. Default 64 MiB.
     pub persist_bytes: usize,
     /// How long after something was applied the state machine is asked to persist at the latest. It bounds what is
-    /// replayed after a crash, and from the next issue on what the log keeps. Default 30 s.
+    /// replayed after a crash, and what the log keeps. Default 30 s.
     pub persist_interval: Duration,
+    /// At most so many payload bytes of applied entries are kept in the log for members that are behind; who is further
+    /// behind gets a snapshot. Default 256 MiB.
+    pub log_retain_bytes: usize,
+    /// At most so many applied entries are kept. Default 1,000,000.
+    pub log_retain_entries: u64,
+    /// About how many bytes of a snapshot are asked for at once. At most 8 MiB. Default 1 MiB.
+    pub snapshot_chunk_bytes: usize,
+    /// The most bytes of snapshots that a group of this node fetches in a second; `None` for no limit, the default.
+    pub snapshot_bytes_per_second: Option<u64>,
+    /// After how long a chunk is asked for again; after five times its holder counts as gone. Default 3 s.
+    pub snapshot_fetch_timeout: Duration,
+    /// How long a snapshot is held that nobody fetches. Default 60 s.
+    pub snapshot_patience: Duration,
+    /// How long one is held at most: what it sees cannot be freed meanwhile. Default 1 h.
+    pub snapshot_age_max: Duration,
     /// Whether a leader lets a learner vote by itself once it has caught up. Default true.
     pub auto_promote: bool,
 }
@@ -54,6 +69,13 @@ impl NodeConfig {
             apply_lag_max: 100_000,
             persist_bytes: 64 << 20,
             persist_interval: Duration::from_secs(30),
+            log_retain_bytes: 256 << 20,
+            log_retain_entries: 1_000_000,
+            snapshot_chunk_bytes: 1 << 20,
+            snapshot_bytes_per_second: None,
+            snapshot_fetch_timeout: Duration::from_secs(3),
+            snapshot_patience: Duration::from_secs(60),
+            snapshot_age_max: Duration::from_secs(3_600),
             auto_promote: true,
         }
     }

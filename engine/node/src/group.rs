@@ -5,17 +5,19 @@
 
 mod inbox;
 mod outcome;
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hezong_base::{Effect, GroupId, Index, Input, LogId, NodeId, Protocol, RequestId, Term, Time, WriteId};
 use hezong_raft::{
-    Answer, Ask, Change, Entry, Event, Membership, Message, Raft, ReadLevel as RaftLevel, Request, Role,
+    Answer, Ask, Base, Change, Entry, Event, Membership, Message, Raft, ReadLevel as RaftLevel, Request, Role,
 };
 
 use crate::applying::Applying;
 use crate::common::{Common, Reader, Wanted};
+use crate::snapshots::Snapshots;
 use crate::{GroupStatus, NodeEffect};
 
 /// What was handed to the protocol under one request id of ours, and for whom.
@@ -67,6 +69,9 @@ pub(crate) struct Group {
     /// Learners that have caught up and do not vote yet. Empty unless we lead.
     caught_up: BTreeSet<NodeId>,
     applying: Applying,
+    snapshots: Snapshots,
+    /// Whether the state was lost and waits for a snapshot: what it holds is nothing to be read.
+    restoring: bool,
     /// When the group asked to be woken, as it stands in `Common::due`.
     due: Option<Time>,
 }
@@ -101,11 +106,19 @@ impl Group {
             accepted: BTreeMap::new(),
             caught_up: BTreeSet::new(),
             applying: Applying::new(now, &common.config, found.applied),
+            snapshots: Snapshots::default(),
+            restoring: false,
             due: None,
         };
+        group.applying.found(&common.config, group.raft.log().base_index());
         common.peers_changed = true;
         common.touched.insert(id);
         group.route(now, started, common, out);
+        match found.start {
+            Start::Replay => {}
+            Start::Installed(base) => group.on_found_installed(now, base, common, out),
+            Start::StateLost => group.on_found_lost(now, common, out),
+        }
         if let Some(applied) = found.applied {
             group.tell(now, Request::Applied { applied, durable: None }, common, out);
         }
@@ -168,7 +181,7 @@ impl Group {
             self.reply_readable(now, id, common, out);
         }
         self.applying.maybe_persist(now, self.id, out);
-        self.reschedule(common);
+        self.go_on_with_snapshots(now, common, out);
     }
 
     /// The state machine has persisted.
@@ -183,6 +196,7 @@ impl Group {
         if let Some(applied) = self.applying.last() {
             self.tell(now, Request::Applied { applied, durable: self.applying.durable() }, common, out);
         }
+        self.maybe_compact(now, common, out);
         self.applying.maybe_persist(now, self.id, out);
         self.reschedule(common);
     }
@@ -193,7 +207,7 @@ impl Group {
             self.drive(now, Input::Timeout, common, out);
         }
         self.applying.maybe_persist(now, self.id, out);
-        self.reschedule(common);
+        self.go_on_with_snapshots(now, common, out);
     }
 
     /// Ends the turn: what waits in the inbox goes to the protocol, what is committed to the state machine.
@@ -250,6 +264,9 @@ impl Group {
             match effect {
                 Effect::Send { to, message } => common.send(to, self.id, message),
                 Effect::Store { id, write } => common.store(self.id, id, write),
+                Effect::Ask { id, ask: ask @ (Ask::TakeSnapshot(_) | Ask::FetchSnapshot { .. }) } => {
+                    self.on_snapshot_ask(now, id, ask, common, out);
+                }
                 Effect::Ask { id, ask: Ask::Entries { from, through, bytes_max } } => {
                     common.read_log(self.id, Reader::Raft(id), Wanted { from, through, bytes_max });
                 }
@@ -282,7 +299,8 @@ impl Group {
 
     /// Keeps the group's place among the timers.
     fn reschedule(&mut self, common: &mut Common) {
-        let due = [self.raft.deadline(), self.applying.deadline()].into_iter().flatten().min();
+        let due = [self.raft.deadline(), self.applying.deadline(), self.snapshots.deadline(&common.config)];
+        let due = due.into_iter().flatten().min();
         if due != self.due {
             if let Some(old) = self.due {
                 common.due.remove(&(old, self.id));
@@ -311,9 +329,26 @@ impl Group {
             persisting: self.applying.is_persisting(),
             accepted: self.accepted.len(),
             reads_waiting: self.applying.reads_waiting(),
+            snapshots_held: self.snapshots.held(),
+            snapshot_fetching: self.snapshots.is_fetching(),
+            snapshots_installed: self.snapshots.installed,
+            snapshot_bytes_sent: self.snapshots.bytes_sent,
+            snapshot_bytes_received: self.snapshots.bytes_received,
+            restoring: self.restoring,
             disk_full: common.disk_full,
         }
     }
+}
+
+/// What a group does first, by how its log and its state fit.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// What follows in the log is applied.
+    Replay,
+    /// The state is a snapshot that the log was not made to fit before the crash.
+    Installed(Base),
+    /// The state is gone, and the log begins too late to build it again.
+    StateLost,
 }
 
 /// What a group's disk held when it was opened.
@@ -322,6 +357,8 @@ pub(crate) struct Found {
     pub(crate) last: Option<Index>,
     /// The last entry applied.
     pub(crate) applied: Option<LogId>,
+    /// What follows from how the two fit.
+    pub(crate) start: Start,
     /// The members as of it.
     pub(crate) membership: Membership,
 }

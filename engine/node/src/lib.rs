@@ -11,6 +11,7 @@
 //! | `group/inbox.rs` | from clients to the protocol |
 //! | `group/outcome.rs` | from the protocol and the state machine to clients |
 //! | `applying.rs` | the way of committed entries to the state machine |
+//! | `snapshots.rs` | snapshots held for others, and the one being fetched |
 //! | `clients.rs` | who waits for what, until when |
 //! | `common.rs` | what groups share in a turn: frames, the write batch, timers, counts |
 //! | `api.rs` | what goes in and what comes out: inputs, effects, requests, replies, refusals, notices |
@@ -31,19 +32,19 @@
 //! - Between two nodes a turn costs one frame, and on disk one batch, however many groups took part in it.
 //! - The same inputs at the same times give the same effects.
 //!
-//! Left out so far: snapshots and with them dropping the log, handing leadership over before a stop, closing a group.
+//! Left out so far: handing leadership over before a stop, closing a group.
 //!
 //! One node that is all of its group, run by hand:
 //!
 //! ```
 //! use hezong_base::{GroupId, NodeId, RequestId, Rng, Time};
-//! use hezong_node::{ClientRequest, Node, NodeConfig, NodeEffect, NodeInput, Reply};
+//! use hezong_node::{ClientRequest, Node, NodeConfig, NodeEffect, NodeInput, Reply, StateFound};
 //! use hezong_raft::{Config, Member, Membership, Saved};
 //!
 //! let (me, group, now) = (NodeId(1), GroupId(1), Time::from_millis(1));
 //! let mut node = Node::new(NodeConfig::new(me));
 //! let mut effects = Vec::new();
-//! node.open_group(now, group, Config::new(me), Saved::default(), None, Rng::new(1), &mut effects)?;
+//! node.open_group(now, group, Config::new(me), Saved::default(), StateFound::default(), Rng::new(1), &mut effects)?;
 //! let first = Membership::of_voters([(me, Member::default())]);
 //! let propose = ClientRequest::Propose { command: "hello".into(), frees_space: false };
 //! let mut inputs = vec![NodeInput::Request { id: RequestId(1), group, request: ClientRequest::Bootstrap(first) }];
@@ -85,10 +86,14 @@ mod config;
 mod group;
 mod machine;
 mod node;
+mod snapshots;
 mod status;
 
-pub use api::{BatchId, ClientRequest, Leader, NodeEffect, NodeInput, Notice, ReadLevel, Refused, Reply};
+pub use api::{
+    BatchId, ClientRequest, Leader, NodeEffect, NodeInput, Notice, ReadLevel, Refused, Reply, SnapshotDone,
+    SnapshotWork,
+};
 pub use config::{NodeConfig, StartError};
-pub use machine::{StateError, StateMachine};
-pub use node::Node;
+pub use machine::{Begun, Chunk, Snapshot, StateError, StateMachine};
+pub use node::{Node, StateFound};
 pub use status::{GroupStatus, NodeStats};

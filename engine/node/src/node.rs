@@ -7,7 +7,7 @@ use hezong_raft::{Base, Member, Message, Raft, Saved};
 
 use crate::clients::Want;
 use crate::common::Common;
-use crate::group::{Found, Group};
+use crate::group::{Found, Group, Start};
 use crate::{
     ClientRequest, GroupStatus, NodeConfig, NodeEffect, NodeInput, NodeStats, ReadLevel, Refused, Reply, StartError,
 };
@@ -52,7 +52,7 @@ impl Node {
         group: GroupId,
         config: hezong_raft::Config,
         saved: Saved,
-        applied: Option<Base>,
+        state: StateFound,
         rng: Rng,
         out: &mut Vec<NodeEffect>,
     ) -> Result<(), StartError> {
@@ -60,13 +60,14 @@ impl Node {
         if self.groups.contains_key(&group) {
             return Err(StartError::Open { group });
         }
-        let last_applied = applied.as_ref().and_then(|base| base.last);
-        belongs_together(group, &saved, last_applied)?;
-        let found = Found {
-            last: saved.log.last().map(|id| id.index),
-            applied: last_applied,
-            membership: applied.unwrap_or_else(|| saved.log.base().clone()).membership,
+        let start = start_of(group, config.id, &saved, &state)?;
+        let applied = state.applied.and_then(|base| base.last);
+        let membership = match (&start, applied) {
+            (Start::Installed(base), _) => base.membership.clone(),
+            (Start::Replay | Start::StateLost, None) => saved.log.base().membership.clone(),
+            (Start::Replay | Start::StateLost, Some(applied)) => saved.log.membership_at(applied.index).clone(),
         };
+        let found = Found { last: saved.log.last().map(|id| id.index), applied, start, membership };
         let mut started = Vec::new();
         let raft = Raft::start(now, config, saved, rng, &mut started);
         let opened = Group::new(now, group, raft, started, found, &mut self.common, out);
@@ -96,6 +97,12 @@ impl Node {
             }
             NodeInput::Persisted { group, durable } => {
                 self.group(group, |group, common| group.on_persisted(now, durable, common, out));
+            }
+            NodeInput::Transferred { from, transfer } => {
+                self.group(transfer.group, |group, common| group.on_transfer(now, from, transfer, common, out));
+            }
+            NodeInput::Snapshot { group, done } => {
+                self.group(group, |group, common| group.on_snapshot_done(now, done, common, out));
             }
             NodeInput::DiskReserve { below } => self.common.disk_full = below,
             NodeInput::Timeout => self.on_timeout(now, out),
@@ -259,16 +266,29 @@ impl Node {
     }
 }
 
-/// Whether the log continues, or at least contains, what the state machine has applied.
-fn belongs_together(group: GroupId, saved: &Saved, applied: Option<LogId>) -> Result<(), StartError> {
+/// What a state machine was found to cover when its group is opened.
+#[derive(Clone, Debug, Default)]
+pub struct StateFound {
+    /// As [`StateMachine::applied`](crate::StateMachine::applied) told.
+    pub applied: Option<Base>,
+    /// As [`StateMachine::is_installed`](crate::StateMachine::is_installed) told.
+    pub is_installed: bool,
+}
+
+/// Whether the log continues, or at least contains, what the state machine has applied; and what to do if not.
+fn start_of(group: GroupId, me: NodeId, saved: &Saved, state: &StateFound) -> Result<Start, StartError> {
     let (last, base) = (saved.log.last(), saved.log.base().last);
+    let applied = state.applied.as_ref().and_then(|base| base.last);
     if let Some(base) = base.filter(|base| applied.map(|id| id.index) < Some(base.index)) {
-        return Err(StartError::StateLost { group, applied, base });
+        let others = saved.log.membership().voters().iter().any(|voter| *voter != me);
+        return if others { Ok(Start::StateLost) } else { Err(StartError::StateLost { group, applied, base }) };
     }
-    let Some(applied) = applied else { return Ok(()) };
-    let Some(term) = saved.log.term_at(applied.index) else {
-        return Err(StartError::LogLost { group, applied, last });
-    };
-    let logged = LogId { term, index: applied.index };
-    if logged == applied { Ok(()) } else { Err(StartError::LogDiffers { group, applied, logged }) }
+    let Some(applied) = applied else { return Ok(Start::Replay) };
+    let logged = saved.log.term_at(applied.index).map(|term| LogId { term, index: applied.index });
+    match (logged, &state.applied) {
+        (Some(logged), _) if logged == applied => Ok(Start::Replay),
+        (_, Some(base)) if state.is_installed => Ok(Start::Installed(base.clone())),
+        (Some(logged), _) => Err(StartError::LogDiffers { group, applied, logged }),
+        (None, _) => Err(StartError::LogLost { group, applied, last }),
+    }
 }

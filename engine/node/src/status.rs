@@ -26,6 +26,18 @@ pub struct GroupStatus {
     pub accepted: usize,
     /// Reads that wait for something to be applied.
     pub reads_waiting: usize,
+    /// Snapshots held for members to fetch.
+    pub snapshots_held: usize,
+    /// Whether a snapshot is being fetched.
+    pub snapshot_fetching: bool,
+    /// Snapshots installed since the start.
+    pub snapshots_installed: u64,
+    /// Bytes of snapshots sent since the start.
+    pub snapshot_bytes_sent: u64,
+    /// Bytes of snapshots received since the start.
+    pub snapshot_bytes_received: u64,
+    /// Whether the state was lost and is being fetched: nothing can be read here.
+    pub restoring: bool,
     /// Whether the disk is below its reserve, so that writes are refused.
     pub disk_full: bool,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use harness::{Cluster, GROUP, add, member, read, sum, voters};
 use hezong_base::{GroupId, Index, LogId, NodeId, Protocol, RequestId, Rng, Time};
-use hezong_node::{Node, NodeConfig, NodeEffect, NodeInput, Notice, ReadLevel, Reply, StartError};
+use hezong_node::{Node, NodeConfig, NodeEffect, NodeInput, Notice, ReadLevel, Reply, StartError, StateFound};
 use hezong_raft::{Base, Body, Change, Config, Entry, Message, Payload, Raft, Role, Saved, Write};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -252,8 +252,13 @@ fn log(terms: &[u64]) -> Saved {
 }
 
 fn open(saved: Saved, applied: Option<LogId>) -> Result<Vec<NodeEffect>, StartError> {
+    open_found(saved, applied, false)
+}
+
+fn open_found(saved: Saved, applied: Option<LogId>, is_installed: bool) -> Result<Vec<NodeEffect>, StartError> {
     let mut node = Node::new(NodeConfig::new(NodeId(1)));
     let applied = applied.map(|id| Base { last: Some(id), membership: voters([1, 2, 3]), ..Base::default() });
+    let applied = StateFound { applied, is_installed };
     let mut out = Vec::new();
     let now = Time::from_millis(5);
     node.open_group(now, GROUP, Config::new(NodeId(1)), saved.clone(), applied.clone(), Rng::new(1), &mut out)?;
@@ -290,10 +295,37 @@ fn start_applied_of_another_term_is_refused() {
 }
 
 #[test]
-fn start_state_behind_the_base_is_refused() {
+fn start_state_ahead_of_the_log_by_a_snapshot_makes_the_log_fit() {
+    for log in [log(&[1, 1]), log(&[1, 1, 1, 1, 1, 1]), Saved::default()] {
+        let out = open_found(log, Some(LogId::new(2, 5)), true).unwrap();
+        let resets = |effect: &NodeEffect| match effect {
+            NodeEffect::Store { writes, .. } => writes
+                .iter()
+                .any(|(_, write)| matches!(write, Write::Reset(base) if base.last == Some(LogId::new(2, 5)))),
+            _ => false,
+        };
+        assert!(out.iter().any(resets), "{out:?}");
+    }
+}
+
+#[test]
+fn start_state_behind_the_base_waits_for_others_if_there_are_any() {
     let mut saved = log(&[1, 1, 2, 2]);
     let base = LogId::new(2, 3);
     let compacted = Base { last: Some(base), membership: voters([1, 2, 3]), ..Base::default() };
+    Raft::save(&mut saved, &Write::Compact(compacted));
+    for applied in [Some(LogId::new(1, 2)), None] {
+        let out = open(saved.clone(), applied).unwrap();
+        assert!(!out.iter().any(|effect| matches!(effect, NodeEffect::Apply { .. })), "there is nothing to apply to");
+    }
+    assert!(open(saved, Some(base)).is_ok());
+}
+
+#[test]
+fn start_state_behind_the_base_of_a_node_alone_is_refused() {
+    let mut saved = log(&[1, 1, 2, 2]);
+    let base = LogId::new(2, 3);
+    let compacted = Base { last: Some(base), membership: voters([1]), ..Base::default() };
     Raft::save(&mut saved, &Write::Compact(compacted));
     let error = open(saved.clone(), Some(LogId::new(1, 2))).unwrap_err();
     assert_eq!(error, StartError::StateLost { group: GROUP, applied: Some(LogId::new(1, 2)), base });

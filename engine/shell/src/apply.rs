@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hezong_base::GroupId;
-use hezong_node::{NodeInput, StateMachine};
+use hezong_node::{NodeInput, SnapshotDone, SnapshotWork, StateError, StateMachine};
 use hezong_raft::Entry;
 
 use crate::inbox::Inbox;
+use crate::snapshot::Held;
 use crate::threads::{Shared, stop_process};
 
 /// The state machines of a node.
@@ -18,25 +19,35 @@ pub type StateMachines = BTreeMap<GroupId, Box<dyn StateMachine>>;
 
 /// What reaches the thread. Bounded by the node, which hands out no more before it has heard back.
 pub(crate) enum Job {
-    Apply { group: GroupId, entries: Vec<Entry> },
-    Persist { group: GroupId },
+    Apply {
+        group: GroupId,
+        entries: Vec<Entry>,
+    },
+    Persist {
+        group: GroupId,
+    },
+    /// All but reading and dropping, which are others' matter.
+    Snapshot {
+        group: GroupId,
+        work: SnapshotWork,
+    },
 }
 
 /// Works until the inbox is closed and empty.
-pub(crate) fn run(shared: &Shared, inbox: &Arc<Inbox<Job>>, mut machines: StateMachines) {
+pub(crate) fn run(shared: &Shared, inbox: &Arc<Inbox<Job>>, held: &Held, mut machines: StateMachines) {
     let mut jobs = Vec::new();
     while inbox.take(&mut jobs, None) {
         for job in jobs.drain(..) {
             if shared.is_abandoned() {
                 return;
             }
-            shared.report(work(shared, &mut machines, job));
+            shared.report(work(shared, held, &mut machines, job));
         }
     }
 }
 
-fn work(shared: &Shared, machines: &mut StateMachines, job: Job) -> NodeInput {
-    let (Job::Apply { group, .. } | Job::Persist { group }) = &job;
+fn work(shared: &Shared, held: &Held, machines: &mut StateMachines, job: Job) -> NodeInput {
+    let (Job::Apply { group, .. } | Job::Persist { group } | Job::Snapshot { group, .. }) = &job;
     let group = *group;
     let machine = machines.get_mut(&group).expect("the node opens only groups that have a state machine");
     let outcome = match job {
@@ -50,6 +61,32 @@ fn work(shared: &Shared, machines: &mut StateMachines, job: Job) -> NodeInput {
             shared.metrics.persists.add(1);
             NodeInput::Persisted { group, durable }
         }),
+        Job::Snapshot { work, .. } => {
+            on_snapshot(held, group, machine.as_mut(), work).map(|done| NodeInput::Snapshot { group, done })
+        }
     };
     outcome.unwrap_or_else(|error| stop_process(&format_args!("group {}: {error}", group.0)))
+}
+
+fn on_snapshot(
+    held: &Held,
+    group: GroupId,
+    machine: &mut dyn StateMachine,
+    work: SnapshotWork,
+) -> Result<SnapshotDone, StateError> {
+    Ok(match work {
+        SnapshotWork::Take(id) => {
+            let snapshot = machine.snapshot()?;
+            let last = snapshot.as_ref().map(|snapshot| snapshot.last());
+            snapshot.into_iter().for_each(|snapshot| held.insert(group, id, snapshot));
+            SnapshotDone::Taken { id, last }
+        }
+        SnapshotWork::Begin(id) => SnapshotDone::Begun { id, begun: machine.begin(id)? },
+        SnapshotWork::Install { id, chunk } => SnapshotDone::Installed { id, understood: machine.install(id, &chunk)? },
+        SnapshotWork::Finish { id, base } => {
+            machine.finish(id, &base)?;
+            SnapshotDone::Finished { id, base }
+        }
+        SnapshotWork::Read { .. } | SnapshotWork::Drop(_) => unreachable!("no matter of the state machine"),
+    })
 }

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use hezong_base::{GroupId, NodeId};
 use hezong_codec::{
-    ClusterId, FRAME_BYTES_MAX, Frame, FrameError, Hello, Refusal, VERSIONS, Welcome,
-    frame::{decode, encode_answer, encode_hello, encode_messages},
+    ClusterId, FRAME_BYTES_MAX, Frame, FrameError, Hello, Lane, Refusal, Transfer, VERSIONS, Welcome,
+    frame::{decode, encode_answer, encode_hello, encode_messages, encode_transfer},
 };
 use hezong_node::NodeInput;
 use hezong_raft::Message;
@@ -31,6 +31,9 @@ use crate::threads::{Shared, chance, spawn, stop_process};
 
 /// The longest frame of a handshake: labels and addresses, no payload.
 const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
+
+/// After so long without a word a connection for snapshots is closed.
+const TRANSFERS_IDLE: Duration = Duration::from_secs(30);
 
 /// How many strangers may be in the middle of a handshake; more are hung up on.
 const HANDSHAKES_MAX: usize = 64;
@@ -88,14 +91,32 @@ impl Tcp {
         }
     }
 
+    /// Sends something about a snapshot, on a connection of its own that is made for it.
+    pub(crate) fn send_transfer(self: &Arc<Self>, to: NodeId, transfer: &Transfer) {
+        let Some(peer) = self.peers.for_transfers(to) else {
+            self.shared.metrics.frames_unsent.add(1);
+            return;
+        };
+        let mut frame = BytesMut::new();
+        encode_transfer(transfer, &mut frame);
+        peer.send(&self.shared, frame, self.queue_bytes_max);
+        if peer.must_be_dialled() {
+            self.start_dialling(peer);
+        }
+    }
+
     /// Dials whoever is a member and was not dialled before.
     pub(crate) fn set_members(self: &Arc<Self>, members: std::collections::BTreeMap<NodeId, hezong_raft::Member>) {
         for peer in self.peers.set_members(self.me, members) {
-            let tcp = Arc::clone(self);
-            let started = spawn(&format!("hezong-dial-{}", peer.id), move || tcp.dial(&peer));
-            if let Err(error) = started {
-                stop_process(&format_args!("cannot start a thread to dial a peer: {error}"));
-            }
+            self.start_dialling(peer);
+        }
+    }
+
+    fn start_dialling(self: &Arc<Self>, peer: Arc<Peer>) {
+        let tcp = Arc::clone(self);
+        let started = spawn(&format!("hezong-dial-{}", peer.id), move || tcp.dial(&peer));
+        if let Err(error) = started {
+            stop_process(&format_args!("cannot start a thread to dial a peer: {error}"));
         }
     }
 
@@ -113,11 +134,12 @@ impl Tcp {
     fn dial(self: &Arc<Self>, peer: &Arc<Peer>) {
         let mut rng = chance();
         let pause_min = self.pause_max / 10;
-        let first = if self.me < peer.id { Duration::ZERO } else { self.pause_max };
+        let at_once = self.me < peer.id || peer.lane == Lane::Transfers;
+        let first = if at_once { Duration::ZERO } else { self.pause_max };
         let mut pause = first;
         let mut last_refusal = None;
         while let Some(address) = peer.wait_to_dial(pause) {
-            match self.reach(peer.id, &address) {
+            match self.reach(peer, &address) {
                 Ok((stream, buffer)) => {
                     last_refusal = None;
                     self.serve(peer, stream, buffer, false);
@@ -144,7 +166,7 @@ impl Tcp {
     }
 
     /// Connects and shakes hands.
-    fn reach(&self, to: NodeId, address: &str) -> Result<(TcpStream, BytesMut), HandshakeError> {
+    fn reach(&self, to: &Peer, address: &str) -> Result<(TcpStream, BytesMut), HandshakeError> {
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "the address has no IP address");
         // Resolved anew each time: a peer may have moved.
         for ip in address.to_socket_addrs()? {
@@ -156,10 +178,11 @@ impl Tcp {
         Err(failed.into())
     }
 
-    fn greet(&self, to: NodeId, mut stream: TcpStream) -> Result<(TcpStream, BytesMut), HandshakeError> {
+    fn greet(&self, to: &Peer, mut stream: TcpStream) -> Result<(TcpStream, BytesMut), HandshakeError> {
         self.tune(&stream)?;
         let member = self.peers.member();
-        let hello = Hello { versions: VERSIONS, cluster: self.cluster, from: self.me, to, member };
+        let (cluster, from) = (self.cluster, self.me);
+        let hello = Hello { versions: VERSIONS, cluster, from, to: to.id, lane: to.lane, member };
         let mut bytes = BytesMut::new();
         encode_hello(&hello, &mut bytes);
         stream.write_all(&bytes)?;
@@ -167,7 +190,9 @@ impl Tcp {
         match self.read_handshake(&mut stream, &mut buffer)? {
             Frame::Welcome(Welcome { version }) if VERSIONS.contains(version) => Ok((stream, buffer)),
             Frame::Refused(refusal) => Err(HandshakeError::Refused(refusal)),
-            Frame::Welcome(_) | Frame::Hello(_) | Frame::Messages(_) => Err(HandshakeError::Unexpected),
+            Frame::Welcome(_) | Frame::Hello(_) | Frame::Messages(_) | Frame::Transfer(_) => {
+                Err(HandshakeError::Unexpected)
+            }
         }
     }
 
@@ -201,8 +226,8 @@ impl Tcp {
         let outcome = self.examine(&mut stream, &mut buffer);
         self.handshakes.fetch_sub(1, Ordering::Relaxed);
         match outcome {
-            Ok(from) => {
-                if let Some(peer) = self.peers.admit(from) {
+            Ok((from, lane)) => {
+                if let Some(peer) = self.peers.admit(from, lane) {
                     self.serve(&peer, stream, buffer, true);
                     self.peers.forget_stranger(from);
                 }
@@ -219,8 +244,8 @@ impl Tcp {
         }
     }
 
-    /// Reads a stranger's introduction and answers it; returns who it is.
-    fn examine(&self, stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<NodeId, HandshakeError> {
+    /// Reads a stranger's introduction and answers it; returns who it is and what it wants to talk about.
+    fn examine(&self, stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<(NodeId, Lane), HandshakeError> {
         self.tune(stream)?;
         let Frame::Hello(hello) = self.read_handshake(stream, buffer)? else { return Err(HandshakeError::Unexpected) };
         let common = VERSIONS.common(hello.versions);
@@ -235,7 +260,7 @@ impl Tcp {
         encode_answer(&answer, &mut bytes);
         stream.write_all(&bytes)?;
         match answer {
-            Ok(_) => Ok(hello.from),
+            Ok(_) => Ok((hello.from, hello.lane)),
             Err(_) => Err(HandshakeError::Refuse(format!(
                 "{} of cluster {} dialled {} here, speaking versions {} to {}",
                 hello.from, hello.cluster, hello.to, hello.versions.min, hello.versions.max
@@ -291,7 +316,11 @@ impl Tcp {
             return;
         }
         self.shared.metrics.connections.add(1);
-        self.shared.tell(Event::PeerConnected { peer: peer.id, address });
+        if peer.lane == Lane::Messages {
+            self.shared.tell(Event::PeerConnected { peer: peer.id, address });
+        } else if let Err(error) = stream.set_read_timeout(Some(TRANSFERS_IDLE)) {
+            tracing::debug!("a connection for snapshots cannot be given a time-out: {error}");
+        }
         let writer = {
             let (peer, stream) = (Arc::clone(peer), Arc::clone(&stream));
             spawn(&format!("hezong-write-{}", peer.id), move || write(&peer, &stream, number))
@@ -304,7 +333,9 @@ impl Tcp {
         self.shared.inbox.wake();
         if peer.disconnect(number) {
             self.shared.metrics.disconnections.add(1);
-            self.shared.tell(Event::PeerLost { peer: peer.id, reason });
+            if peer.lane == Lane::Messages {
+                self.shared.tell(Event::PeerLost { peer: peer.id, reason });
+            }
         }
     }
 
@@ -327,6 +358,15 @@ impl Tcp {
                         self.shared.metrics.frames_received.add(1);
                         self.shared.metrics.bytes_received.add(bytes);
                         let mail = Mail::Input(NodeInput::Received { from, messages });
+                        if self.shared.inbox.push_when_room(mail, bytes).is_err() {
+                            return "this node is stopping".to_owned();
+                        }
+                        arrived = true;
+                    }
+                    Ok(Some(Frame::Transfer(transfer))) => {
+                        let bytes = before - buffer.len();
+                        self.shared.metrics.bytes_received.add(bytes);
+                        let mail = Mail::Input(NodeInput::Transferred { from, transfer });
                         if self.shared.inbox.push_when_room(mail, bytes).is_err() {
                             return "this node is stopping".to_owned();
                         }

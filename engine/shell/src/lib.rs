@@ -14,6 +14,7 @@
 //! | `hezong-log` | the log's writing end | batches to write; then one fdatasync for all that waited |
 //! | `hezong-read` | a reading end of the log | readings of entries that memory no longer holds |
 //! | `hezong-apply` | the state machines | committed entries |
+//! | `hezong-snapshot` | reading the snapshots that are held for others | chunks that are wanted |
 //! | `hezong-accept` | the listener | connections |
 //! | `hezong-dial-n` | the search for peer n, and reading from it once found | its connection's loss, its frames |
 //! | `hezong-peer`, `hezong-write-n` | a connection's two ends | frames; what the socket did not take at once |
@@ -26,13 +27,12 @@
 //! |---|---|
 //! | `handle.rs`, `error.rs`, `event.rs`, `metrics.rs` | what an embedder calls, gets, follows and measures |
 //! | `options.rs`, `identity.rs`, `open.rs` | what an embedder chooses, whose folder it is, and how a node is opened |
-//! | `run.rs`, `log.rs`, `apply.rs` | the threads |
+//! | `run.rs`, `log.rs`, `apply.rs`, `snapshot.rs` | the threads |
 //! | `peers.rs`, `connection.rs` | who is connected and what waits to be sent; sockets and handshakes |
 //! | `memory.rs` | a network within one process, for tests |
 //! | `inbox.rs`, `threads.rs`, `clock.rs` | what threads talk through, share and end by; the clock |
 //!
-//! Left out: TLS between nodes (whoever reaches the peer port and knows the cluster's id can take part), snapshots (the
-//! log is kept whole), systems other than Linux, where nothing has been tried.
+//! Left out: TLS between nodes (whoever reaches the peer port and knows the cluster's id can take part), systems other than Linux, where nothing has been tried.
 
 mod apply;
 mod clock;
@@ -49,6 +49,7 @@ mod open;
 mod options;
 mod peers;
 mod run;
+mod snapshot;
 mod threads;
 
 pub use apply::StateMachines;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hezong_base::{GroupId, NodeId};
+use hezong_codec::{Transfer, TransferBody};
 use hezong_node::NodeInput;
 use hezong_raft::{Body, Entry, Message};
 
@@ -63,17 +64,31 @@ impl Network {
 
     /// Whether it arrived.
     pub(crate) fn send(&self, from: NodeId, to: NodeId, messages: Vec<(GroupId, Message)>) -> bool {
-        let state = self.lock();
-        if state.cut.contains(&(from.min(to), from.max(to))) {
-            return false;
-        }
-        let Some(inbox) = state.nodes.get(&to).map(Arc::clone) else { return false };
-        drop(state);
+        let Some(inbox) = self.inbox_of(from, to) else { return false };
         let bytes = messages.iter().map(|(_, message)| message_bytes(message)).sum();
         let taken = inbox.offer(Mail::Input(NodeInput::Received { from, messages }), bytes).is_ok();
         // Its own thread sees to it: we are in the middle of another node's turn.
         inbox.wake();
         taken
+    }
+
+    /// As [`Network::send`], about a snapshot.
+    pub(crate) fn send_transfer(&self, from: NodeId, to: NodeId, transfer: Transfer) -> bool {
+        let Some(inbox) = self.inbox_of(from, to) else { return false };
+        let bytes = match &transfer.body {
+            TransferBody::Chunk { bytes, .. } => bytes.len(),
+            TransferBody::Fetch { .. } | TransferBody::Gone | TransferBody::Done => 0,
+        };
+        let taken = inbox.offer(Mail::Input(NodeInput::Transferred { from, transfer }), bytes + 64).is_ok();
+        inbox.wake();
+        taken
+    }
+
+    /// Where what is sent arrives, unless the two cannot hear each other.
+    fn inbox_of(&self, from: NodeId, to: NodeId) -> Option<Arc<Inbox<Mail>>> {
+        let state = self.lock();
+        let cut = state.cut.contains(&(from.min(to), from.max(to)));
+        state.nodes.get(&to).filter(|_| !cut).map(Arc::clone)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -92,7 +107,10 @@ impl std::fmt::Debug for Network {
 fn message_bytes(message: &Message) -> usize {
     let entries = match &message.body {
         Body::Append { entries, .. } => entries.iter().map(Entry::bytes).sum(),
-        Body::RequestPreVote { .. }
+        Body::InstallSnapshot { base, .. } => base.membership.bytes(),
+        Body::SnapshotInstalled { .. }
+        | Body::RequestSnapshot
+        | Body::RequestPreVote { .. }
         | Body::PreVote { .. }
         | Body::RequestVote { .. }
         | Body::Vote { .. }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hezong_base::Protocol;
 use hezong_codec::log::{Change, to_write};
-use hezong_node::{Node, StateError};
+use hezong_node::{Node, StateError, StateFound};
 use hezong_raft::{Raft, Saved};
 use hezong_wal::{DiskFolder, Reader, Recovered, Wal};
 
@@ -21,7 +21,7 @@ use crate::options::{OpenError, Options, Storage, Transport};
 use crate::peers::Peers;
 use crate::run::{Inboxes, Link, Runner, run};
 use crate::threads::{Shared, chance, spawn};
-use crate::{clock, log};
+use crate::{clock, log, snapshot};
 
 /// Opens a node with one state machine for each of its groups, and runs it. It takes part as soon as it has members: by
 /// [`Handle::bootstrap`] on the first node, by being taken in on any other.
@@ -55,12 +55,14 @@ pub fn open_with(
         log: Arc::new(log::Log::new(wal, Arc::clone(&readings))),
         readings,
         apply: Arc::new(Inbox::quiet(unbounded)),
+        snapshots: Arc::new(Inbox::new(unbounded)),
     };
     let mut runner = Runner {
         node,
         groups: machines.keys().copied().collect(),
         shared: Arc::clone(&shared),
         inboxes,
+        held: Arc::default(),
         link,
         clients: HashMap::new(),
         mails: Vec::new(),
@@ -141,11 +143,13 @@ fn open_node(
     let mut node = Node::new(config);
     let mut effects = Vec::new();
     for (&group, machine) in machines {
-        let applied = machine.applied().map_err(|source| OpenError::State { group, source })?;
+        let unreadable = |source| OpenError::State { group, source };
+        let applied = machine.applied().map_err(unreadable)?;
+        let state = StateFound { applied, is_installed: machine.is_installed().map_err(unreadable)? };
         let mut raft = options.raft.clone();
         raft.id = identity.node;
         let saved = saved.remove(&group).unwrap_or_default();
-        node.open_group(clock::now(), group, raft, saved, applied, rng.fork(), &mut effects)?;
+        node.open_group(clock::now(), group, raft, saved, state, rng.fork(), &mut effects)?;
     }
     Ok((node, effects))
 }
@@ -208,8 +212,10 @@ fn start(runner: &mut Runner, options: &Options, machines: StateMachines, reader
     let inboxes = &runner.inboxes;
     let mut threads = Vec::new();
     let outcome = (|| {
-        let (of_node, inbox) = (shared(), Arc::clone(&inboxes.apply));
-        threads.push(spawn("hezong-apply", move || apply::run(&of_node, &inbox, machines))?);
+        let (of_node, inbox, held) = (shared(), Arc::clone(&inboxes.apply), Arc::clone(&runner.held));
+        threads.push(spawn("hezong-apply", move || apply::run(&of_node, &inbox, &held, machines))?);
+        let (of_node, inbox, held) = (shared(), Arc::clone(&inboxes.snapshots), Arc::clone(&runner.held));
+        threads.push(spawn("hezong-snapshot", move || snapshot::read(&of_node, &inbox, &held))?);
         let (of_node, inbox) = (shared(), Arc::clone(&inboxes.readings));
         threads.push(spawn("hezong-read", move || log::read(&of_node, &inbox, &reader))?);
         let folder = match &options.storage {

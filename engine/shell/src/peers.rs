@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use hezong_base::NodeId;
+use hezong_codec::Lane;
 use hezong_raft::Member;
 use rustix::net::{SendFlags, send};
 
@@ -34,6 +35,8 @@ const WRITE_BYTES: usize = 1 << 20;
 /// One peer: a member, or a node of our cluster that has dialled us and is none yet.
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
+    /// What its connection is for. One for snapshots is dialled when there is something to send, which waits meanwhile.
+    pub(crate) lane: Lane,
     state: Mutex<State>,
     /// The writer of the connection sleeps here.
     writable: Condvar,
@@ -78,22 +81,23 @@ impl State {
 }
 
 impl Peer {
-    pub(crate) fn new(id: NodeId) -> Self {
-        Self { id, state: Mutex::default(), writable: Condvar::new(), changed: Condvar::new() }
+    pub(crate) fn new(id: NodeId, lane: Lane) -> Self {
+        Self { id, lane, state: Mutex::default(), writable: Condvar::new(), changed: Condvar::new() }
     }
 
     /// Sends now if the socket takes it, else queues.
     pub(crate) fn send(&self, shared: &Shared, mut frame: BytesMut, queue_bytes_max: usize) {
         let metrics = &shared.metrics;
         let mut state = self.lock();
-        let Some((stream, _)) = &state.connection else {
+        let connected = state.connection.as_ref().map(|(stream, _)| Arc::clone(stream));
+        if connected.is_none() && self.lane == Lane::Messages {
             metrics.frames_unsent.add(1);
             return;
-        };
+        }
         metrics.frames_sent.add(1);
         metrics.bytes_sent.add(frame.len());
-        if state.queue.is_empty() && !state.writing {
-            match send(stream, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        if let Some(stream) = connected.filter(|_| state.queue.is_empty() && !state.writing) {
+            match send(&stream, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(sent) if sent == frame.len() => return,
                 Ok(sent) => {
                     frame.advance(sent);
@@ -122,7 +126,12 @@ impl Peer {
         if state.connection.is_some() && !accepted {
             return None;
         }
+        let waiting = std::mem::take(&mut state.queue).into_iter().filter(|_| self.lane == Lane::Transfers).collect();
+        let bytes = std::mem::take(&mut state.bytes);
         state.disconnect();
+        if self.lane == Lane::Transfers {
+            (state.queue, state.bytes) = (waiting, bytes);
+        }
         let number = state.next_number;
         state.next_number += 1;
         state.connection = Some((Arc::clone(stream), number));
@@ -167,6 +176,20 @@ impl Peer {
         start
     }
 
+    /// Whether something speaks for keeping it: a connection, or somebody who dials.
+    fn is_wanted(&self) -> bool {
+        let state = self.lock();
+        state.connection.is_some() || state.dialled
+    }
+
+    /// Whether something waits to be sent that nobody dials for; whoever asks is to start dialling.
+    pub(crate) fn must_be_dialled(&self) -> bool {
+        let mut state = self.lock();
+        let start = state.address.is_some() && state.connection.is_none() && !state.dialled;
+        state.dialled |= start;
+        start
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.lock().connection.is_some()
     }
@@ -183,7 +206,8 @@ impl Peer {
         let mut state = self.lock();
         let mut since = Instant::now();
         loop {
-            if state.address.is_none() {
+            let unwanted = self.lane == Lane::Transfers && state.queue.is_empty() && state.connection.is_none();
+            if state.address.is_none() || unwanted {
                 state.dialled = false;
                 return None;
             }
@@ -237,6 +261,8 @@ pub(crate) struct Peers {
 #[derive(Default)]
 struct Table {
     peers: BTreeMap<NodeId, Arc<Peer>>,
+    /// The same nodes, as far as snapshots travel to or from them.
+    transfers: BTreeMap<NodeId, Arc<Peer>>,
     /// Our own name and addresses, once we know them.
     member: Option<Member>,
     /// Whether the node has stopped: no connection is taken in any more.
@@ -252,12 +278,27 @@ impl Peers {
     }
 
     /// The peer of this id, in any case; `None` when the node has stopped.
-    pub(crate) fn admit(&self, id: NodeId) -> Option<Arc<Peer>> {
+    pub(crate) fn admit(&self, id: NodeId, lane: Lane) -> Option<Arc<Peer>> {
         let mut table = self.lock();
         if table.closed {
             return None;
         }
-        Some(Arc::clone(table.peers.entry(id).or_insert_with(|| Arc::new(Peer::new(id)))))
+        let peers = match lane {
+            Lane::Messages => &mut table.peers,
+            Lane::Transfers => &mut table.transfers,
+        };
+        Some(Arc::clone(peers.entry(id).or_insert_with(|| Arc::new(Peer::new(id, lane)))))
+    }
+
+    /// The peer of this id as far as snapshots are concerned, dialled where messages are; `None` when nobody knows where
+    /// it is, or the node has stopped.
+    pub(crate) fn for_transfers(&self, id: NodeId) -> Option<Arc<Peer>> {
+        let address = self.get(id).and_then(|peer| peer.lock().address.clone());
+        let peer = self.admit(id, Lane::Transfers)?;
+        // One that dialled us is answered even when nobody could dial it.
+        let known = address.is_some() || peer.is_connected();
+        peer.lock().address = address;
+        known.then_some(peer)
     }
 
     /// Takes note of the members, this node among them; returns those for which a dialler must be started. Who is no
@@ -269,7 +310,10 @@ impl Peers {
             return Vec::new();
         }
         for id in members.keys() {
-            table.peers.entry(*id).or_insert_with(|| Arc::new(Peer::new(*id)));
+            table.peers.entry(*id).or_insert_with(|| Arc::new(Peer::new(*id, Lane::Messages)));
+        }
+        for peer in table.transfers.values().filter(|peer| !members.contains_key(&peer.id)) {
+            peer.close();
         }
         let mut start = Vec::new();
         for peer in table.peers.values() {
@@ -292,6 +336,9 @@ impl Peers {
         if table.peers.get(&id).is_some_and(|peer| peer.is_stranger()) {
             table.peers.remove(&id);
         }
+        if table.transfers.get(&id).is_some_and(|peer| !peer.is_wanted()) {
+            table.transfers.remove(&id);
+        }
     }
 
     /// Those connected.
@@ -304,6 +351,7 @@ impl Peers {
         let mut table = self.lock();
         table.closed = true;
         std::mem::take(&mut table.peers).values().for_each(|peer| peer.close());
+        std::mem::take(&mut table.transfers).values().for_each(|peer| peer.close());
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -357,7 +405,7 @@ mod tests {
 
     #[test]
     fn connect_accepted_replaces_and_dialled_yields() {
-        let peer = Peer::new(NodeId(2));
+        let peer = Peer::new(NodeId(2), Lane::Messages);
         let (first, far_first) = pair();
         let (second, far_second) = pair();
         let (third, _far_third) = pair();
@@ -378,7 +426,7 @@ mod tests {
         const FRAME: usize = 10_000;
         const FRAMES: u32 = 5_000;
         let shared = Shared::new(1);
-        let peer = Arc::new(Peer::new(NodeId(2)));
+        let peer = Arc::new(Peer::new(NodeId(2), Lane::Messages));
         let (near, mut far) = pair();
         let number = peer.connect(&near, true).unwrap();
         let writer = {
@@ -414,7 +462,7 @@ mod tests {
     #[test]
     fn send_not_connected_counted() {
         let shared = Shared::new(1);
-        Peer::new(NodeId(2)).send(&shared, BytesMut::from(&b"x"[..]), 10);
+        Peer::new(NodeId(2), Lane::Messages).send(&shared, BytesMut::from(&b"x"[..]), 10);
         assert_eq!(shared.metrics.snapshot().frames_unsent, 1);
     }
 
@@ -432,6 +480,6 @@ mod tests {
         assert!(peers.get(NodeId(3)).is_none());
         assert_eq!(peers.get(NodeId(2)).unwrap().wait_to_dial(Duration::ZERO).as_deref(), Some("host2:1"));
         peers.close();
-        assert!(peers.admit(NodeId(4)).is_none());
+        assert!(peers.admit(NodeId(4), Lane::Messages).is_none());
     }
 }

@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hezong_base::{GroupId, NodeId, RequestId, Time};
-use hezong_node::{ClientRequest, Node, NodeEffect, NodeInput, Reply};
+use hezong_codec::Transfer;
+use hezong_node::{ClientRequest, Node, NodeEffect, NodeInput, Reply, SnapshotWork};
 use hezong_raft::Message;
 use tokio::sync::oneshot;
 
@@ -24,7 +25,7 @@ use crate::identity::FolderLock;
 use crate::inbox::Inbox;
 use crate::memory::Network;
 use crate::threads::Shared;
-use crate::{apply, clock, log};
+use crate::{apply, clock, log, snapshot};
 
 /// What reaches the node.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub(crate) struct Inboxes {
     pub(crate) log: Arc<log::Log>,
     pub(crate) readings: Arc<Inbox<log::Reading>>,
     pub(crate) apply: Arc<Inbox<apply::Job>>,
+    pub(crate) snapshots: Arc<Inbox<snapshot::Reading>>,
 }
 
 /// The node and everything that belongs to it: whoever has it may take a turn.
@@ -62,6 +64,8 @@ pub(crate) struct Runner {
     pub(crate) groups: Vec<GroupId>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) inboxes: Inboxes,
+    /// The snapshots held for others.
+    pub(crate) held: Arc<snapshot::Held>,
     pub(crate) link: Link,
     /// Those who wait for a reply.
     pub(crate) clients: HashMap<RequestId, oneshot::Sender<Reply>>,
@@ -245,6 +249,16 @@ impl Runner {
                     self.inboxes.apply.push(apply::Job::Persist { group }, 0);
                     afterwards.apply = Some(Arc::clone(&self.inboxes.apply));
                 }
+                NodeEffect::Snapshot { group, work: SnapshotWork::Read { id, to, cursor, bytes_max } } => {
+                    let reading = snapshot::Reading { group, id, to, cursor, bytes_max };
+                    self.inboxes.snapshots.push(reading, 0);
+                }
+                NodeEffect::Snapshot { group, work: SnapshotWork::Drop(id) } => self.held.remove(group, id),
+                NodeEffect::Snapshot { group, work } => {
+                    self.inboxes.apply.push(apply::Job::Snapshot { group, work }, 0);
+                    afterwards.apply = Some(Arc::clone(&self.inboxes.apply));
+                }
+                NodeEffect::SendTransfer { to, transfer } => self.send_transfer(to, transfer),
                 NodeEffect::Reply { id, reply } => {
                     if let Some(client) = self.clients.remove(&id) {
                         afterwards.replies.push((client, reply));
@@ -273,6 +287,17 @@ impl Runner {
                 let sent = network.send(*me, to, messages);
                 let metrics = &self.shared.metrics;
                 if sent { &metrics.frames_sent } else { &metrics.frames_unsent }.add(1);
+            }
+        }
+    }
+
+    fn send_transfer(&self, to: NodeId, transfer: Transfer) {
+        match &self.link {
+            Link::Tcp(tcp) => tcp.send_transfer(to, &transfer),
+            Link::Memory { network, me } => {
+                if !network.send_transfer(*me, to, transfer) {
+                    self.shared.metrics.frames_unsent.add(1);
+                }
             }
         }
     }
@@ -312,6 +337,7 @@ impl Runner {
         self.inboxes.apply.close();
         self.inboxes.log.inbox.close();
         self.inboxes.readings.close();
+        self.inboxes.snapshots.close();
         for thread in self.threads.drain(..) {
             thread.join().expect("a thread of ours that panics aborts the process");
         }

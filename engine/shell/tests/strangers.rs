@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use common::{Cluster, GROUP, Running, eventually, hurry, member, open_with};
 use hezong_base::{NodeId, Term};
 use hezong_codec::{
-    ClusterId, FRAME_BYTES_MAX, Frame, Hello, Refusal, VERSIONS, Versions,
+    ClusterId, FRAME_BYTES_MAX, Frame, Hello, Lane, Refusal, VERSIONS, Versions,
     frame::{decode, encode_hello, encode_messages},
 };
 use hezong_node::ReadLevel;
@@ -38,7 +38,7 @@ fn hung_up(mut stream: TcpStream) -> bool {
 
 fn hello(cluster: &Cluster) -> Hello {
     let cluster = cluster.identities[0].cluster;
-    Hello { versions: VERSIONS, cluster, from: NodeId(9), to: NodeId(1), member: None }
+    Hello { versions: VERSIONS, cluster, from: NodeId(9), to: NodeId(1), lane: Lane::Messages, member: None }
 }
 
 /// Introduces itself and returns the answer.

@@ -86,7 +86,12 @@ impl RaftDisk {
     /// Reads what is asked for: as much as fits, and at least one entry.
     #[must_use]
     pub fn answer(&self, ask: &Ask) -> Answer {
-        let Ask::Entries { from, through, bytes_max } = ask;
+        let (from, through, bytes_max) = match ask {
+            Ask::Entries { from, through, bytes_max } => (from, through, bytes_max),
+            // A story's state machine holds what its log stands on; and it installs whatever it is offered.
+            Ask::TakeSnapshot(_) => return Answer::SnapshotTaken(self.base),
+            Ask::FetchSnapshot { base, .. } => return Answer::SnapshotFetched(Some(base.clone())),
+        };
         let (mut taken, mut bytes) = (Vec::new(), 0);
         let mut index = *from;
         while let Some(entry) = self.entry(index).filter(|_| index <= *through) {
@@ -207,8 +212,14 @@ impl Dialect for RaftDialect {
     }
 
     fn ask(ask: &Ask) -> String {
-        let Ask::Entries { from, through, bytes_max } = ask;
-        format!("entries {}..{} within {bytes_max} B", from.0, through.0)
+        match ask {
+            Ask::Entries { from, through, bytes_max } => {
+                format!("entries {}..{} within {bytes_max} B", from.0, through.0)
+            }
+            // Named by chance, so that a story would tell nothing by the name.
+            Ask::TakeSnapshot(_) => "take snapshot".to_owned(),
+            Ask::FetchSnapshot { from, base, .. } => format!("fetch snapshot {} from {from}", show(base.last)),
+        }
     }
 
     fn status(now: Time, node: &Raft) -> String {
@@ -426,6 +437,13 @@ pub fn show_message(message: &Message) -> String {
         }
         Body::Appended { matched } => format!("Appended matched={}", show_index(*matched)),
         Body::Diverged { previous, hint } => format!("Diverged base={previous} hint={}", show(*hint)),
+        // A snapshot's name is a random number; its last digits tell two apart well enough to be read.
+        Body::InstallSnapshot { id, base } => {
+            format!("InstallSnapshot {:04x} base={}", id.0 & 0xffff, show(base.last))
+        }
+        Body::SnapshotInstalled { id, installed: true } => format!("SnapshotInstalled {:04x}", id.0 & 0xffff),
+        Body::SnapshotInstalled { id, installed: false } => format!("SnapshotInstalled {:04x} failed", id.0 & 0xffff),
+        Body::RequestSnapshot => "RequestSnapshot".to_owned(),
         Body::Heartbeat { round, lease, committed } => {
             format!("Heartbeat round={round} lease={}ms committed={}", lease.as_millis(), show_index(*committed))
         }

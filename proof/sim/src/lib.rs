@@ -53,7 +53,7 @@
 //! to a protocol: a message, a request, a stored write, an answer, a deadline. *Trouble* is whatever goes wrong.
 //!
 //! # Left out
-//! Compaction and snapshots (the log is kept whole in this version), damage to what was synced (the crash suite of the log
+//! Damage to what was synced (the crash suite of the log
 //! has it), several groups on a node, and bytes that change on the way (frames carry a checksum).
 
 #![forbid(unsafe_code)]

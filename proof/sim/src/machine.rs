@@ -2,12 +2,13 @@
 //! registers that are written, compared and read.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hezong_base::{LogId, Rng};
 use hezong_kv::{Condition, Done, Expect, Kv, KvReader, Once, Operation, Reply, Request, Rules};
-use hezong_node::{StateError, StateMachine};
-use hezong_raft::{Base, Entry};
+use hezong_node::{Begun, Chunk, Snapshot, StateError, StateMachine};
+use hezong_raft::{Base, Entry, SnapshotId};
 use hezong_store::ModelStore;
 
 use crate::check::Violation;
@@ -120,5 +121,25 @@ impl StateMachine for Machine {
 
     fn persist(&mut self) -> Result<Option<LogId>, StateError> {
         self.kv.persist()
+    }
+
+    fn is_installed(&self) -> Result<bool, StateError> {
+        self.kv.is_installed()
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Arc<dyn Snapshot>>, StateError> {
+        self.kv.snapshot()
+    }
+
+    fn begin(&mut self, id: SnapshotId) -> Result<Begun, StateError> {
+        self.kv.begin(id)
+    }
+
+    fn install(&mut self, id: SnapshotId, chunk: &Chunk) -> Result<bool, StateError> {
+        self.kv.install(id, chunk)
+    }
+
+    fn finish(&mut self, id: SnapshotId, base: &Base) -> Result<(), StateError> {
+        self.kv.finish(id, base)
     }
 }

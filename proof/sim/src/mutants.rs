@@ -65,6 +65,9 @@ pub fn shape(mutant: Mutant) -> Shape {
         Mutant::Weak(Weakness::StoredByIndex) => Shape::Disks,
         Mutant::Weak(Weakness::CommitOldTermByCounting) => Shape::Elections,
         Mutant::Weak(Weakness::ReadTokenReused) => Shape::Frames,
+        Mutant::Weak(Weakness::CompactUnpersisted | Weakness::SnapshotDropsSuffix | Weakness::LeadWithoutState) => {
+            Shape::Snapshots
+        }
         Mutant::Weak(
             Weakness::ForgottenTerm
             | Weakness::VoteBeforeStored

@@ -39,6 +39,10 @@ pub enum Fault {
     ClockRate,
     /// The state machine applies slowly.
     SlowApply,
+    /// A machine's state is lost while its log is not.
+    StateLoss,
+    /// No fault, but seldom enough to be counted with them: a snapshot is installed.
+    Snapshot,
     /// A member is added.
     Addition,
     /// A member is removed.
@@ -47,7 +51,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -62,6 +66,8 @@ impl Fault {
         Self::StalledDisk,
         Self::ClockRate,
         Self::SlowApply,
+        Self::StateLoss,
+        Self::Snapshot,
         Self::Addition,
         Self::Removal,
     ];
@@ -84,6 +90,8 @@ impl Fault {
             Self::StalledDisk => "stalled disk",
             Self::ClockRate => "clock rate changed",
             Self::SlowApply => "slow apply",
+            Self::StateLoss => "state lost",
+            Self::Snapshot => "snapshot installed",
             Self::Addition => "member added",
             Self::Removal => "member removed",
         }
@@ -123,7 +131,7 @@ impl FaultCounts {
 /// Where a run looks: at everything, or at what one kind of mistake would need to show itself soon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shape {
-    /// Whatever the seed draws; three seeds of ten take one of the other shapes.
+    /// Whatever the seed draws; a third of the seeds takes one of the other shapes.
     #[default]
     Any,
     /// Leaders that are cut off or stand still while others vote, and many reads.
@@ -136,6 +144,8 @@ pub enum Shape {
     Elections,
     /// Frames that are late, lost or doubled, and many reads through followers.
     Frames,
+    /// Logs that keep little, nodes that are away for long, states that are lost.
+    Snapshots,
 }
 
 /// What a seed decides.
@@ -175,6 +185,10 @@ pub(crate) struct Plan {
     /// How often, per mille, a leader is struck just when it has been elected: when it does not know yet what is
     /// committed, and others do not know yet that it leads, most mistakes of elections show.
     pub(crate) ambush: u64,
+    /// How many applied entries a log keeps: few, so that who was away needs a snapshot.
+    pub(crate) log_retain_entries: u64,
+    /// How many bytes a chunk of a snapshot has: few, so that there are many.
+    pub(crate) snapshot_chunk_bytes: usize,
     /// How often, per mille, a process takes several inputs in one turn.
     pub(crate) lazy_flush: u64,
 }
@@ -183,8 +197,10 @@ impl Plan {
     pub(crate) fn new(rng: &mut Rng, drift_broken: bool, shape: Shape) -> Self {
         let mut plan = Self::any(rng, drift_broken);
         let shape = match shape {
-            Shape::Any if rng.chance(300) => {
-                [Shape::Leases, Shape::Members, Shape::Disks, Shape::Elections, Shape::Frames][pick(rng, 5)]
+            Shape::Any if rng.chance(350) => {
+                let shapes =
+                    [Shape::Leases, Shape::Members, Shape::Disks, Shape::Elections, Shape::Frames, Shape::Snapshots];
+                shapes[pick(rng, shapes.len())]
             }
             shape => shape,
         };
@@ -214,6 +230,11 @@ impl Plan {
                 plan.append_bytes_max = 1;
                 plan.drawn = vec![Fault::Partition, Fault::Partition, Fault::Crash, Fault::Pause];
             }
+            Shape::Snapshots => {
+                plan.nodes = 3;
+                plan.drawn = vec![Fault::PowerLoss, Fault::Crash, Fault::Partition, Fault::StateLoss, Fault::SlowApply];
+                (plan.log_retain_entries, plan.snapshot_chunk_bytes) = (0, [300, 3_000][pick(rng, 2)]);
+            }
             Shape::Frames => {
                 (plan.loss, plan.duplication, plan.delay) = (50, 100, 100);
                 (plan.nodes, plan.clients) = (3, 8);
@@ -235,6 +256,7 @@ impl Plan {
             Fault::StalledDisk,
             Fault::ClockRate,
             Fault::SlowApply,
+            Fault::StateLoss,
             Fault::Addition,
             Fault::Removal,
         ];
@@ -242,6 +264,10 @@ impl Plan {
         // Crashes are where most of the promises are made or broken, and every run must have something happen to it.
         if drawn.len() < 3 || rng.chance(300) {
             drawn.extend([Fault::Crash, Fault::Crash, Fault::Pause, Fault::SlowDisk]);
+        }
+        if drawn.contains(&Fault::Removal) {
+            // Or the last one could go that has the state.
+            drawn.retain(|fault| *fault != Fault::StateLoss);
         }
         if nodes < 3 {
             // Small groups grow, or there is little to see; and a node alone has no network to go wrong.
@@ -271,6 +297,8 @@ impl Plan {
             lease_reads: 20,
             creep: 300,
             ambush: [0, 200, 600][pick(rng, 3)],
+            log_retain_entries: [0, 10, 100, u64::MAX][pick(rng, 4)],
+            snapshot_chunk_bytes: [300, 3_000, 1 << 20][pick(rng, 3)],
             lazy_flush: [0, 300, 900][pick(rng, 3)],
         }
     }
@@ -286,6 +314,7 @@ impl Plan {
         config.append_bytes_max = self.append_bytes_max;
         config.window_bytes_max = self.window_bytes_max;
         config.cache_bytes_max = self.cache_bytes_max;
+        config.snapshot_patience = patience * 6;
         config
     }
 }

@@ -1,18 +1,53 @@
 //! One process: the node as shipped, and around it what the simulator puts in the place of the shell.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, NodeId, Rng};
-use hezong_node::{Node, NodeConfig, NodeEffect, NodeInput, StateMachine};
-use hezong_raft::{Config, Entry};
+use hezong_node::{
+    Chunk, Node, NodeConfig, NodeEffect, NodeInput, Snapshot, SnapshotDone, SnapshotWork, StateFound, StateMachine,
+};
+use hezong_raft::{Config, Entry, SnapshotId};
 
 use crate::check::{Recovered, Violation};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::machine::Machine;
 use crate::plan::Plan;
+
+/// A store in memory does not fail.
+const IN_MEMORY: &str = "the store is in memory";
+
+/// Work for the state machine.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Apply(Vec<Entry>),
+    Snapshot(SnapshotWork),
+}
+
+/// Snapshots held for others.
+#[derive(Default)]
+pub(crate) struct Held(BTreeMap<SnapshotId, Arc<dyn Snapshot>>);
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Held {
+    /// A chunk of one of them; `None` when it is not held any more.
+    pub(crate) fn chunk(&self, id: SnapshotId, cursor: Option<&[u8]>, bytes_max: usize) -> Option<Chunk> {
+        Some(self.0.get(&id)?.chunk(cursor, bytes_max).expect(IN_MEMORY))
+    }
+
+    pub(crate) fn remove(&mut self, id: SnapshotId) {
+        self.0.remove(&id);
+    }
+}
 
 /// The group that is simulated.
 pub(crate) const GROUP: GroupId = GroupId(1);
@@ -28,8 +63,12 @@ pub(crate) struct Process {
     pub(crate) clock: Clock,
     pub(crate) disk: Disk,
     pub(crate) machine: Machine,
-    /// Batches for the state machine, in order.
-    pub(crate) applying: VecDeque<Vec<Entry>>,
+    /// Work for the state machine, in order.
+    pub(crate) applying: VecDeque<Job>,
+    /// Snapshots held for others.
+    pub(crate) held: Held,
+    /// Its state was lost, and it has none again yet.
+    pub(crate) state_lost: bool,
     /// What arrived while the process stood still; `None` while it runs.
     pub(crate) paused: Option<VecDeque<NodeInput>>,
     /// Dies after so many more effects.
@@ -57,6 +96,8 @@ impl Process {
             disk: Disk::new(segment_bytes),
             machine: Machine::default(),
             applying: VecDeque::new(),
+            held: Held::default(),
+            state_lost: false,
             paused: None,
             crash_in: None,
             timer: u64::MAX,
@@ -79,9 +120,10 @@ impl Process {
     ) -> Result<Option<Recovered>, Violation> {
         let Some((saved, found)) = self.disk.recover()? else { return Ok(None) };
         let mut node = Node::new(node_config(self.id, plan));
-        let applied = self.machine.applied().expect("the store is in memory");
+        let (applied, is_installed) = (self.machine.applied(), self.machine.is_installed());
+        let state = StateFound { applied: applied.expect(IN_MEMORY), is_installed: is_installed.expect(IN_MEMORY) };
         let local = self.clock.local(now);
-        node.open_group(local, GROUP, config, saved, applied, rng, out)
+        node.open_group(local, GROUP, config, saved, state, rng, out)
             .map_err(|error| Violation::new("log and state belong together", error.to_string()))?;
         node.flush(local, out);
         self.node = Some(node);
@@ -94,6 +136,7 @@ impl Process {
         self.node = None;
         self.machine.crash(power, rng);
         self.applying.clear();
+        self.held.0.clear();
         self.paused = None;
         self.crash_in = None;
         self.flush_planned = false;
@@ -101,12 +144,43 @@ impl Process {
         self.disk.crash(power, rng);
     }
 
-    /// Applies the oldest batch.
+    /// Does the oldest work for the state machine.
     pub(crate) fn apply(&mut self) -> Option<NodeInput> {
-        let entries = self.applying.pop_front()?;
-        let through = entries.last()?.id;
-        let replies: Vec<Bytes> = self.machine.apply(&entries).expect("the store is in memory");
-        Some(NodeInput::Applied { group: GROUP, through, replies })
+        let work = match self.applying.pop_front()? {
+            Job::Apply(entries) => {
+                let through = entries.last()?.id;
+                let replies: Vec<Bytes> = self.machine.apply(&entries).expect(IN_MEMORY);
+                self.state_lost = false;
+                return Some(NodeInput::Applied { group: GROUP, through, replies });
+            }
+            Job::Snapshot(work) => work,
+        };
+        let done = match work {
+            SnapshotWork::Take(id) => {
+                let snapshot = self.machine.snapshot().expect(IN_MEMORY);
+                let last = snapshot.as_ref().map(|snapshot| snapshot.last());
+                snapshot.into_iter().for_each(|snapshot| drop(self.held.0.insert(id, snapshot)));
+                SnapshotDone::Taken { id, last }
+            }
+            SnapshotWork::Begin(id) => SnapshotDone::Begun { id, begun: self.machine.begin(id).expect(IN_MEMORY) },
+            SnapshotWork::Install { id, chunk } => {
+                let understood = self.machine.install(id, &chunk).expect(IN_MEMORY);
+                SnapshotDone::Installed { id, understood }
+            }
+            SnapshotWork::Finish { id, base } => {
+                self.machine.finish(id, &base).expect(IN_MEMORY);
+                self.state_lost = false;
+                SnapshotDone::Finished { id, base }
+            }
+            SnapshotWork::Read { .. } | SnapshotWork::Drop(_) => unreachable!("no matter of the state machine"),
+        };
+        Some(NodeInput::Snapshot { group: GROUP, done })
+    }
+
+    /// The state is lost, while the process is down.
+    pub(crate) fn lose_state(&mut self) {
+        self.machine = Machine::default();
+        self.state_lost = true;
     }
 
     /// Whether it takes part: up, and not standing still.
@@ -120,5 +194,10 @@ fn node_config(id: NodeId, plan: &Plan) -> NodeConfig {
     config.request_timeout = Duration::from_nanos(plan.patience * 6);
     config.persist_interval = Duration::from_nanos(plan.patience * 4);
     config.apply_bytes_max = plan.append_bytes_max.max(100);
+    config.log_retain_entries = plan.log_retain_entries;
+    config.snapshot_chunk_bytes = plan.snapshot_chunk_bytes;
+    config.snapshot_fetch_timeout = Duration::from_nanos(plan.patience / 4);
+    config.snapshot_patience = Duration::from_nanos(plan.patience * 6);
+    config.snapshot_age_max = Duration::from_nanos(plan.patience * 30);
     config
 }

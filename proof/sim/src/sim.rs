@@ -2,8 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use hezong_base::{AskId, NodeId, RequestId, Rng};
+use hezong_codec::Transfer;
 use hezong_codec::frame::{self, FRAME_BYTES_MAX, Frame};
-use hezong_node::{ClientRequest, NodeEffect, NodeInput, StateMachine};
+use hezong_node::{ClientRequest, NodeEffect, NodeInput, SnapshotDone, SnapshotWork, StateMachine};
 use hezong_raft::{Base, Member, Membership, Write};
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -17,7 +18,7 @@ use crate::disk::{Stopped, Task};
 use crate::history::History;
 use crate::network::{NODES_MAX, Network};
 use crate::plan::{Fault, FaultCounts, Plan, Shape};
-use crate::process::{GROUP, Process};
+use crate::process::{GROUP, Job, Process};
 use crate::queue::Queue;
 use crate::story::Story;
 
@@ -225,6 +226,8 @@ impl Sim {
             | NodeInput::LogRead { .. }
             | NodeInput::Applied { .. }
             | NodeInput::Persisted { .. }
+            | NodeInput::Transferred { .. }
+            | NodeInput::Snapshot { .. }
             | NodeInput::Cancel { .. }
             | NodeInput::DiskReserve { .. }
             | NodeInput::Timeout
@@ -233,8 +236,13 @@ impl Sim {
         self.trace.word(self.now);
         self.trace.word(node.0 << 8 | kind(&input));
         self.story.input(self.now, node, &input);
-        if let NodeInput::Stored(batch) = &input {
-            self.checkers.on_stored(node, *batch);
+        match &input {
+            NodeInput::Stored(batch) => self.checkers.on_stored(node, *batch),
+            NodeInput::Snapshot { done: SnapshotDone::Finished { base, .. }, .. } => {
+                self.faults.add(Fault::Snapshot);
+                self.checkers.on_installed(node, base.last);
+            }
+            _ => {}
         }
         let mut effects = std::mem::take(&mut self.spare_effects);
         running.handle(process.clock.local(self.now), input, &mut effects);
@@ -347,12 +355,27 @@ impl Sim {
                 NodeEffect::Apply { entries, .. } => {
                     self.checkers.on_apply(node, &entries)?;
                     let process = &mut self.processes[place(node)];
-                    process.applying.push_back(entries);
+                    process.applying.push_back(Job::Apply(entries));
                     if process.applying.len() == 1 {
                         self.begin_apply(node);
                     }
                     self.on_membership();
                 }
+                NodeEffect::Snapshot { work: SnapshotWork::Read { id, to, cursor, bytes_max }, .. } => {
+                    let chunk = process.held.chunk(id, cursor.as_deref(), bytes_max);
+                    let done = SnapshotDone::Read { id, to, cursor, chunk };
+                    let life = process.life;
+                    let at = self.now + self.pace.below(self.plan.sync * 2);
+                    self.queue.push(at, Event::Input { node, life, input: NodeInput::Snapshot { group: GROUP, done } });
+                }
+                NodeEffect::Snapshot { work: SnapshotWork::Drop(id), .. } => process.held.remove(id),
+                NodeEffect::Snapshot { work, .. } => {
+                    process.applying.push_back(Job::Snapshot(work));
+                    if process.applying.len() == 1 {
+                        self.begin_apply(node);
+                    }
+                }
+                NodeEffect::SendTransfer { to, transfer } => self.send_transfer(node, to, &transfer),
                 NodeEffect::Persist { .. } => {
                     let at = self.now + self.plan.sync + self.pace.below(self.plan.patience);
                     let life = self.processes[place(node)].life;
@@ -374,6 +397,19 @@ impl Sim {
             return;
         }
         frame::encode_messages(messages, FRAME_BYTES_MAX, &mut self.spare_bytes).expect("messages are small");
+        self.send_frame(from, to);
+    }
+
+    fn send_transfer(&mut self, from: NodeId, to: NodeId, transfer: &Transfer) {
+        if place(to) >= self.processes.len() {
+            return;
+        }
+        frame::encode_transfer(transfer, &mut self.spare_bytes);
+        self.send_frame(from, to);
+    }
+
+    /// Sends what was encoded.
+    fn send_frame(&mut self, from: NodeId, to: NodeId) {
         let frame = self.spare_bytes.split().freeze();
         self.trace.write(&frame);
         let [once, twice] = self.network.send(self.now, from, to, &self.plan, &mut self.faults);
@@ -393,6 +429,7 @@ impl Sim {
         loop {
             match frame::decode(&mut bytes, FRAME_BYTES_MAX) {
                 Ok(Some(Frame::Messages(messages))) => self.hand(to, NodeInput::Received { from, messages })?,
+                Ok(Some(Frame::Transfer(transfer))) => self.hand(to, NodeInput::Transferred { from, transfer })?,
                 Ok(None) => return Ok(()),
                 other => return Err(Violation::new("what was encoded decodes", format!("{other:?}"))),
             }
@@ -567,5 +604,7 @@ fn kind(input: &NodeInput) -> u64 {
         NodeInput::DiskReserve { .. } => 7,
         NodeInput::Timeout => 8,
         NodeInput::Stop => 9,
+        NodeInput::Transferred { from, .. } => 32 | from.0,
+        NodeInput::Snapshot { .. } => 10,
     }
 }

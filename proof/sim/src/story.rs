@@ -54,6 +54,10 @@ impl Story {
             NodeInput::Applied { through, .. } => format!("{node} applied {through}"),
             NodeInput::Persisted { durable, .. } => format!("{node} persisted {durable:?}"),
             NodeInput::Cancel { id } => format!("{node} told that {id} is given up"),
+            NodeInput::Transferred { from, transfer } => {
+                format!("{node} ← {from} snapshot {} {:?}", transfer.snapshot, transfer.body)
+            }
+            NodeInput::Snapshot { done, .. } => format!("{node} snapshot {done:?}"),
             NodeInput::DiskReserve { below } => format!("{node} disk reserve below={below}"),
             NodeInput::Timeout => format!("{node} timeout"),
             NodeInput::Stop => format!("{node} stop"),
@@ -79,6 +83,10 @@ impl Story {
                 format!("   {node} applies {}", entries.iter().map(show_entry).collect::<Vec<_>>().join(", "))
             }
             NodeEffect::Persist { .. } => format!("   {node} persists"),
+            NodeEffect::Snapshot { work, .. } => format!("   {node} snapshot {work:?}"),
+            NodeEffect::SendTransfer { to, transfer } => {
+                format!("   {node} → {to} snapshot {} {:?}", transfer.snapshot, transfer.body)
+            }
             NodeEffect::Reply { id, reply } => format!("   {node} answers {id} {reply:?}"),
             NodeEffect::Peers(peers) => {
                 format!("   {node} peers {:?}", peers.keys().map(|id| id.0).collect::<Vec<_>>())

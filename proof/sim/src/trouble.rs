@@ -72,10 +72,16 @@ impl Sim {
                 self.faults.add(Fault::SlowApply);
                 self.processes[place(node)].apply_slow_until = until;
             }
+            Fault::StateLoss => return self.lose_state(),
             Fault::Addition => return self.add_member(),
             Fault::Removal => return self.remove_member(),
             // These strike frame by frame, or by the way.
-            Fault::Loss | Fault::Delay | Fault::Duplication | Fault::Reordering | Fault::TornWrite => {}
+            Fault::Loss
+            | Fault::Delay
+            | Fault::Duplication
+            | Fault::Reordering
+            | Fault::TornWrite
+            | Fault::Snapshot => {}
         }
         Ok(())
     }
@@ -223,6 +229,20 @@ impl Sim {
             self.queue.push(until, Event::Resume { node, life: process.life });
             self.story.say(self.now, node, "stands still");
         }
+    }
+
+    /// One machine's state is gone. Never two at a time: what nobody has is nobody's to give back.
+    fn lose_state(&mut self) -> Result<(), Violation> {
+        let victim = self.victim();
+        let alone = self.membership.voters().len() < 3 || self.processes.iter().any(|process| process.state_lost);
+        if alone || self.processes[place(victim)].node.is_none() {
+            return Ok(());
+        }
+        self.faults.add(Fault::StateLoss);
+        self.story.say(self.now, victim, "loses its state");
+        self.crash(victim, true)?;
+        self.processes[place(victim)].lose_state();
+        Ok(())
     }
 
     fn add_member(&mut self) -> Result<(), Violation> {

@@ -31,6 +31,9 @@ pub struct Config {
     pub uncommitted_bytes_max: usize,
     /// How long a write may take before a leader gives up leading and a follower stops campaigning. Default 1 s.
     pub store_timeout: Duration,
+    /// For how long a member that is not heard finds the snapshot again that it was fetching, and the entries behind it.
+    /// Default 60 s.
+    pub snapshot_patience: Duration,
     /// The most reads waiting for a round; above it reads are refused. Default 65,536.
     pub reads_max: usize,
     /// The bug this node suffers from.
@@ -53,6 +56,7 @@ impl Config {
             cache_bytes_max: 16 << 20,
             uncommitted_bytes_max: 64 << 20,
             store_timeout: Duration::from_millis(1_000),
+            snapshot_patience: Duration::from_secs(60),
             reads_max: 65_536,
             #[cfg(feature = "weakened")]
             weakness: None,

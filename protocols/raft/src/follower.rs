@@ -107,10 +107,11 @@ impl Raft {
             self.promised_until = self.promised_until.max(Some(now + lease));
         }
         self.reply(from, Body::HeartbeatAck { round, lease }, None, out);
+        self.ask_for_state(from, out);
     }
 
     /// Follows the leader of our term that was just heard. False if there cannot be such a leader.
-    fn hear_leader(&mut self, now: Time, from: NodeId, out: &mut Out) -> bool {
+    pub(crate) fn hear_leader(&mut self, now: Time, from: NodeId, out: &mut Out) -> bool {
         if self.term == Term(0) {
             self.drop_nonsense(from, "leads the term in which nobody ever leads", out);
             return false;

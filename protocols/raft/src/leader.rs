@@ -78,6 +78,7 @@ impl Leader {
     pub(crate) fn fingerprint(&self, now: Time, into: &mut impl Hasher) {
         for (id, progress) in &self.progress {
             (id, progress.matched, progress.next, progress.mode, progress.ask.is_some(), progress.leaving).hash(into);
+            (progress.offer.is_some(), progress.state_lost).hash(into);
             progress.round.map(|round| self.round - round.min(self.round)).hash(into);
         }
         (self.opened, self.reads.len(), self.lease_until.is_some_and(|until| until > now)).hash(into);
@@ -105,7 +106,7 @@ impl Feeder<'_> {
             if !probing && progress.next > last {
                 return;
             }
-            let Ok(previous) = self.log.before(progress.next) else { return progress.stuck() };
+            let Ok(previous) = self.log.before(progress.next) else { return progress.needs_what_is_gone() };
             let bytes_max = room.min(self.config.append_bytes_max);
             match self.log.cached(progress.next, last, bytes_max) {
                 Some(entries) => self.append(to, progress, previous, entries),
@@ -135,7 +136,7 @@ impl Feeder<'_> {
     fn ask_arrival(&mut self, to: NodeId, progress: &mut Progress) {
         match self.log.before(progress.next) {
             Ok(previous) => self.append(to, progress, previous, Entries::default()),
-            Err(_) => progress.stuck(),
+            Err(_) => progress.needs_what_is_gone(),
         }
     }
 }
@@ -196,6 +197,10 @@ impl Raft {
             if silent && progress.goal.is_none() && !self.log.membership().is_voter(*id) {
                 progress.goal = self.log.last_index().map(|last| (last, now));
             }
+            // Nor are entries kept for ever for one that may never come back to go on from its snapshot.
+            if progress.heard_at + self.config.snapshot_patience <= now {
+                progress.offer = None;
+            }
         }
         self.dismiss(now, out);
         self.start_round(now, out);
@@ -238,9 +243,10 @@ impl Raft {
             Mode::Replicate if late && progress.ask.is_none() && progress.is_waiting() => {
                 feeder.ask_arrival(from, progress);
             }
-            Mode::Probe { .. } | Mode::Replicate | Mode::Stuck => {}
+            Mode::Probe { .. } | Mode::Replicate | Mode::Snapshot => {}
         }
         feeder.feed(from, progress);
+        self.maybe_offer(now, from, out);
         self.confirm_rounds(now, out);
     }
 
@@ -396,7 +402,7 @@ impl Raft {
             // The answer to this very probe, not to one before it.
             Mode::Probe { .. } => progress.next.previous() == Some(previous.index),
             Mode::Replicate => Some(previous.index) > progress.matched,
-            Mode::Stuck => false,
+            Mode::Snapshot => false,
         };
         if !fresh || hint.is_some_and(|hint| hint.index > previous.index) {
             return;
@@ -418,7 +424,7 @@ impl Raft {
         let fits = entries.first().is_some_and(|first| first.id.index == progress.next);
         let ours = entries.last().is_some_and(|last| feeder.log.id_at(last.id.index) == Some(last.id));
         match feeder.log.before(progress.next) {
-            Err(_) => progress.stuck(),
+            Err(_) => progress.needs_what_is_gone(),
             Ok(previous) if fits && ours => {
                 feeder.append(*to, progress, previous, entries.into());
                 feeder.feed(*to, progress);
@@ -454,6 +460,11 @@ impl Raft {
         self.committed = Some(index);
         while let Some((_, bytes)) = leader.uncommitted.pop_front_if(|(last, _)| *last <= index) {
             leader.uncommitted_bytes -= bytes;
+        }
+        if opens && self.state_lost && !self.weak(Weakness::LeadWithoutState) {
+            // Nobody but us had the whole log, and now a majority has: one of those can lead, and answer clients too.
+            self.start_round(now, out);
+            return self.step_down(now, out);
         }
         if opens {
             self.release_reads(now, out);

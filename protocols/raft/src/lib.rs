@@ -10,6 +10,7 @@
 //! | `follower.rs`, `candidate.rs`, `leader.rs` | the roles: their data and what they do with each message |
 //! | `reads.rs` | reads at the leader and forwarded by followers |
 //! | `progress.rs` | what a leader knows of one member, and what is on its way to it |
+//! | `snapshot.rs` | members that need what is gone from the log |
 //! | `log.rs` | base, runs of terms, memberships, the tail of entries |
 //! | `entries.rs` | entries that are shared rather than copied, and that tail |
 //! | `entry.rs`, `membership.rs`, `message.rs`, `request.rs`, `config.rs` | the public types |
@@ -26,11 +27,11 @@
 //! - A rejection carries the last entry of the follower that may be common to both logs, so that each side skips whole
 //!   terms (§5.3, last paragraphs).
 //! - A leader's own vote and own entries count once they are on its disk, not when it has issued them.
+//! - `InstallSnapshot` names a snapshot instead of carrying it: the chunks travel beside the protocol (§7).
 //! - Each entry carries log time, which advances only while somebody leads.
 //!
 //! # Left out, for now
-//! Snapshots between nodes (a follower that needs compacted entries is known as stuck and gets heartbeats only), leadership
-//! transfer, joint consensus.
+//! Leadership transfer, joint consensus.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -51,6 +52,7 @@ mod node;
 mod progress;
 mod reads;
 mod request;
+mod snapshot;
 mod weakness;
 
 pub use config::Config;
@@ -61,4 +63,5 @@ pub use membership::{Change, ChangeError, Member, Membership};
 pub use message::{Body, Message};
 pub use node::Raft;
 pub use request::{Answer, Ask, Event, ReadLevel, Refusal, Request, Role, Saved, Status, Write};
+pub use snapshot::SnapshotId;
 pub use weakness::Weakness;

@@ -89,6 +89,11 @@ impl Log {
         Some(Base { last: Some(last), time, membership: self.membership_at(through).clone() })
     }
 
+    /// The same, also for the entry that the log stands on.
+    pub(crate) fn base_as_of(&self, through: Index) -> Option<Base> {
+        if Some(through) == self.base_index() { Some(self.base.clone()) } else { self.base_at(through) }
+    }
+
     /// Lets everything up to and including the base's last go. A base beyond the end leaves nothing but itself.
     pub(crate) fn compact(&mut self, base: Base) {
         let Some(through) = base.last.map(|id| id.index) else { return };

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use hezong_base::{Index, LogId, Term};
 
-use crate::Entries;
+use crate::{Base, Entries, SnapshotId};
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,22 @@ pub enum Body {
         /// term. Skips whole terms at a time.
         hint: Option<LogId>,
     },
+    /// "What you need is gone from my log: fetch this state from me instead" (§7). Repeated until it is answered.
+    InstallSnapshot {
+        /// What to ask for.
+        id: SnapshotId,
+        /// What it covers.
+        base: Base,
+    },
+    /// What became of an offered snapshot.
+    SnapshotInstalled {
+        /// Which.
+        id: SnapshotId,
+        /// Whether the sender's state covers now what it covers; if not, it could not be had, and another is needed.
+        installed: bool,
+    },
+    /// "My state is lost, and my log does not lead to it."
+    RequestSnapshot,
     /// "I lead." One round goes to everybody at once.
     Heartbeat {
         /// Which round; counted up by the leader within its term, never repeated.
@@ -108,7 +124,13 @@ impl Body {
             Self::Diverged { previous, hint } => id(Some(*previous)) && id(*hint),
             Self::Heartbeat { committed, .. } => place(*committed),
             Self::ReadIndexAck { index, .. } => place(*index),
-            Self::PreVote { .. } | Self::Vote { .. } | Self::HeartbeatAck { .. } | Self::ReadIndex { .. } => true,
+            Self::InstallSnapshot { base, .. } => id(base.last),
+            Self::PreVote { .. }
+            | Self::Vote { .. }
+            | Self::SnapshotInstalled { .. }
+            | Self::RequestSnapshot
+            | Self::HeartbeatAck { .. }
+            | Self::ReadIndex { .. } => true,
         }
     }
 }

@@ -12,6 +12,7 @@ use hezong_base::{AskId, Effect, Index, Input, LogId, NodeId, Protocol, RequestI
 use crate::candidate::Ballot;
 use crate::follower::Follower;
 use crate::leader::Leader;
+use crate::snapshot::Install;
 use crate::{
     Answer, Ask, Base, Body, Config, Entries, Event, Message, ReadLevel, Refusal, Request, Role, Saved, Status,
     Weakness, Write,
@@ -68,6 +69,10 @@ pub struct Raft {
     pub(crate) next_ask: AskId,
     /// The next attempt of a forwarded read. Begins anywhere, so that no answer to an earlier life fits.
     pub(crate) next_token: u64,
+    /// The snapshot being fetched for us.
+    pub(crate) install: Option<Install>,
+    /// Whether our state machine lost its state and waits for a leader's snapshot.
+    pub(crate) state_lost: bool,
     /// Nonsense dropped so far.
     dropped: u64,
     /// Whether the members in force changed in this step.
@@ -128,6 +133,8 @@ impl Protocol for Raft {
             vote_write: None,
             writes: Writes::default(),
             next_ask: AskId(1),
+            install: None,
+            state_lost: false,
             dropped: 0,
             peers_changed: !log.membership().members().is_empty(),
             config,
@@ -154,7 +161,7 @@ impl Protocol for Raft {
             Input::Message { from, message } => self.on_message(now, from, message, out),
             Input::Request { id, request } => self.on_request(now, id, request, out),
             Input::Stored(id) => self.on_stored(now, id, out),
-            Input::Answered { id, answer: Answer::Entries(entries) } => self.on_entries_read(now, id, entries, out),
+            Input::Answered { id, answer } => self.on_answered(now, id, answer, out),
             Input::Timeout => self.on_timeout(now, out),
         }
         self.settle(now, out);
@@ -179,6 +186,7 @@ impl Protocol for Raft {
         (self.term, self.vote, self.committed, self.announced, self.stored).hash(into);
         self.log.fingerprint(into);
         (self.role(), self.leader(), self.is_bound(now), self.writes.oldest().is_some()).hash(into);
+        (self.install.is_some(), self.state_lost).hash(into);
         match &self.role {
             RoleState::Follower(follower) => follower.reads.len().hash(into),
             RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) => ballot.votes.hash(into),
@@ -282,6 +290,8 @@ impl Raft {
             membership: self.log.membership().clone(),
             membership_index: self.log.membership_index(),
             membership_committed: self.log.membership_index() <= self.committed,
+            state_lost: self.state_lost,
+            installing: self.install.is_some(),
             last_contact: self.last_contact(now),
             lease: lease_until.map(|until| until.since(now)),
             progress: leader.map_or_else(Vec::new, |leader| leader.report(now)),
@@ -310,6 +320,9 @@ impl Raft {
             | Body::Append { .. }
             | Body::Appended { .. }
             | Body::Diverged { .. }
+            | Body::InstallSnapshot { .. }
+            | Body::SnapshotInstalled { .. }
+            | Body::RequestSnapshot
             | Body::Heartbeat { .. }
             | Body::HeartbeatAck { .. }
             | Body::ReadIndex { .. }
@@ -331,6 +344,9 @@ impl Raft {
             }
             Body::Appended { matched } if current => self.on_appended(now, from, matched, out),
             Body::Diverged { previous, hint } if current => self.on_diverged(now, from, previous, hint, out),
+            Body::InstallSnapshot { id, base } if current => self.on_install_snapshot(now, from, id, &base, out),
+            Body::SnapshotInstalled { id, installed } if current => self.on_snapshot_installed(from, id, installed),
+            Body::RequestSnapshot if current => self.on_request_snapshot(now, from, out),
             Body::Heartbeat { round, lease, committed } if current => {
                 self.on_heartbeat(now, from, round, lease, committed, out);
             }
@@ -338,13 +354,20 @@ impl Raft {
             Body::ReadIndex { token } if current => self.on_read_index(now, from, token, out),
             Body::ReadIndexAck { token, index } => self.on_read_index_ack(now, from, token, index, out),
             // The sender lives in a past term: an answer that says nothing but ours makes it step down (RAFT-4).
-            Body::Append { .. } => self.reply(from, Body::Appended { matched: None }, None, out),
+            Body::Append { .. } | Body::InstallSnapshot { .. } => {
+                self.reply(from, Body::Appended { matched: None }, None, out);
+            }
             Body::Heartbeat { round, .. } => {
                 self.reply(from, Body::HeartbeatAck { round, lease: Duration::ZERO }, None, out);
             }
             Body::ReadIndex { token } => self.reply(from, Body::ReadIndexAck { token, index: None }, None, out),
             // Answers to what we asked in a past term: whatever they were for is over.
-            Body::Vote { .. } | Body::Appended { .. } | Body::Diverged { .. } | Body::HeartbeatAck { .. } => {}
+            Body::Vote { .. }
+            | Body::Appended { .. }
+            | Body::Diverged { .. }
+            | Body::SnapshotInstalled { .. }
+            | Body::RequestSnapshot
+            | Body::HeartbeatAck { .. } => {}
         }
     }
 
@@ -356,6 +379,8 @@ impl Raft {
             Request::Change(change) => self.on_change(now, id, &change, out),
             Request::Applied { applied, durable } => self.on_applied(applied, durable),
             Request::Compact(through) => self.on_compact(now, through, out),
+            Request::Installed(base) => self.stand_on(now, base, out),
+            Request::StateLost => self.on_state_lost(now),
         }
     }
 
@@ -400,7 +425,11 @@ impl Raft {
 
     /// Lets entries go that the state machine would find the effect of again.
     fn on_compact(&mut self, now: Time, through: Index, out: &mut Out) {
-        let through = Some(through).min(self.durable).min(self.announced);
+        let durable = if self.weak(Weakness::CompactUnpersisted) { self.applied } else { self.durable };
+        let mut through = Some(through).min(durable).min(self.announced);
+        if let Some(offered) = self.offered() {
+            through = through.min(Some(offered));
+        }
         let Some(base) = through.and_then(|through| self.log.base_at(through)) else { return };
         self.log.compact(base.clone());
         let bytes = base.membership.bytes();
@@ -522,9 +551,10 @@ impl Raft {
         }
     }
 
-    /// Draws a new wait: between one and two election timeouts, so that split votes end (§5.2, §9.3).
+    /// Draws a new wait: between one and two election timeouts, so that split votes end (§5.2, §9.3). Whose state is lost
+    /// lets others go first.
     pub(crate) fn wait_for_leader(&mut self, now: Time) {
-        let timeout = self.config.election_timeout;
+        let timeout = self.config.election_timeout.saturating_mul(if self.state_lost { 3 } else { 1 });
         self.election_at = now + self.rng.between(timeout, timeout.saturating_mul(2));
     }
 

@@ -4,6 +4,8 @@ use alloc::collections::VecDeque;
 
 use hezong_base::{AskId, Index, Time};
 
+use crate::{Base, SnapshotId};
+
 /// How a leader feeds one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
@@ -15,8 +17,30 @@ pub(crate) enum Mode {
     },
     /// The logs agree: appends follow each other without waiting, as many bytes as the window takes.
     Replicate,
-    /// It needs entries that are compacted. Nothing but heartbeats until it acknowledges something we still hold.
-    Stuck,
+    /// It needs entries that are compacted. Nothing but heartbeats and the offer of a snapshot until it acknowledges
+    /// something we still hold.
+    Snapshot,
+}
+
+/// A snapshot for a member.
+#[derive(Clone, Debug)]
+pub(crate) enum Offer {
+    /// It is being taken, under this ask.
+    Taking {
+        /// The ask.
+        ask: AskId,
+        /// Its name.
+        id: SnapshotId,
+    },
+    /// It is held, and the member has been told.
+    Made {
+        /// Its name.
+        id: SnapshotId,
+        /// What it covers.
+        base: Base,
+        /// When the member was last told.
+        sent_at: Time,
+    },
 }
 
 /// One other member, as its leader sees it.
@@ -34,6 +58,10 @@ pub(crate) struct Progress {
     in_flight_bytes: usize,
     /// The read of entries under way for it. An answer to any other ask is dropped.
     pub(crate) ask: Option<AskId>,
+    /// The snapshot it is to fetch, if nothing else helps it.
+    pub(crate) offer: Option<Offer>,
+    /// It said that its state is lost: it needs a snapshot although its log may be whole.
+    pub(crate) state_lost: bool,
     /// The last heartbeat round it acknowledged.
     pub(crate) round: Option<u64>,
     /// The last round it acknowledged with the whole lease granted.
@@ -61,6 +89,8 @@ impl Progress {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             ask: None,
+            offer: None,
+            state_lost: false,
             round: None,
             lease_round: None,
             heard_at: now,
@@ -78,7 +108,7 @@ impl Progress {
             Mode::Replicate if self.ask.is_none() => {
                 window_bytes_max.checked_sub(self.in_flight_bytes).filter(|room| *room > 0)
             }
-            Mode::Probe { waiting: true } | Mode::Replicate | Mode::Stuck => None,
+            Mode::Probe { waiting: true } | Mode::Replicate | Mode::Snapshot => None,
         }
     }
 
@@ -87,7 +117,7 @@ impl Progress {
         self.sent_at = now;
         match self.mode {
             Mode::Probe { .. } => self.mode = Mode::Probe { waiting: true },
-            Mode::Replicate | Mode::Stuck => {
+            Mode::Replicate | Mode::Snapshot => {
                 if let Some(last) = last {
                     self.next = last.next();
                     self.in_flight.push_back((last, bytes));
@@ -100,10 +130,18 @@ impl Progress {
     /// It holds everything up to `matched`.
     pub(crate) fn acknowledged(&mut self, matched: Option<Index>) {
         self.matched = self.matched.max(matched);
+        // What the offer was for is reached, be it without it.
+        let covered = |offer: &mut Offer| {
+            let Offer::Made { base, .. } = offer else { return false };
+            base.last.map(|last| last.index) <= self.matched
+        };
+        if !self.state_lost {
+            self.offer.take_if(covered);
+        }
         let after = Index::after(self.matched);
         match self.mode {
             // The optimism of `next` was for the probe alone: go on from what is certain.
-            Mode::Probe { .. } | Mode::Stuck => {
+            Mode::Probe { .. } | Mode::Snapshot => {
                 self.next = after;
                 self.mode = Mode::Replicate;
             }
@@ -122,8 +160,8 @@ impl Progress {
     }
 
     /// It needs what is gone.
-    pub(crate) fn stuck(&mut self) {
-        self.mode = Mode::Stuck;
+    pub(crate) fn needs_what_is_gone(&mut self) {
+        self.mode = Mode::Snapshot;
         self.forget_in_flight();
     }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use hezong_base::{AskId, Index, LogId, NodeId, RequestId, Term};
 
-use crate::{Base, Change, ChangeError, Entries, Entry, Log, Membership};
+use crate::{Base, Change, ChangeError, Entries, Entry, Log, Membership, SnapshotId};
 
 /// What the local user asks for.
 #[derive(Clone, Debug)]
@@ -30,6 +30,13 @@ pub enum Request {
     /// Entries up to and including this one need not be kept. At most what is durable in the state machine; clipped to
     /// it. Answered by nothing.
     Compact(Index),
+    /// The state machine was found to stand on this, by a snapshot that was installed right before a crash, and the log
+    /// does not lead there. Handed in at the start, before anything else. Answered by nothing.
+    Installed(Base),
+    /// The state machine was found to have lost its state, and the log begins too late to build it again: a leader must
+    /// send it. Until then this node votes and acknowledges, but campaigns only when nobody else does, and leads only until
+    /// a majority has its log. Handed in at the start, before anything else. Answered by nothing.
+    StateLost,
 }
 
 /// How fresh a read must be. `stale` reads never reach the protocol.
@@ -175,6 +182,17 @@ pub enum Ask {
         /// The most payload bytes wanted.
         bytes_max: usize,
     },
+    /// Holds the state machine's state as of now ready under this name, for a member to fetch.
+    TakeSnapshot(SnapshotId),
+    /// Fetches a snapshot and switches the state machine over to it, durably. Replaces a fetching under way.
+    FetchSnapshot {
+        /// Who holds it.
+        from: NodeId,
+        /// Its name there.
+        id: SnapshotId,
+        /// What it covers.
+        base: Base,
+    },
 }
 
 /// That result.
@@ -182,6 +200,10 @@ pub enum Ask {
 pub enum Answer {
     /// The entries asked for, or as many as fit. Empty if they are gone meanwhile.
     Entries(Vec<Entry>),
+    /// The snapshot is held and covers everything up to this entry; `None` when the state machine has none to give.
+    SnapshotTaken(Option<LogId>),
+    /// The state machine stands on this now, and would after a crash; `None` when the snapshot could not be had.
+    SnapshotFetched(Option<Base>),
 }
 
 /// How a node stands: for metrics, `status` and tests.
@@ -213,6 +235,10 @@ pub struct Status {
     pub membership_index: Option<Index>,
     /// Whether they are committed.
     pub membership_committed: bool,
+    /// Whether the state was lost and waits for a leader's snapshot.
+    pub state_lost: bool,
+    /// Whether a snapshot is being fetched.
+    pub installing: bool,
     /// How long ago the leader, or for a leader a majority, was last heard from.
     pub last_contact: Option<Duration>,
     /// What remains of the lease; `None` without one.

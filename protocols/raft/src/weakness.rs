@@ -34,13 +34,19 @@ pub enum Weakness {
     AppendWithoutCheck,
     /// A write reported as stored counts for indices that were truncated and written anew meanwhile (ABA).
     StoredByIndex,
+    /// Entries are compacted that the state machine would not find the effect of again after a crash.
+    CompactUnpersisted,
+    /// A snapshot replaces the log of a member that is ahead of it: entries it acknowledged are gone (RAFT-13).
+    SnapshotDropsSuffix,
+    /// A node whose state is lost leads on without it.
+    LeadWithoutState,
     /// A node forgets that its vote of this term is spent.
     DoubleVote,
 }
 
 impl Weakness {
     /// All of them, for the proof to go through.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::ForgottenTerm,
         Self::VoteBeforeStored,
         Self::AckBeforeStored,
@@ -54,6 +60,9 @@ impl Weakness {
         Self::TruncateAcknowledged,
         Self::AppendWithoutCheck,
         Self::StoredByIndex,
+        Self::CompactUnpersisted,
+        Self::SnapshotDropsSuffix,
+        Self::LeadWithoutState,
         Self::DoubleVote,
     ];
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, Rng, Term};
-use hezong_codec::{ClusterId, Frame, Hello, Refusal, Versions, Welcome};
-use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, Write};
+use hezong_codec::{ClusterId, Frame, Hello, Lane, Refusal, Transfer, TransferBody, Versions, Welcome};
+use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId, Write};
 
 /// Edges of the varint's lengths and of its range, and anything.
 pub(crate) fn number(rng: &mut Rng) -> u64 {
@@ -99,7 +99,7 @@ pub(crate) fn write(rng: &mut Rng) -> Write {
 }
 
 pub(crate) fn message(rng: &mut Rng) -> (GroupId, Message) {
-    let body = match rng.below(11) {
+    let body = match rng.below(14) {
         0 => Body::RequestPreVote { last: option(rng, log_id) },
         1 => Body::PreVote { granted: rng.chance(500) },
         2 => Body::RequestVote { last: option(rng, log_id) },
@@ -114,6 +114,9 @@ pub(crate) fn message(rng: &mut Rng) -> (GroupId, Message) {
         7 => Body::Heartbeat { round: number(rng), lease: span(rng), committed: option(rng, index) },
         8 => Body::HeartbeatAck { round: number(rng), lease: span(rng) },
         9 => Body::ReadIndex { token: number(rng) },
+        10 => Body::InstallSnapshot { id: SnapshotId(number(rng)), base: base(rng) },
+        11 => Body::SnapshotInstalled { id: SnapshotId(number(rng)), installed: rng.chance(500) },
+        12 => Body::RequestSnapshot,
         _ => Body::ReadIndexAck { token: number(rng), index: option(rng, index) },
     };
     (GroupId(number(rng)), Message { term: Term(number(rng)), body })
@@ -131,13 +134,24 @@ fn cluster(rng: &mut Rng) -> ClusterId {
     ClusterId(u128::from(number(rng)) << 64 | u128::from(number(rng)))
 }
 
+fn transfer(rng: &mut Rng) -> Transfer {
+    let body = match rng.below(4) {
+        0 => TransferBody::Fetch { cursor: option(rng, blob), bytes_max: number(rng) },
+        1 => TransferBody::Chunk { cursor: option(rng, blob), bytes: blob(rng), next: option(rng, blob) },
+        2 => TransferBody::Gone,
+        _ => TransferBody::Done,
+    };
+    Transfer { group: GroupId(number(rng)), snapshot: SnapshotId(number(rng)), body }
+}
+
 pub(crate) fn frame(rng: &mut Rng) -> Frame {
-    match rng.below(8) {
+    match rng.below(9) {
         0 => Frame::Hello(Hello {
             versions: versions(rng),
             cluster: cluster(rng),
             from: NodeId(number(rng)),
             to: NodeId(number(rng)),
+            lane: if rng.chance(500) { Lane::Messages } else { Lane::Transfers },
             member: option(rng, member),
         }),
         1 => Frame::Welcome(Welcome { version: byte(rng.next_u64()) }),
@@ -148,6 +162,7 @@ pub(crate) fn frame(rng: &mut Rng) -> Frame {
             3 => Refusal::Removed,
             _ => Refusal::NotReady,
         }),
+        3 => Frame::Transfer(transfer(rng)),
         _ => Frame::Messages(messages(rng)),
     }
 }
@@ -159,6 +174,7 @@ pub(crate) fn encode(frame: &Frame, out: &mut bytes::BytesMut) {
         Frame::Hello(hello) => frame::encode_hello(hello, out),
         Frame::Welcome(welcome) => frame::encode_answer(&Ok(*welcome), out),
         Frame::Refused(refusal) => frame::encode_answer(&Err(refusal.clone()), out),
+        Frame::Transfer(transfer) => frame::encode_transfer(transfer, out),
         Frame::Messages(messages) => frame::encode_messages(messages, FRAME_BYTES_MAX, out).unwrap(),
     }
 }

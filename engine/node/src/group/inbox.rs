@@ -22,6 +22,9 @@ impl Group {
     ) -> Result<(), Refused> {
         common.stats.proposals += 1;
         self.must_lead(common)?;
+        if self.restoring {
+            return Err(Refused::Restoring);
+        }
         if common.disk_full && !frees_space {
             return Err(Refused::DiskFull);
         }
@@ -49,6 +52,9 @@ impl Group {
         common.stats.reads += 1;
         if want == Want::Verified {
             self.must_lead(common)?;
+        }
+        if self.restoring {
+            return Err(Refused::Restoring);
         }
         common.admit(now, id, self.client(want))?;
         match want {

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{AskId, GroupId, Index, LogId, NodeId, Protocol, RequestId, Rng, Time};
-use hezong_node::{BatchId, ClientRequest, Node, NodeConfig, NodeEffect, NodeInput, Notice, ReadLevel, Reply};
+use hezong_node::{
+    BatchId, ClientRequest, Node, NodeConfig, NodeEffect, NodeInput, Notice, ReadLevel, Reply, StateFound,
+};
 use hezong_raft::{Base, Change, Entry, Member, Membership, Message, Payload, Raft, Role, Saved, Write};
 
 pub(crate) const GROUP: GroupId = GroupId(1);
@@ -229,8 +231,9 @@ impl Cluster {
         let config = hezong_raft::Config { id, ..self.raft.clone() };
         let saved = host.disks.entry(group).or_default().saved.clone();
         let applied = host.machines.entry(group).or_default().applied.clone();
+        let state = StateFound { applied, is_installed: false };
         let mut out = Vec::new();
-        host.node.open_group(self.now, group, config, saved, applied, Rng::new(self.seed), &mut out).unwrap();
+        host.node.open_group(self.now, group, config, saved, state, Rng::new(self.seed), &mut out).unwrap();
         host.node.flush(self.now, &mut out);
         self.carry_out(id, out);
     }
@@ -426,6 +429,9 @@ impl Cluster {
                 NodeEffect::Reply { id: request, reply } => {
                     let twice = host.replies.insert(request, reply);
                     assert!(twice.is_none(), "a client is answered once: {twice:?}");
+                }
+                NodeEffect::Snapshot { .. } | NodeEffect::SendTransfer { .. } => {
+                    unreachable!("logs are kept whole here, so nobody needs a snapshot")
                 }
                 NodeEffect::Peers(peers) => host.peers = peers,
                 NodeEffect::Notice(notice) => host.notices.push(notice),

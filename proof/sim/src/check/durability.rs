@@ -39,5 +39,5 @@ pub(super) fn check(
 }
 
 fn same(allowed: &Recovered, found: &Recovered) -> bool {
-    allowed.term == found.term && allowed.vote == found.vote && allowed.log == found.log
+    allowed.term == found.term && allowed.vote == found.vote && allowed.base == found.base && allowed.log == found.log
 }

@@ -16,7 +16,7 @@ mod tests;
 
 use std::fmt;
 
-use hezong_base::{Index, NodeId, Term};
+use hezong_base::{Index, LogId, NodeId, Term};
 use hezong_node::BatchId;
 use hezong_raft::{Body, Entry, Membership, Message, Write};
 
@@ -127,6 +127,9 @@ impl Checkers {
             | Body::Vote { .. }
             | Body::Appended { .. }
             | Body::Diverged { .. }
+            | Body::InstallSnapshot { .. }
+            | Body::SnapshotInstalled { .. }
+            | Body::RequestSnapshot
             | Body::HeartbeatAck { .. }
             | Body::ReadIndex { .. }
             | Body::ReadIndexAck { .. } => {}
@@ -143,6 +146,12 @@ impl Checkers {
             self.completeness.on_commit(node, shadow.term(), entry.id.index, shadow)?;
         }
         Ok(())
+    }
+
+    /// A node's state machine stands on a snapshot, durably.
+    pub(crate) fn on_installed(&mut self, node: NodeId, last: Option<LogId>) {
+        self.shadows[place(node)].installed(last);
+        self.applications.on_state(node, last.map(|last| last.index));
     }
 
     /// A node's state machine starts over from what it had persisted.

@@ -48,6 +48,10 @@ impl Promises {
                 // A node that has moved on to a later term may have dropped since what it acknowledged in this one. As
                 // long as it has not, what is on its disk there must be what its log has there.
                 let stored = shadow.stored_at(*matched);
+                // What was compacted was committed, and stands on disk as long as the compaction itself does not.
+                if shadow.has_stored_base(*matched) || (shadow.covers(*matched) && stored.is_some()) {
+                    return Ok(());
+                }
                 if shadow.term() <= message.term && (stored.is_none() || stored != shadow.at(*matched)) {
                     let detail = format!("{node} acknowledges {} and has not stored it", matched.0);
                     return Err(Violation::new("promises are stored", detail));
@@ -58,6 +62,9 @@ impl Promises {
             | Body::Vote { granted: false }
             | Body::Appended { matched: None }
             | Body::Diverged { .. }
+            | Body::InstallSnapshot { .. }
+            | Body::SnapshotInstalled { .. }
+            | Body::RequestSnapshot
             | Body::HeartbeatAck { .. }
             | Body::ReadIndex { .. }
             | Body::ReadIndexAck { .. } => {}

@@ -5,7 +5,7 @@ use std::hash::Hasher;
 
 use hezong_base::{Index, LogId, NodeId, Term};
 use hezong_node::BatchId;
-use hezong_raft::{Entry, Membership, Payload, Write};
+use hezong_raft::{Base, Entry, Membership, Payload, Write};
 
 use super::durability;
 use super::{Slot, Violation};
@@ -16,9 +16,11 @@ use crate::digest::Digest;
 pub(crate) struct Recovered {
     pub(crate) term: Term,
     pub(crate) vote: Option<NodeId>,
-    /// Entries from the first on.
+    /// What the log stands on.
+    pub(crate) base: Option<LogId>,
+    /// The entries behind it.
     pub(crate) log: Vec<Slot>,
-    /// Which entries brought which members; without a place for those the log began with.
+    /// Which entries brought which members; without a place for those the log stands on.
     pub(crate) memberships: Vec<(Option<Index>, Membership)>,
 }
 
@@ -29,6 +31,9 @@ pub(crate) enum Step {
     Append(Slot),
     Truncate(Index),
     Members(Option<Index>, Membership),
+    /// The log is void up to here and beyond, or up to here only.
+    Reset(Base),
+    Compact(Base),
 }
 
 /// What a write changes.
@@ -44,9 +49,8 @@ pub(crate) fn steps(write: &Write, mut each: impl FnMut(Step)) {
             }
         }
         Write::Truncate(from) => each(Step::Truncate(*from)),
-        // The simulated log is kept whole, so a base is only ever the one a log begins with.
-        Write::Reset(base) => each(Step::Members(None, base.membership.clone())),
-        Write::Compact(_) => {}
+        Write::Reset(base) => each(Step::Reset(base.clone())),
+        Write::Compact(base) => each(Step::Compact(base.clone())),
     }
 }
 
@@ -56,11 +60,33 @@ impl Recovered {
             Step::Vote(term, vote) => (self.term, self.vote) = (*term, *vote),
             Step::Append(slot) => self.log.push(*slot),
             Step::Truncate(from) => {
-                self.log.truncate(offset(*from));
+                self.log.truncate(self.offset(*from).unwrap_or(0));
                 self.memberships.retain(|(index, _)| index.is_none_or(|index| index < *from));
             }
             Step::Members(index, membership) => self.memberships.push((*index, membership.clone())),
+            Step::Reset(base) => {
+                (self.base, self.log) = (base.last, Vec::new());
+                self.memberships = vec![(None, base.membership.clone())];
+            }
+            Step::Compact(base) => {
+                let through = base.last.map(|last| last.index);
+                let behind = through.and_then(|through| self.offset(through)).map_or(0, |offset| offset + 1);
+                self.log.drain(..behind.min(self.log.len()));
+                self.base = base.last;
+                self.memberships.retain(|(index, _)| index.is_some_and(|index| Some(index) > through));
+                self.memberships.insert(0, (None, base.membership.clone()));
+            }
         }
+    }
+
+    /// Where the entry at `index` stands in `log`; `None` when the base covers it.
+    fn offset(&self, index: Index) -> Option<usize> {
+        let behind = index.0.checked_sub(self.base.map_or(0, |base| base.index.0) + 1)?;
+        Some(usize::try_from(behind).expect("a simulated log is short"))
+    }
+
+    fn at(&self, index: Index) -> Option<Slot> {
+        self.log.get(self.offset(index)?).copied()
     }
 }
 
@@ -73,6 +99,8 @@ pub(crate) struct Shadow {
     stored: Recovered,
     /// The writes between the two.
     pending: VecDeque<(BatchId, Step)>,
+    /// Up to here a snapshot made the state durable: as good as a log on disk, which is made to fit at the next start.
+    installed: Option<Index>,
 }
 
 impl Shadow {
@@ -100,6 +128,26 @@ impl Shadow {
         }
     }
 
+    /// A snapshot is installed, durably.
+    pub(super) fn installed(&mut self, last: Option<LogId>) {
+        self.installed = self.installed.max(last.map(|last| last.index));
+    }
+
+    /// Whether everything up to `index` is covered by what the log stands on, as issued.
+    pub(super) fn covers(&self, index: Index) -> bool {
+        self.issued.base.is_some_and(|base| index <= base.index)
+    }
+
+    /// The same of what is on disk.
+    pub(super) fn has_stored_base(&self, index: Index) -> bool {
+        self.installed >= Some(index) || self.stored.base.is_some_and(|base| index <= base.index)
+    }
+
+    /// What the log stands on, as issued.
+    pub(super) fn base(&self) -> Option<LogId> {
+        self.issued.base
+    }
+
     /// The term as issued.
     pub(super) fn term(&self) -> Term {
         self.issued.term
@@ -117,18 +165,19 @@ impl Shadow {
 
     /// The last entry as issued.
     pub(super) fn last(&self) -> Option<LogId> {
-        let slot = self.issued.log.last()?;
-        Some(LogId { term: slot.term, index: Index(self.issued.log.len() as u64) })
+        let Some(slot) = self.issued.log.last() else { return self.issued.base };
+        let before = self.issued.base.map_or(0, |base| base.index.0);
+        Some(LogId { term: slot.term, index: Index(before + self.issued.log.len() as u64) })
     }
 
     /// The entry at `index` as issued.
     pub(super) fn at(&self, index: Index) -> Option<Slot> {
-        self.issued.log.get(offset(index)).copied()
+        self.issued.at(index)
     }
 
     /// The entry at `index` as stored.
     pub(super) fn stored_at(&self, index: Index) -> Option<Slot> {
-        self.stored.log.get(offset(index)).copied()
+        self.stored.at(index)
     }
 }
 
@@ -148,8 +197,4 @@ pub(crate) fn slot(entry: &Entry) -> Slot {
         }
     }
     Slot { term: entry.id.term, digest: digest.finish() }
-}
-
-fn offset(index: Index) -> usize {
-    usize::try_from(index.0 - 1).expect("a simulated log is short")
 }

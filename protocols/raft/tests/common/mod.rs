@@ -225,7 +225,19 @@ impl Cluster {
 
     /// Answers what a node asked of its disk.
     pub fn answer(&mut self, id: u64) {
-        while let Some((ask_id, Ask::Entries { from, through, bytes_max })) = self.node(id).asks.pop_front() {
+        while let Some((ask_id, ask)) = self.node(id).asks.pop_front() {
+            let (from, through, bytes_max) = match ask {
+                Ask::Entries { from, through, bytes_max } => (from, through, bytes_max),
+                Ask::TakeSnapshot(_) => {
+                    let applied = self.raft(id).log().base().last;
+                    self.handle(id, Input::Answered { id: ask_id, answer: Answer::SnapshotTaken(applied) });
+                    continue;
+                }
+                Ask::FetchSnapshot { base, .. } => {
+                    self.handle(id, Input::Answered { id: ask_id, answer: Answer::SnapshotFetched(Some(base)) });
+                    continue;
+                }
+            };
             let mut room = bytes_max;
             let node = self.node(id);
             let log = fold_entries(&node.disk);
