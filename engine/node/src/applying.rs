@@ -234,9 +234,9 @@ impl Applying {
         }
     }
 
-    /// The last entry that may be compacted: neither wanted for others nor by a state machine that crashes now.
+    /// The last entry that need not be kept for others. The protocol keeps what a crash would make us want ourselves.
     pub(crate) fn expendable(&self) -> Option<Index> {
-        self.expendable.min(self.durable.map(|id| id.index))
+        self.expendable
     }
 
     /// Asks the state machine to persist if it is time, and it is not at it.

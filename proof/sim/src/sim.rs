@@ -186,7 +186,12 @@ impl Sim {
                 input.map_or(Ok(()), |input| self.hand(node, input))
             }
             Event::PersistDone { node, life } if self.alive(node, life) => {
-                let durable = self.processes[place(node)].machine.persist().expect("the store is in memory");
+                let machine = &mut self.processes[place(node)].machine;
+                #[cfg(feature = "weakened")]
+                let lies = self.weakness == Some(hezong_raft::Weakness::CompactUnpersisted);
+                #[cfg(not(feature = "weakened"))]
+                let lies = false;
+                let durable = if lies { machine.last() } else { machine.persist().expect("the store is in memory") };
                 self.hand(node, NodeInput::Persisted { group: GROUP, durable })
             }
             Event::Input { node, life, input } if self.alive(node, life) => self.hand(node, input),

@@ -425,8 +425,7 @@ impl Raft {
 
     /// Lets entries go that the state machine would find the effect of again.
     fn on_compact(&mut self, now: Time, through: Index, out: &mut Out) {
-        let durable = if self.weak(Weakness::CompactUnpersisted) { self.applied } else { self.durable };
-        let mut through = Some(through).min(durable).min(self.announced);
+        let mut through = Some(through).min(self.durable).min(self.announced);
         if let Some(offered) = self.offered() {
             through = through.min(Some(offered));
         }

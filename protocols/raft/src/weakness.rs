@@ -34,7 +34,8 @@ pub enum Weakness {
     AppendWithoutCheck,
     /// A write reported as stored counts for indices that were truncated and written anew meanwhile (ABA).
     StoredByIndex,
-    /// Entries are compacted that the state machine would not find the effect of again after a crash.
+    /// Entries are compacted that the state machine would not find the effect of again after a crash, because it is said
+    /// to be durable when it is not. The mistake is that of whoever runs us.
     CompactUnpersisted,
     /// A snapshot replaces the log of a member that is ahead of it: entries it acknowledged are gone (RAFT-13).
     SnapshotDropsSuffix,
