@@ -29,6 +29,7 @@
 //! | `run.rs`, `log.rs`, `apply.rs` | the threads |
 //! | `peers.rs`, `connection.rs` | who is connected and what waits to be sent; sockets and handshakes |
 //! | `memory.rs` | a network within one process, for tests |
+//! | `promise.rs` | the longest lease this node may have granted, kept over restarts |
 //! | `inbox.rs`, `threads.rs`, `clock.rs` | what threads talk through, share and end by; the clock |
 //!
 //! Left out: TLS between nodes (whoever reaches the peer port and knows the cluster's id can take part), snapshots (the
@@ -48,6 +49,7 @@ mod metrics;
 mod open;
 mod options;
 mod peers;
+mod promise;
 mod run;
 mod threads;
 

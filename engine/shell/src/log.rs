@@ -24,6 +24,7 @@ use hezong_wal::{ReadError, Reader, Wal};
 
 use crate::event::Event;
 use crate::inbox::Inbox;
+use crate::promise::Promise;
 use crate::threads::{Shared, stop_process};
 
 /// A batch of the log is started anew beyond this, so that one append never meets the log's own limit.
@@ -146,7 +147,7 @@ impl Writer {
 }
 
 /// The log's own thread: writes until the inbox is closed and empty, then closes the log.
-pub(crate) fn run(shared: &Shared, log: &Log, reserve: &Reserve) {
+pub(crate) fn run(shared: &Shared, log: &Log, reserve: &Reserve, mut promise: Option<Promise>) {
     let lock = || log.writer.lock().unwrap_or_else(PoisonError::into_inner);
     let mut below = look(shared, reserve, false);
     let mut looked = Instant::now();
@@ -156,6 +157,7 @@ pub(crate) fn run(shared: &Shared, log: &Log, reserve: &Reserve) {
         stored.into_iter().for_each(|batch| shared.report(NodeInput::Stored(batch)));
         if patience.is_some() && looked.elapsed() >= reserve.interval {
             below = look(shared, reserve, below);
+            promise.iter_mut().for_each(Promise::settle);
             looked = Instant::now();
         }
     }
