@@ -30,6 +30,7 @@
 //! | `peers.rs`, `connection.rs` | who is connected and what waits to be sent; sockets and handshakes |
 //! | `memory.rs` | a network within one process, for tests |
 //! | `promise.rs` | the longest lease this node may have granted, kept over restarts |
+//! | `slow.rs` | steps that took too long, told with their parts |
 //! | `inbox.rs`, `threads.rs`, `clock.rs` | what threads talk through, share and end by; the clock |
 //!
 //! Left out: TLS between nodes (whoever reaches the peer port and knows the cluster's id can take part), snapshots (the
@@ -51,6 +52,7 @@ mod options;
 mod peers;
 mod promise;
 mod run;
+mod slow;
 mod threads;
 
 pub use apply::StateMachines;

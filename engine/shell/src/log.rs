@@ -98,21 +98,23 @@ impl Log {
     fn write(&self, shared: &Shared, writer: &mut Option<Writer>) -> Option<BatchId> {
         let writer = writer.as_mut()?;
         self.inbox.take_now(&mut writer.jobs);
-        let stored = writer.append(shared)?;
+        let taken = Instant::now();
+        let (stored, count) = writer.append(shared)?;
         let before = Instant::now();
         writer.wal.sync().unwrap_or_else(|error| fail(&error));
         let took = before.elapsed();
         self.quick.store(took < SYNC_QUICK, Ordering::Relaxed);
         shared.metrics.log_sync.record(took);
+        shared.slow.log(self.inbox.waited(), before - taken, took, count);
         Some(stored)
     }
 }
 
 impl Writer {
-    /// Writes what was taken; returns the last batch among it, which a sync makes durable.
-    fn append(&mut self, shared: &Shared) -> Option<BatchId> {
+    /// Writes what was taken; returns the last batch among it, which a sync makes durable, and how many writes there were.
+    fn append(&mut self, shared: &Shared) -> Option<(BatchId, usize)> {
         let Self { wal, readings, jobs, records } = self;
-        let (mut last, mut bytes) = (None, 0);
+        let (mut last, mut bytes, mut count) = (None, 0, 0);
         for job in jobs.drain(..) {
             if shared.is_abandoned() {
                 return None;
@@ -122,6 +124,7 @@ impl Writer {
                     last = Some(batch);
                     shared.metrics.log_batches.add(1);
                     shared.metrics.log_writes.add(writes.len());
+                    count += writes.len();
                     for (group, write) in &writes {
                         bytes += write_bytes(write);
                         if bytes > APPEND_BYTES && !records.is_empty() {
@@ -142,7 +145,7 @@ impl Writer {
         }
         wal.append(records).unwrap_or_else(|error| fail(&error));
         records.clear();
-        last
+        last.map(|last| (last, count))
     }
 }
 

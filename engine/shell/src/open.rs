@@ -51,6 +51,7 @@ pub fn open_with(
         Storage::Memory(_) => None,
     };
     let shared = Arc::new(Shared::new(options.inbox_bytes_max));
+    shared.slow.set(options.slow_step);
     let granted = promise.as_ref().map_or(Duration::ZERO, Promise::longest);
     let (node, effects) = open_node(&options, &identity, &machines, &wal, recovered, granted)?;
     let (link, address) = open_link(&options, &identity, &shared)?;
