@@ -49,6 +49,10 @@ pub(crate) enum Command {
     Remove(RemoveArgs),
     /// Writes keys as fast as the cluster takes them, and measures.
     Bench(BenchArgs),
+    /// Prints what makes a shell complete this program's commands.
+    Completions(CompletionsArgs),
+    /// Writes man pages.
+    Man(ManArgs),
 }
 
 /// Which cluster.
@@ -272,6 +276,25 @@ pub(crate) struct RemoveArgs {
     pub(crate) cluster: ClusterArgs,
     /// The member's label.
     pub(crate) id: String,
+}
+
+/// `hezong completions`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+        hezong completions bash > /etc/bash_completion.d/hezong\n  \
+        hezong completions fish > ~/.config/fish/completions/hezong.fish")]
+pub(crate) struct CompletionsArgs {
+    /// Which shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `hezong man`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  hezong man /usr/local/share/man/man1")]
+pub(crate) struct ManArgs {
+    /// The folder to write them to, one page a command.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
 }
 
 /// `hezong bench`
