@@ -152,6 +152,28 @@ fn hangup_without_a_file_is_harmless() {
     assert!(node.stop().success());
 }
 
+/// Its addresses are the cluster's knowledge, and a misspelt variable would have no effect: neither happens silently.
+#[test]
+fn changed_addresses_and_stray_variables_are_told() {
+    let root = tempfile::tempdir().unwrap();
+    let mut node = Node::new(root.path(), "node01");
+    node.start(&["--bootstrap"]);
+    node.wait_ready();
+    assert!(node.stop().success());
+    assert!(!node.log_text().contains("the cluster knows"), "{}", node.log_text());
+    let known = std::mem::replace(&mut node.http, format!("127.0.0.1:{}", support::free_port()));
+    let log = fs::File::options().append(true).open(&node.log).unwrap();
+    let mut command = node.command(&[]);
+    let mut child = command.env("HEZONG_ELECTON_TIMEOUT", "2s").stderr(log).spawn().unwrap();
+    wait_until("it serves", || get(&node.http, "/health").is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = node.log_text();
+    assert!(said.contains(&format!("http is {}, but the cluster knows node01 at {known}", node.http)), "{said}");
+    assert!(said.contains("HEZONG_ELECTON_TIMEOUT is no setting"), "{said}");
+    assert!(said.contains("was HEZONG_ELECTION_TIMEOUT meant?"), "{said}");
+}
+
 /// The service manager hears what is true: ready once clients are served, stopping when it stops.
 #[test]
 fn service_manager_is_told_ready_reloading_and_stopping() {
