@@ -158,7 +158,8 @@ impl NodeArgs {
     pub(crate) fn sources(&self) -> Sources {
         let mut flags = self.flags.clone();
         flags.0.extend(self.dir.clone().map(|dir| ("data_dir", dir)));
-        Sources::new(flags, self.config.clone())
+        // A variable that is there and empty names no file.
+        Sources::new(flags, self.config.clone().filter(|file| !file.as_os_str().is_empty()))
     }
 }
 

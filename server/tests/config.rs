@@ -138,7 +138,13 @@ fn hangup_applies_what_may_change_and_names_what_needs_a_restart() {
     let before = count("needs a restart");
     configured.reload(text, "1 settings differ");
     wait_until("it is said again", || count("needs a restart") == before + 1);
+
+    let quiet = text.replace("\"debug\"", "\"warn\"");
+    configured.reload(&quiet, "disk.segment_bytes");
+    wait_until("it is quiet", || count("log.level: debug → warn, in effect from now on") == 1);
+    // The next line that is no warning would be the last of a graceful stop.
     assert!(configured.node.stop().success());
+    assert!(!configured.node.log_text().contains("stopped"), "{}", configured.node.log_text());
 }
 
 #[test]

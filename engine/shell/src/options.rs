@@ -52,8 +52,8 @@ pub struct Options {
 /// Where a node keeps what must survive.
 #[derive(Clone, Debug)]
 pub enum Storage {
-    /// In this folder, which is locked while the node lives: `identity`, `lock` and the log in `log/`. State machines
-    /// may keep theirs beside them.
+    /// In this folder, which is locked while the node lives: `identity`, `lock`, `lease` and the log in
+    /// `log/`. State machines may keep theirs beside them.
     Folder(PathBuf),
     /// In memory, as long as somebody holds a clone of it: for tests. The identity is kept by nobody.
     Memory(ModelFolder),
