@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use hezong_client::Level;
 
+use crate::config::{Flags, Sources};
+
 /// Keeps many machines agreed: a replicated, linearizable store of keys.
 #[derive(Debug, Parser)]
 #[command(
@@ -26,7 +28,11 @@ pub(crate) enum Command {
     /// Runs a cluster of node processes on this machine.
     Up(UpArgs),
     /// Runs one node.
-    Node(NodeArgs),
+    Node(Box<NodeArgs>),
+    /// Checks a node's configuration file without starting anything.
+    CheckConfig(CheckConfigArgs),
+    /// Prints a configuration file in which every key is explained.
+    ExampleConfig(ExampleConfigArgs),
     /// Prints the value of a key.
     Get(GetArgs),
     /// Sets a key.
@@ -43,6 +49,10 @@ pub(crate) enum Command {
     Remove(RemoveArgs),
     /// Writes keys as fast as the cluster takes them, and measures.
     Bench(BenchArgs),
+    /// Prints what makes a shell complete this program's commands.
+    Completions(CompletionsArgs),
+    /// Writes man pages.
+    Man(ManArgs),
 }
 
 /// Which cluster.
@@ -117,50 +127,61 @@ pub(crate) struct UpArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "A new cluster is made by exactly one node with --bootstrap; every other one is taken in with \
     --join, which matters\nonly the first time: afterwards the folder says who the node is. SIGTERM and Ctrl-C stop it \
-    gracefully.\n\n\
+    gracefully, SIGHUP has\nit read its file again. Every setting may also stand in the file, or in a variable HEZONG_…: see \
+    `hezong example-config`.\n\n\
     Examples:\n  \
         hezong node --id node01 --bootstrap --http host1:8091 --peer host1:8089 /var/lib/hezong\n  \
-        hezong node --id node02 --join host1:8091 --http host2:8091 --peer host2:8089 /var/lib/hezong")]
+        hezong node --id node02 --join host1:8091 --http host2:8091 --peer host2:8089 /var/lib/hezong\n  \
+        hezong node --config /etc/hezong/hezong.toml --print-config")]
 pub(crate) struct NodeArgs {
-    /// The node's label, unique in its cluster.
-    #[arg(long)]
-    pub(crate) id: String,
-    /// Where clients and other nodes reach its HTTP API, host:port. It listens there.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) http: String,
-    /// Where other nodes reach it, host:port. It listens there.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) peer: String,
-    /// The folder for its data.
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
+    /// The folder for its data, as --data-dir.
+    #[arg(value_name = "DIR", conflicts_with = "data_dir")]
+    pub(crate) dir: Option<String>,
     /// Makes a new cluster, of which this is the first node.
     #[arg(long, conflicts_with = "join")]
     pub(crate) bootstrap: bool,
-    /// Asks these nodes (their --http addresses) to be taken in.
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
-    pub(crate) join: Vec<String>,
-    /// Listens for clients here in place of --http, as 0.0.0.0:8091.
-    #[arg(long, value_name = "IP:PORT")]
-    pub(crate) http_bind: Option<String>,
-    /// Listens for other nodes here in place of --peer.
-    #[arg(long, value_name = "IP:PORT")]
-    pub(crate) peer_bind: Option<String>,
-    /// The largest value taken, in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, env = "HEZONG_VALUE_BYTES_MAX")]
-    pub(crate) value_bytes_max: usize,
-    /// How long a follower waits for its leader before it campaigns, in milliseconds; the same on all nodes.
-    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
-    pub(crate) election_timeout: u64,
-    /// Below this many free bytes on the disk, writes are refused and only deletes taken.
-    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
-    pub(crate) disk_reserve: u64,
-    /// What to log on stderr, as tracing filters: info, debug, hezong_node=trace.
-    #[arg(long, default_value = "info", env = "HEZONG_LOG")]
-    pub(crate) log: String,
+    /// Reads settings from this file; flags and variables are stronger.
+    #[arg(long, value_name = "FILE", env = "HEZONG_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Prints what the node would run with, and who set it, and ends.
+    #[arg(long)]
+    pub(crate) print_config: bool,
     /// Stops gracefully when stdin ends: how `up` takes its nodes with it.
     #[arg(long, hide = true, action = ArgAction::SetTrue)]
     pub(crate) stop_with_stdin: bool,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+impl NodeArgs {
+    /// Where the node's settings come from.
+    pub(crate) fn sources(&self) -> Sources {
+        let mut flags = self.flags.clone();
+        flags.0.extend(self.dir.clone().map(|dir| ("data_dir", dir)));
+        // A variable that is there and empty names no file.
+        Sources::new(flags, self.config.clone().filter(|file| !file.as_os_str().is_empty()))
+    }
+}
+
+/// `hezong check-config`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "All that is wrong is told, each with its line; exit code 2. Neither the environment nor the data \
+    folder is looked at.\n\nExample:\n  hezong check-config /etc/hezong/hezong.toml"
+)]
+pub(crate) struct CheckConfigArgs {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `hezong example-config`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  hezong example-config > hezong.toml")]
+pub(crate) struct ExampleConfigArgs {
+    /// Prints the page of the documentation in its place.
+    #[arg(long, hide = true)]
+    pub(crate) markdown: bool,
 }
 
 /// `hezong get`
@@ -256,6 +277,25 @@ pub(crate) struct RemoveArgs {
     pub(crate) cluster: ClusterArgs,
     /// The member's label.
     pub(crate) id: String,
+}
+
+/// `hezong completions`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+        hezong completions bash > /etc/bash_completion.d/hezong\n  \
+        hezong completions fish > ~/.config/fish/completions/hezong.fish")]
+pub(crate) struct CompletionsArgs {
+    /// Which shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `hezong man`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  hezong man /usr/local/share/man/man1")]
+pub(crate) struct ManArgs {
+    /// The folder to write them to, one page a command.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
 }
 
 /// `hezong bench`

@@ -1,17 +1,30 @@
 //! One binary that keeps many machines agreed: composition only. It reads arguments and environment, puts the floors
 //! below together, and talks to people.
 //!
-//! Map: `args.rs` the command line; `node.rs` one node; `up.rs` and `up/` a cluster on this machine; `data.rs` the
-//! commands that read and write keys; `bench.rs` the load it can put on a cluster; `say.rs` how it talks.
+//! | file | holds |
+//! |---|---|
+//! | `args.rs` | the command line |
+//! | `config.rs`, `config/` | a node's settings |
+//! | `node.rs` | one node; `log.rs` what it says, `reload.rs` what changes while it runs, `notify.rs` what systemd is told |
+//! | `up.rs`, `up/` | a cluster on this machine |
+//! | `data.rs` | the commands that read and write keys |
+//! | `bench.rs` | the load it can put on a cluster |
+//! | `help.rs` | completions and man pages |
+//! | `say.rs` | how it talks |
 //!
 //! Its word for failure: one sentence on stderr that names the thing, the limit and the remedy, and an exit code other
-//! than zero: 1 for most, 2 for arguments that do not fit, 3 for a key that is absent, 4 when no node could serve in
-//! time, 5 when the outcome of a write is unknown.
+//! than zero: 1 for most, 2 for arguments or a configuration that do not fit, 3 for a key that is absent, 4 when no node
+//! could serve in time, 5 when the outcome of a write is unknown.
 
 mod args;
 mod bench;
+mod config;
 mod data;
+mod help;
+mod log;
 mod node;
+mod notify;
+mod reload;
 mod say;
 mod up;
 
@@ -42,7 +55,9 @@ fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match args.command {
-            Command::Node(node) => node::run(node).await,
+            Command::Node(node) => node::run(*node).await,
+            Command::CheckConfig(check) => config::check(&check.file),
+            Command::ExampleConfig(example) => config::show(&example),
             Command::Up(up) => up::run(up).await,
             Command::Get(get) => data::get(get).await,
             Command::Put(put) => data::put(put).await,
@@ -52,6 +67,8 @@ fn main() -> ExitCode {
             Command::Members(members) => data::members(members).await,
             Command::Remove(remove) => data::remove(remove).await,
             Command::Bench(bench) => bench::run(bench).await,
+            Command::Completions(completions) => help::completions(&completions),
+            Command::Man(man) => help::man(&man),
         }
     });
     // Whatever still runs only serves connections that nobody waits for.

@@ -12,16 +12,21 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use hezong_base::{GroupId, NodeId};
 use hezong_client::{Client, Join, Joined, Options as ClientOptions};
-use hezong_http::{Api, check_address};
-use hezong_kv::{Kv, KvReader, Limits, Rules};
+use hezong_http::Api;
+use hezong_kv::{Kv, KvReader, Rules};
 use hezong_node::{StateError, StateMachine};
 use hezong_raft::{Member, Membership};
-use hezong_shell::{ClusterId, Handle, Identity, Options, Start};
+use hezong_shell::{ClusterId, Handle, Identity, Start};
 use hezong_store::{DiskStore, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::args::NodeArgs;
+use crate::config::{self, Settings};
+use crate::log::Log;
+use crate::notify;
+use crate::reload::Reload;
 
 /// The one group of keys this version serves.
 const GROUP: GroupId = GroupId(1);
@@ -31,35 +36,51 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: NodeArgs) -> Result<()> {
-    start_log(&args.log)?;
-    check(&args)?;
-    let http_bind = args.http_bind.as_ref().unwrap_or(&args.http);
+    let sources = args.sources();
+    if args.print_config {
+        return config::show_of_node(&sources);
+    }
+    let (settings, values) = sources.load()?;
+    let log = Log::start(&settings.log_level, settings.log_format)?;
+    for (stray, near) in sources.stray_variables() {
+        tracing::warn!("the variable {stray} is no setting and has no effect; was {near} meant?");
+    }
+    // From here on SIGHUP no longer ends the process.
+    let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
+    let http_bind = settings.http_bind();
     let listener = TcpListener::bind(http_bind).await.with_context(|| {
         format!("{http_bind} cannot be listened on for clients; stop what uses the port, or choose another --http")
     })?;
-    let start = start_of(&args).await?;
+    let start = start_of(&settings, args.bootstrap).await?;
     let bootstraps = matches!(start, Start::Bootstrap(_));
 
-    let (node, keys) = open(&args, start).await?;
+    let (node, keys) = open(&settings, start).await?;
     if bootstraps {
-        bootstrap(&args, &node).await?;
+        bootstrap(&settings, &node).await?;
     }
+    check_addresses(&settings, &node).await?;
     let identity = node.identity();
     tracing::info!(
-        id = %identity.label, node = identity.node.0, cluster = %identity.cluster, http = %args.http, peer = %args.peer,
-        folder = %args.dir.display(), "the node is open"
+        id = %identity.label, node = identity.node.0, cluster = %identity.cluster, http = %settings.http,
+        peer = %settings.peer, folder = %settings.data_dir.display(), "the node is open"
     );
+    let (limits, followed) = watch::channel(settings.limits());
     let api = Api {
         node: node.clone(),
         group: GROUP,
         keys,
-        limits: Limits { value_bytes_max: args.value_bytes_max, ..Limits::default() },
-        http: args.http,
-        peer: args.peer,
+        limits: followed,
+        http: settings.http,
+        peer: settings.peer,
         version: env!("CARGO_PKG_VERSION"),
     };
     let stop = told_to_stop(args.stop_with_stdin)?;
+    let reload = Reload { sources, values, log, limits, node: node.clone() };
+    let reload = tokio::spawn(reload.on(hangup));
+    notify::ready();
     let served = hezong_http::serve(listener, hezong_http::router(api), stop).await;
+    reload.abort();
+    notify::stopping();
     tracing::info!("stopping");
     node.shutdown().await;
     served.context("clients can no longer be served")?;
@@ -67,82 +88,73 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     Ok(())
 }
 
-fn start_log(filter: &str) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .with_context(|| format!("--log {filter:?} is no filter; write a level such as info, or target=level"))?;
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
-    Ok(())
-}
-
-fn check(args: &NodeArgs) -> Result<()> {
-    for (name, address) in [("--http", &args.http), ("--peer", &args.peer)] {
-        if let Err(reason) = check_address(address) {
-            bail!(
-                "{name} {address:?} cannot be reached by others: {reason}; write host:port, and use {name}-bind to \
-                 listen elsewhere"
+/// Its addresses are the members' knowledge, and given once. A node that is started elsewhere is looked for where it no
+/// longer is.
+async fn check_addresses(settings: &Settings, node: &Handle) -> Result<()> {
+    let members = node.members(GROUP).await?;
+    // A node that was just taken in has not heard of itself yet.
+    let Some(known) = members.members().get(&node.identity().node) else { return Ok(()) };
+    for (name, given, known) in [("http", &settings.http, &known.client), ("peer", &settings.peer, &known.peer)] {
+        if given != known {
+            tracing::warn!(
+                "{name} is {given}, but the cluster knows {} at {known} and looks for it there; start it with {name} \
+                 {known}, or remove it and join with an empty folder",
+                settings.id
             );
         }
-    }
-    if args.http == args.peer {
-        bail!("--http and --peer are both {}; give them ports of their own", args.http);
-    }
-    if args.value_bytes_max == 0 || args.value_bytes_max > Limits::default().command_bytes_max {
-        let most = Limits::default().command_bytes_max;
-        bail!("--value-bytes-max is {}; choose from 1 to {most}", args.value_bytes_max);
     }
     Ok(())
 }
 
 /// Who the node is to be: what its folder says, or else a new member of a new or an existing cluster.
-async fn start_of(args: &NodeArgs) -> Result<Start> {
-    let found = Identity::load(&args.dir)?;
+async fn start_of(settings: &Settings, bootstrap: bool) -> Result<Start> {
+    let found = Identity::load(&settings.data_dir)?;
     match found {
         Some(found) => {
-            if found.label != args.id {
+            if found.label != settings.id {
                 bail!(
                     "{} belongs to {}, not to {}; start {} on it, or name another folder",
-                    args.dir.display(),
+                    settings.data_dir.display(),
                     found.label,
-                    args.id,
+                    settings.id,
                     found.label
                 );
             }
-            if !args.join.is_empty() {
-                check_cluster(args, &found).await?;
+            if !settings.join.is_empty() {
+                check_cluster(settings, &found).await?;
             }
             // A node that was taken in and holds nothing yet would otherwise found a second cluster under the same name.
-            if args.bootstrap && found.node != NodeId(1) {
+            if bootstrap && found.node != NodeId(1) {
                 bail!(
                     "{} was taken in by a cluster as node {} and cannot found it; leave --bootstrap out",
-                    args.dir.display(),
+                    settings.data_dir.display(),
                     found.node.0
                 );
             }
             // A bootstrap that broke off before the first members were on disk is taken up again; of one that did not,
             // nothing is left to do.
-            Ok(if args.bootstrap { Start::Bootstrap(found) } else { Start::Reopen })
+            Ok(if bootstrap { Start::Bootstrap(found) } else { Start::Reopen })
         }
-        None if args.bootstrap => Ok(Start::Bootstrap(Identity::bootstrap(&args.id))),
-        None if !args.join.is_empty() => join(args).await,
+        None if bootstrap => Ok(Start::Bootstrap(Identity::bootstrap(&settings.id))),
+        None if !settings.join.is_empty() => join(settings).await,
         None => bail!(
             "{} is empty: make a new cluster with --bootstrap, join one with --join host:port, or name the folder that \
              holds this node's data",
-            args.dir.display()
+            settings.data_dir.display()
         ),
     }
 }
 
 /// A member that is told again to join, as service files do, must not be told to join another cluster.
-async fn check_cluster(args: &NodeArgs, found: &Identity) -> Result<()> {
+async fn check_cluster(settings: &Settings, found: &Identity) -> Result<()> {
     let options = ClientOptions { timeout: CHECK_TIMEOUT, ..ClientOptions::default() };
-    let Ok(members) = Client::with_options(&args.join, options)?.members().await else { return Ok(()) };
+    let Ok(members) = Client::with_options(&settings.join, options)?.members().await else { return Ok(()) };
     if members.cluster_id != found.cluster.to_string() {
         bail!(
             "{} belongs to cluster {}, and {} to {}; join with an empty folder, or leave --join out",
-            args.dir.display(),
+            settings.data_dir.display(),
             found.cluster,
-            args.join.join(","),
+            settings.join.join(","),
             members.cluster_id
         );
     }
@@ -150,27 +162,25 @@ async fn check_cluster(args: &NodeArgs, found: &Identity) -> Result<()> {
 }
 
 /// Asks to be taken in. If the reply is lost the same request is answered the same, so it is repeated until it is known.
-async fn join(args: &NodeArgs) -> Result<Start> {
+async fn join(settings: &Settings) -> Result<Start> {
     let options = ClientOptions { timeout: JOIN_TIMEOUT, ..ClientOptions::default() };
-    let client = Client::with_options(&args.join, options)?;
-    let join =
-        Join { id: args.id.clone(), http_addr: args.http.clone(), raft_addr: args.peer.clone(), cluster_id: None };
+    let client = Client::with_options(&settings.join, options)?;
+    let join = Join {
+        id: settings.id.clone(),
+        http_addr: settings.http.clone(),
+        raft_addr: settings.peer.clone(),
+        cluster_id: None,
+    };
     let Joined { node_id, cluster_id, .. } =
-        client.join(&join).await.with_context(|| format!("{} cannot join {}", args.id, args.join.join(",")))?;
+        client.join(&join).await.with_context(|| format!("{} cannot join {}", settings.id, settings.join.join(",")))?;
     let cluster: ClusterId = cluster_id.parse().context("the cluster's id cannot be understood")?;
-    Ok(Start::Join(Identity::joined(cluster, NodeId(node_id), &args.id)))
+    Ok(Start::Join(Identity::joined(cluster, NodeId(node_id), &settings.id)))
 }
 
 /// Opens state and log.
-async fn open(args: &NodeArgs, start: Start) -> Result<(Handle, KvReader<DiskStore>)> {
-    let mut options = Options::new(&args.dir, args.peer_bind.as_ref().unwrap_or(&args.peer), start);
-    options.disk_reserve_bytes = args.disk_reserve;
-    let election_timeout = Duration::from_millis(args.election_timeout);
-    options.raft.election_timeout = election_timeout;
-    options.raft.heartbeat_interval = election_timeout / 10;
-    options.raft.lease = election_timeout * 9 / 10;
-    options.raft.store_timeout = election_timeout;
-    let state = args.dir.join("state");
+async fn open(settings: &Settings, start: Start) -> Result<(Handle, KvReader<DiskStore>)> {
+    let options = settings.options(start);
+    let state = settings.data_dir.join("state");
     // The log may be long; reading it must not hold up the runtime.
     tokio::task::spawn_blocking(move || {
         let mut reader = None;
@@ -201,13 +211,13 @@ fn open_state(path: &Path) -> Result<DiskStore, StoreError> {
     }
 }
 
-async fn bootstrap(args: &NodeArgs, node: &Handle) -> Result<()> {
+async fn bootstrap(settings: &Settings, node: &Handle) -> Result<()> {
     let id = node.identity().node;
     let known = node.members(GROUP).await?;
     if !known.members().is_empty() {
         return Ok(());
     }
-    let member = Member { name: args.id.clone(), peer: args.peer.clone(), client: args.http.clone() };
+    let member = Member { name: settings.id.clone(), peer: settings.peer.clone(), client: settings.http.clone() };
     node.bootstrap(GROUP, Membership::of_voters([(id, member)])).await.context("the cluster cannot be made")
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A failure with an exit code of its own.
@@ -19,6 +20,8 @@ impl std::fmt::Display for Exit {
 
 impl std::error::Error for Exit {}
 
+/// The exit code for arguments or a configuration that do not fit.
+pub(crate) const UNFIT: u8 = 2;
 /// The exit code for a key that is absent.
 pub(crate) const ABSENT: u8 = 3;
 /// The exit code when no node could serve in time.
@@ -45,9 +48,25 @@ pub(crate) fn event(text: impl AsRef<str>) {
     line(format!("{:02}:{:02}:{:02}Z  {}", since / 3_600, since / 60 % 60, since % 60, text.as_ref()));
 }
 
+/// Whether stderr is read by a program that wants nothing but JSON.
+static STRUCTURED: AtomicBool = AtomicBool::new(false);
+
+/// From now on failures are told as the log's last line.
+pub(crate) fn through_the_log() {
+    STRUCTURED.store(true, Ordering::Relaxed);
+}
+
 /// Prints why, and returns the exit code.
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
+    if STRUCTURED.load(Ordering::Relaxed) {
+        tracing::error!("{error:#}");
+        return code(error);
+    }
     // `{:#}` joins the context and its causes into one sentence. Nobody may be left to read it; the exit code remains.
     writeln!(io::stderr(), "hezong: {error:#}").ok();
+    code(error)
+}
+
+fn code(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(error.downcast_ref::<Exit>().map_or(1, |exit| exit.code))
 }

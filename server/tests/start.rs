@@ -200,7 +200,7 @@ fn disk_below_its_reserve_takes_deletes_alone() {
     assert!(cluster.nodes[0].stop().success());
 
     // More than any disk has free.
-    cluster.nodes[0].disk_reserve = 1 << 60;
+    cluster.nodes[0].disk_reserve = 1 << 50;
     cluster.start_all();
     support::wait_until("writes are refused", || {
         let reply = settle(&http, "PUT", "/key/foo", &[], b"other");

@@ -30,7 +30,7 @@ const PAGE_BYTES_MAX: usize = 4 << 20;
 /// `POST /key`: sets all keys of a JSON object in one command.
 pub(crate) async fn set<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
     Params::parse(head.uri.query(), &[])?;
-    let document = body::document(head, body, &serving.api.limits).await?;
+    let document = body::document(head, body, &serving.limits()).await?;
     let command = Command::Put(body::pairs(&document)?);
     let reply = write(serving, head, command, false).await?;
     Ok(written(&reply, |_| {}))
@@ -40,7 +40,7 @@ pub(crate) async fn set<S: Store>(serving: &Serving<S>, head: &Parts, body: Body
 pub(crate) async fn put<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
     Params::parse(head.uri.query(), &[])?;
     let key = key_of(head)?;
-    let value = body::value(head, body, &serving.api.limits).await?;
+    let value = body::value(head, body, &serving.limits()).await?;
     let reply = write(serving, head, Command::Put(vec![(key, value)]), false).await?;
     Ok(written(&reply, |_| {}))
 }
@@ -82,7 +82,7 @@ pub(crate) async fn get<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) -
     let params = Params::parse(head.uri.query(), &["level", "min_index", "raw"])?;
     let raw = params.switch("raw")?;
     let key = key_of(head)?;
-    check_key(&key, serving.api.limits.key_bytes_max)?;
+    check_key(&key, serving.limits().key_bytes_max)?;
     let fresh = readable(serving, head, &params).await?;
 
     let view = serving.api.keys.view().map_err(broken)?;
@@ -216,7 +216,7 @@ pub(crate) async fn write<S: Store>(
     command: Command,
     frees_space: bool,
 ) -> Result<Reply, Failure> {
-    let limits = &serving.api.limits;
+    let limits = &serving.limits();
     let once = once_of(head, &command, limits.once_key_bytes_max)?;
     let request = Request { once, command };
     request.validate(limits)?;

@@ -53,10 +53,12 @@ use hezong_base::GroupId;
 use hezong_kv::{KvReader, Limits};
 use hezong_shell::Handle;
 use hezong_store::Store;
+use tokio::sync::watch;
 
 use crate::error::Failure;
 pub use crate::members::check_address;
 use crate::metrics::{Metrics, Operation};
+pub use crate::query::nearest;
 pub use crate::serve::serve;
 
 const INDEX: HeaderName = HeaderName::from_static("x-hezong-index");
@@ -71,8 +73,8 @@ pub struct Api<S: Store> {
     pub group: GroupId,
     /// Its keys.
     pub keys: KvReader<S>,
-    /// What requests are held to.
-    pub limits: Limits,
+    /// What requests are held to. May change while the node runs; a request is held to what holds when it comes.
+    pub limits: watch::Receiver<Limits>,
     /// Where clients reach this node, as its members are told.
     pub http: String,
     /// Where other nodes reach it.
@@ -86,6 +88,13 @@ struct Serving<S: Store> {
     api: Api<S>,
     metrics: Metrics,
     started: Instant,
+}
+
+impl<S: Store> Serving<S> {
+    /// What requests are held to now.
+    fn limits(&self) -> Limits {
+        self.api.limits.borrow().clone()
+    }
 }
 
 /// How a handler answers.
@@ -153,7 +162,7 @@ async fn on_nothing(request: Request) -> Response<Body> {
     const ROUTES: &[&str] =
         &["/key", "/keys", "/session", "/join", "/remove", "/members", "/status", "/metrics", "/health", "/ready"];
     let path = request.uri().path();
-    let remedy = match query::nearest(path, ROUTES) {
+    let remedy = match nearest(path, ROUTES) {
         Some(near) => format!("did you mean {near}?"),
         None => format!("the paths are {}", ROUTES.join(", ")),
     };

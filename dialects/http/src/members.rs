@@ -36,7 +36,7 @@ struct Remove {
 /// `POST /join`: takes a node in as a learner, which becomes a voter by itself once it has caught up.
 pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
     Params::parse(head.uri.query(), &[])?;
-    let document = body::document(head, body, &serving.api.limits).await?;
+    let document = body::document(head, body, &serving.limits()).await?;
     let join: Join = body::fields(&document, &["id", "httpAddr", "raftAddr", "clusterId"])?;
     let member = checked(&join)?;
     let status = leading(serving, head).await?;
@@ -93,7 +93,7 @@ async fn add<S: Store>(serving: &Serving<S>, head: &Parts, member: Member) -> Re
 /// `POST /remove`: lets a member go for good.
 pub(crate) async fn remove<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
     Params::parse(head.uri.query(), &[])?;
-    let document = body::document(head, body, &serving.api.limits).await?;
+    let document = body::document(head, body, &serving.limits()).await?;
     let remove: Remove = body::fields(&document, &["id", "nodeId"])?;
     let status = leading(serving, head).await?;
     let members = status.raft.membership.members();

@@ -86,6 +86,8 @@ pub(crate) async fn show<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) 
     let stats = serving.api.node.stats().await.map_err(|error| refused(&error.0, "/"))?;
     let view = serving.api.keys.view().map_err(crate::keys::broken)?;
     let mut text = Text::default();
+    text.head("hezong_build_info", "gauge", "1, with the version that runs.");
+    text.push(format_args!("hezong_build_info{{version=\"{}\"}} 1\n", serving.api.version));
     text.requests(&serving.metrics);
     text.keys(view.revision().0, view.keys(), view.sessions(), view.once());
     text.group(&status);
@@ -224,6 +226,10 @@ impl Text {
         self.counter("hezong_peer_refused_total", "Handshakes refused.", own.handshakes_refused);
         self.counter("hezong_peer_garbage_total", "Connections closed because no frames came over them.", own.garbage);
         self.counter("hezong_peer_dropped_total", "Messages of peers dropped as nonsense.", node.dropped);
+        self.head("hezong_slow_steps_total", "counter", "Steps that took longer than log.slow_step, by kind.");
+        for (step, count) in &own.slow {
+            self.push(format_args!("hezong_slow_steps_total{{step=\"{step}\"}} {count}\n"));
+        }
         let HistogramSnapshot { buckets, sum } = &own.log_sync;
         let bounds: Vec<f64> =
             BUCKETS_MICROS.iter().map(|micros| Duration::from_micros(*micros).as_secs_f64()).collect();

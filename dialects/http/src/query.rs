@@ -68,8 +68,8 @@ fn unknown(name: &str, known: &[&'static str]) -> Failure {
     Failure::bad("unknown_parameter", format!("parameter {name:?} is unknown; {remedy}"))
 }
 
-/// The most similar of `known`, if it is similar at all.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+/// The most similar of `known`, if it is similar at all: for whoever tells people which word they may have meant.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let best = known.iter().map(|other| (distance(word, other), *other)).min()?;
     (best.0 <= best.1.len().div_ceil(2)).then_some(best.1)
 }

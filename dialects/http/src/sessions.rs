@@ -51,7 +51,7 @@ pub(crate) async fn close<S: Store>(serving: &Serving<S>, head: &Parts, body: Bo
 }
 
 async fn open<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
-    let document = body::document(head, body, &serving.api.limits).await?;
+    let document = body::document(head, body, &serving.limits()).await?;
     let open = match document.is_empty() {
         true => Open { ttl_seconds: None },
         false => body::fields(&document, &["ttlSeconds"])?,

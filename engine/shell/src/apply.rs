@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hezong_base::GroupId;
 use hezong_node::{NodeInput, SnapshotDone, SnapshotWork, StateError, StateMachine};
@@ -33,15 +34,30 @@ pub(crate) enum Job {
     },
 }
 
+impl Job {
+    /// Whose job it is, and of how many entries, if of any.
+    fn size(&self) -> (GroupId, Option<usize>) {
+        match self {
+            Self::Apply { group, entries } => (*group, Some(entries.len())),
+            Self::Persist { group } | Self::Snapshot { group, .. } => (*group, None),
+        }
+    }
+}
+
 /// Works until the inbox is closed and empty.
 pub(crate) fn run(shared: &Shared, inbox: &Arc<Inbox<Job>>, held: &Held, mut machines: StateMachines) {
     let mut jobs = Vec::new();
     while inbox.take(&mut jobs, None) {
+        let taken = Instant::now();
         for job in jobs.drain(..) {
             if shared.is_abandoned() {
                 return;
             }
-            shared.report(work(shared, held, &mut machines, job));
+            let (waited, began) = (inbox.waited() + taken.elapsed(), Instant::now());
+            let (group, entries) = job.size();
+            let done = work(shared, held, &mut machines, job);
+            shared.slow.apply(group, entries, waited, began.elapsed());
+            shared.report(done);
         }
     }
 }

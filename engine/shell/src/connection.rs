@@ -323,7 +323,8 @@ impl Tcp {
         }
         let writer = {
             let (peer, stream) = (Arc::clone(peer), Arc::clone(&stream));
-            spawn(&format!("hezong-write-{}", peer.id), move || write(&peer, &stream, number))
+            let shared = Arc::clone(&self.shared);
+            spawn(&format!("hezong-write-{}", peer.id), move || write(&shared, &peer, &stream, number))
         };
         let reason = match writer {
             Ok(_) => self.read(peer.id, &stream, buffer),
@@ -393,12 +394,14 @@ impl Tcp {
 
 /// Writes what the socket did not take at once, everything that waits in one go. A failed write is for the reader to
 /// notice, which the same failure wakes.
-fn write(peer: &Peer, mut stream: &TcpStream, number: u64) {
+fn write(shared: &Shared, peer: &Peer, mut stream: &TcpStream, number: u64) {
     let mut batch = Vec::new();
-    while peer.take(number, &mut batch) {
+    while let Some(waited) = peer.take(number, &mut batch) {
+        let began = Instant::now();
         if stream.write_all(&batch).is_err() {
             drop(stream.shutdown(std::net::Shutdown::Both));
             return;
         }
+        shared.slow.send(peer.id, waited, began.elapsed(), batch.len());
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, RequestId, Term};
@@ -59,7 +60,7 @@ pub struct Readable {
     /// What was applied when this was said; `None` before the first entry.
     pub applied: Option<Index>,
     /// How long ago the leader, or for a leader a majority, was last heard from; `None` if never.
-    pub last_contact: Option<std::time::Duration>,
+    pub last_contact: Option<Duration>,
 }
 
 /// How the whole node stands, over all groups.
@@ -286,6 +287,11 @@ impl Handle {
         self.0.shared.events.subscribe()
     }
 
+    /// From now on logs steps that take longer than this; zero turns that off.
+    pub fn set_slow_step(&self, limit: Duration) {
+        self.0.shared.slow.set(limit);
+    }
+
     /// Who this node is.
     #[must_use]
     pub fn identity(&self) -> &Identity {
@@ -317,7 +323,7 @@ impl Handle {
         let bytes = bytes + 256;
         match self.0.shared.inbox.offer(Mail::Request { id, group, request, reply }, bytes) {
             Ok(()) => self.0.shared.deliver(MayWait::No),
-            Err((Full::Bytes, _)) => return Err(Refused::Overloaded { limit: "inbox_bytes_max" }),
+            Err((Full::Bytes, _)) => return Err(Refused::Overloaded { limit: "node.inbox_bytes_max" }),
             Err((Full::Closed, _)) => return Err(Refused::Stopping),
         }
         let mut cancel = Cancel { shared: &self.0.shared, id: Some(id) };

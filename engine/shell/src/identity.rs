@@ -87,20 +87,25 @@ impl Identity {
 
     /// Writes it, so that a crash leaves the whole file or none.
     fn store(&self, folder: &Path) -> Result<(), IdentityError> {
-        let (path, new) = (folder.join(FILE), folder.join("identity.new"));
         let text = format!(
             "hezong identity {VERSION}\ncluster {}\nnode {}\nlabel {}\n",
             self.cluster, self.node.0, self.label
         );
-        let write = || {
-            let mut file = File::create(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(folder)?.sync_all()
-        };
-        write().map_err(|source| IdentityError::Io { path: path.clone(), source })
+        replace(folder, FILE, &text)
     }
+}
+
+/// Writes a small file of a folder anew, so that a crash leaves the whole file or what was there before.
+pub(crate) fn replace(folder: &Path, name: &str, text: &str) -> Result<(), IdentityError> {
+    let (path, new) = (folder.join(name), folder.join(format!("{name}.new")));
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|source| IdentityError::Io { path: path.clone(), source })
 }
 
 /// How a node comes to its identity.
@@ -170,6 +175,10 @@ pub enum IdentityError {
     #[error("{} is missing or empty, and this node has written to it: put it back, or empty the whole data folder and \
         join as a new node", .0.display())]
     LogGone(PathBuf),
+    /// The file that says how long a lease this node may have granted is not what we wrote.
+    #[error("{} is damaged: it should say how long a lease this node has granted; restore it, or remove it once the \
+        longest lease this cluster was ever run with has passed since the node stopped", .0.display())]
+    Lease(PathBuf),
     /// Another process has the folder open.
     #[error("{} is in use by another process: stop that one, or name another folder", .0.display())]
     InUse(PathBuf),

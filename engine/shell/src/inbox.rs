@@ -6,6 +6,7 @@
 //! ([`Inbox::push_when_room`]); and what a thread of ours reports back was bounded by whoever asked for it
 //! ([`Inbox::push`]), and must not wait, or two threads could wait for each other.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,16 @@ pub(crate) struct Inbox<T> {
     bytes_max: usize,
     /// Whether putting something in does not wake the taker: whoever does it then calls [`Inbox::wake`].
     quiet: bool,
+    /// How long the oldest of what was taken last had waited, in nanoseconds.
+    waited: AtomicU64,
 }
 
 struct State<T> {
     waiting: Vec<T>,
     /// The sum of what the senders said their items weigh.
     bytes: usize,
+    /// When the oldest of what waits came.
+    since: Option<Instant>,
     /// Whether the taker sleeps: waking one that does not would be a system call for nothing.
     asleep: bool,
     /// Whether the taker is to wake up although nothing may be there.
@@ -46,8 +51,23 @@ pub(crate) enum Full {
 
 impl<T> Inbox<T> {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        let state = State { waiting: Vec::new(), bytes: 0, asleep: false, poked: false, blocked: 0, closed: false };
-        Self { state: Mutex::new(state), arrived: Condvar::new(), room: Condvar::new(), bytes_max, quiet: false }
+        let state = State {
+            waiting: Vec::new(),
+            bytes: 0,
+            since: None,
+            asleep: false,
+            poked: false,
+            blocked: 0,
+            closed: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            arrived: Condvar::new(),
+            room: Condvar::new(),
+            bytes_max,
+            quiet: false,
+            waited: AtomicU64::new(0),
+        }
     }
 
     /// One whose taker is woken by [`Inbox::wake`] only.
@@ -132,6 +152,8 @@ impl<T> Inbox<T> {
         let open = !state.closed || !state.waiting.is_empty();
         std::mem::swap(&mut state.waiting, into);
         state.bytes = 0;
+        let waited = state.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.waited.store(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         if state.blocked > 0 {
             self.room.notify_all();
         }
@@ -160,6 +182,11 @@ impl<T> Inbox<T> {
         self.room.notify_all();
     }
 
+    /// How long the oldest of what was taken last had waited. For the taker.
+    pub(crate) fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
+    }
+
     /// How many items and bytes wait.
     pub(crate) fn depth(&self) -> (usize, usize) {
         let state = self.lock();
@@ -167,6 +194,9 @@ impl<T> Inbox<T> {
     }
 
     fn add(&self, mut state: MutexGuard<'_, State<T>>, item: T, bytes: usize) {
+        if state.waiting.is_empty() {
+            state.since = Some(Instant::now());
+        }
         state.waiting.push(item);
         state.bytes = state.bytes.saturating_add(bytes);
         // One sender wakes the taker, and after letting go of the lock, or it would wake only to wait for that.
@@ -200,6 +230,22 @@ mod tests {
         assert!(inbox.take(&mut taken, None));
         assert_eq!(taken, ["a", "c"]);
         assert_eq!(inbox.offer("b", 5), Ok(()));
+    }
+
+    #[test]
+    fn waited_is_of_the_oldest_of_what_was_taken_last() {
+        let inbox = Inbox::new(10);
+        let before = Instant::now();
+        inbox.push(1, 1);
+        while before.elapsed() < Duration::from_millis(5) {
+            thread::yield_now();
+        }
+        inbox.push(2, 1);
+        let pushed = before.elapsed();
+        assert!(inbox.take_now(&mut Vec::new()));
+        assert!(inbox.waited() >= Duration::from_millis(4) && inbox.waited() <= before.elapsed(), "{pushed:?}");
+        assert!(inbox.take_now(&mut Vec::new()));
+        assert_eq!(inbox.waited(), Duration::ZERO, "nothing was taken");
     }
 
     #[test]

@@ -30,9 +30,12 @@
 //! | `run.rs`, `log.rs`, `apply.rs`, `snapshot.rs` | the threads |
 //! | `peers.rs`, `connection.rs` | who is connected and what waits to be sent; sockets and handshakes |
 //! | `memory.rs` | a network within one process, for tests |
+//! | `promise.rs` | the longest lease this node may have granted, kept over restarts |
+//! | `slow.rs` | steps that took too long, told with their parts |
 //! | `inbox.rs`, `threads.rs`, `clock.rs` | what threads talk through, share and end by; the clock |
 //!
-//! Left out: TLS between nodes (whoever reaches the peer port and knows the cluster's id can take part), systems other than Linux, where nothing has been tried.
+//! Left out: TLS between nodes (whoever reaches the peer port and knows the cluster's id can take part),
+//! systems other than Linux, where nothing has been tried.
 
 mod apply;
 mod clock;
@@ -48,7 +51,9 @@ mod metrics;
 mod open;
 mod options;
 mod peers;
+mod promise;
 mod run;
+mod slow;
 mod snapshot;
 mod threads;
 

@@ -24,6 +24,7 @@ use hezong_wal::{ReadError, Reader, Wal};
 
 use crate::event::Event;
 use crate::inbox::Inbox;
+use crate::promise::Promise;
 use crate::threads::{Shared, stop_process};
 
 /// A batch of the log is started anew beyond this, so that one append never meets the log's own limit.
@@ -97,21 +98,23 @@ impl Log {
     fn write(&self, shared: &Shared, writer: &mut Option<Writer>) -> Option<BatchId> {
         let writer = writer.as_mut()?;
         self.inbox.take_now(&mut writer.jobs);
-        let stored = writer.append(shared)?;
+        let taken = Instant::now();
+        let (stored, count) = writer.append(shared)?;
         let before = Instant::now();
         writer.wal.sync().unwrap_or_else(|error| fail(&error));
         let took = before.elapsed();
         self.quick.store(took < SYNC_QUICK, Ordering::Relaxed);
         shared.metrics.log_sync.record(took);
+        shared.slow.log(self.inbox.waited(), before - taken, took, count);
         Some(stored)
     }
 }
 
 impl Writer {
-    /// Writes what was taken; returns the last batch among it, which a sync makes durable.
-    fn append(&mut self, shared: &Shared) -> Option<BatchId> {
+    /// Writes what was taken; returns the last batch among it, which a sync makes durable, and how many writes there were.
+    fn append(&mut self, shared: &Shared) -> Option<(BatchId, usize)> {
         let Self { wal, readings, jobs, records } = self;
-        let (mut last, mut bytes) = (None, 0);
+        let (mut last, mut bytes, mut count) = (None, 0, 0);
         for job in jobs.drain(..) {
             if shared.is_abandoned() {
                 return None;
@@ -121,6 +124,7 @@ impl Writer {
                     last = Some(batch);
                     shared.metrics.log_batches.add(1);
                     shared.metrics.log_writes.add(writes.len());
+                    count += writes.len();
                     for (group, write) in &writes {
                         bytes += write_bytes(write);
                         if bytes > APPEND_BYTES && !records.is_empty() {
@@ -141,12 +145,12 @@ impl Writer {
         }
         wal.append(records).unwrap_or_else(|error| fail(&error));
         records.clear();
-        last
+        last.map(|last| (last, count))
     }
 }
 
 /// The log's own thread: writes until the inbox is closed and empty, then closes the log.
-pub(crate) fn run(shared: &Shared, log: &Log, reserve: &Reserve) {
+pub(crate) fn run(shared: &Shared, log: &Log, reserve: &Reserve, mut promise: Option<Promise>) {
     let lock = || log.writer.lock().unwrap_or_else(PoisonError::into_inner);
     let mut below = look(shared, reserve, false);
     let mut looked = Instant::now();
@@ -156,6 +160,7 @@ pub(crate) fn run(shared: &Shared, log: &Log, reserve: &Reserve) {
         stored.into_iter().for_each(|batch| shared.report(NodeInput::Stored(batch)));
         if patience.is_some() && looked.elapsed() >= reserve.interval {
             below = look(shared, reserve, below);
+            promise.iter_mut().for_each(Promise::settle);
             looked = Instant::now();
         }
     }

@@ -29,6 +29,8 @@ macro_rules! counters {
             pub log_queue: usize,
             /// Batches of entries waiting for the state machines' thread.
             pub apply_queue: usize,
+            /// How many steps of each kind took longer than [`Options::slow_step`](crate::Options::slow_step).
+            pub slow: Vec<(&'static str, u64)>,
         }
 
         impl Metrics {

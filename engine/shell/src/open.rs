@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hezong_base::Protocol;
 use hezong_codec::log::{Change, to_write};
@@ -19,6 +20,7 @@ use crate::identity::{FolderLock, Identity, Start, check_log, claim, note_log};
 use crate::inbox::Inbox;
 use crate::options::{OpenError, Options, Storage, Transport};
 use crate::peers::Peers;
+use crate::promise::Promise;
 use crate::run::{Inboxes, Link, Runner, run};
 use crate::threads::{Shared, chance, spawn};
 use crate::{clock, log, snapshot};
@@ -44,8 +46,14 @@ pub fn open_with(
     let (identity, lock) = identify(&options)?;
     let machines = machines(&identity).map_err(OpenError::Machines)?;
     let (wal, recovered) = open_log(&options, &identity)?;
+    let promise = match &options.storage {
+        Storage::Folder(folder) => Some(Promise::open(folder, options.raft.lease)?),
+        Storage::Memory(_) => None,
+    };
     let shared = Arc::new(Shared::new(options.inbox_bytes_max));
-    let (node, effects) = open_node(&options, &identity, &machines, &wal, recovered)?;
+    shared.slow.set(options.slow_step);
+    let granted = promise.as_ref().map_or(Duration::ZERO, Promise::longest);
+    let (node, effects) = open_node(&options, &identity, &machines, &wal, recovered, granted)?;
     let (link, address) = open_link(&options, &identity, &shared)?;
 
     let unbounded = usize::MAX;
@@ -74,7 +82,7 @@ pub fn open_with(
         shutdown_timeout: options.shutdown_timeout,
         stopping: None,
     };
-    if let Err(error) = start(&mut runner, &options, machines, reader) {
+    if let Err(error) = start(&mut runner, &options, machines, reader, promise) {
         runner.abandon();
         return Err(OpenError::Thread(error));
     }
@@ -129,6 +137,7 @@ fn open_node(
     machines: &StateMachines,
     wal: &Wal,
     recovered: Vec<Recovered>,
+    granted: Duration,
 ) -> Result<(Node, Vec<hezong_node::NodeEffect>), OpenError> {
     let mut saved = BTreeMap::new();
     for found in recovered {
@@ -148,6 +157,7 @@ fn open_node(
         let state = StateFound { applied, is_installed: machine.is_installed().map_err(unreadable)? };
         let mut raft = options.raft.clone();
         raft.id = identity.node;
+        raft.lease_granted = granted;
         let saved = saved.remove(&group).unwrap_or_default();
         node.open_group(clock::now(), group, raft, saved, state, rng.fork(), &mut effects)?;
     }
@@ -207,7 +217,13 @@ fn open_link(
 
 /// Starts the threads beside the node's own. The one that applies ends before the log's, so that the last thing written
 /// is the end of the log.
-fn start(runner: &mut Runner, options: &Options, machines: StateMachines, reader: Reader) -> std::io::Result<()> {
+fn start(
+    runner: &mut Runner,
+    options: &Options,
+    machines: StateMachines,
+    reader: Reader,
+    promise: Option<Promise>,
+) -> std::io::Result<()> {
     let shared = || Arc::clone(&runner.shared);
     let inboxes = &runner.inboxes;
     let mut threads = Vec::new();
@@ -225,7 +241,7 @@ fn start(runner: &mut Runner, options: &Options, machines: StateMachines, reader
         let (bytes, interval) = (options.disk_reserve_bytes, options.disk_reserve_interval);
         let reserve = log::Reserve { folder, bytes, interval };
         let (of_node, log) = (shared(), Arc::clone(&inboxes.log));
-        threads.push(spawn("hezong-log", move || log::run(&of_node, &log, &reserve))?);
+        threads.push(spawn("hezong-log", move || log::run(&of_node, &log, &reserve, promise))?);
         if let Link::Tcp(tcp) = &runner.link {
             threads.push(tcp.listen()?);
         }

@@ -44,13 +44,16 @@ pub struct Options {
     pub peer_timeout: Duration,
     /// How long a graceful shutdown waits for clients. Default 5 s.
     pub shutdown_timeout: Duration,
+    /// A step (the node's turn, a batch of the log, applying, what waits for a peer) that takes longer is logged with
+    /// its parts; zero turns that off. Default 200 ms.
+    pub slow_step: Duration,
 }
 
 /// Where a node keeps what must survive.
 #[derive(Clone, Debug)]
 pub enum Storage {
-    /// In this folder, which is locked while the node lives: `identity`, `lock` and the log in `log/`. State machines
-    /// may keep theirs beside them.
+    /// In this folder, which is locked while the node lives: `identity`, `lock`, `lease` and the log in
+    /// `log/`. State machines may keep theirs beside them.
     Folder(PathBuf),
     /// In memory, as long as somebody holds a clone of it: for tests. The identity is kept by nobody.
     Memory(ModelFolder),
@@ -96,6 +99,7 @@ impl Options {
             reconnect_pause_max: Duration::from_secs(1),
             peer_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(5),
+            slow_step: Duration::from_millis(200),
         }
     }
 }

@@ -58,6 +58,8 @@ struct State {
     queue: VecDeque<BytesMut>,
     /// Bytes in `queue`.
     bytes: usize,
+    /// Since when the first of `queue` has waited, or one taken out before it.
+    since: Option<Instant>,
     /// Whether the first of `queue` is the rest of a frame of which the peer has seen the start: it cannot be dropped.
     begun: bool,
     /// Whether the writer is writing what it took out: nobody else may write meanwhile.
@@ -72,6 +74,7 @@ impl State {
             drop(stream.shutdown(Shutdown::Both));
         }
         self.queue.clear();
+        self.since = None;
         (self.bytes, self.begun, self.writing) = (0, false, false);
     }
 
@@ -108,6 +111,7 @@ impl Peer {
                 Err(_) => return,
             }
         }
+        state.since.get_or_insert_with(Instant::now);
         state.bytes += frame.len();
         state.queue.push_back(frame);
         let kept = usize::from(state.begun);
@@ -224,8 +228,9 @@ impl Peer {
         }
     }
 
-    /// For the writer: waits for something to write and puts it into `batch`; false when the connection is over.
-    pub(crate) fn take(&self, number: u64, batch: &mut Vec<u8>) -> bool {
+    /// For the writer: waits for something to write, puts it into `batch`, and returns how long the oldest of it had
+    /// waited; `None` when the connection is over.
+    pub(crate) fn take(&self, number: u64, batch: &mut Vec<u8>) -> Option<Duration> {
         let nothing = |state: &mut State| state.is(number) && state.queue.is_empty();
         let mut state = self.lock();
         if state.is(number) {
@@ -234,8 +239,10 @@ impl Peer {
         }
         state = self.writable.wait_while(state, nothing).unwrap_or_else(PoisonError::into_inner);
         if !state.is(number) {
-            return false;
+            return None;
         }
+        let now = Instant::now();
+        let waited = state.since.take().map_or(Duration::ZERO, |since| now - since);
         batch.clear();
         while let Some(frame) = state.queue.front().filter(|f| batch.is_empty() || batch.len() + f.len() <= WRITE_BYTES)
         {
@@ -244,7 +251,9 @@ impl Peer {
         }
         state.bytes -= batch.len();
         (state.writing, state.begun) = (true, false);
-        true
+        // What is left came later than what was taken; when, nobody noted.
+        state.since = (!state.queue.is_empty()).then_some(now);
+        Some(waited)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -432,10 +441,12 @@ mod tests {
         let writer = {
             let (peer, near) = (Arc::clone(&peer), Arc::clone(&near));
             thread::spawn(move || {
-                let mut batch = Vec::new();
-                while peer.take(number, &mut batch) {
+                let (mut batch, mut longest) = (Vec::new(), Duration::ZERO);
+                while let Some(waited) = peer.take(number, &mut batch) {
+                    longest = longest.max(waited);
                     (&*near).write_all(&batch).unwrap();
                 }
+                longest
             })
         };
         // Far more than the socket's buffers and the queue hold, while nobody reads. Each frame is its number, repeated.
@@ -456,7 +467,7 @@ mod tests {
         assert!(seen.is_sorted());
         assert_eq!(seen.len() as u64 + dropped, u64::from(FRAMES));
         peer.close();
-        writer.join().unwrap();
+        assert!(writer.join().unwrap() > Duration::ZERO, "frames waited while nobody read");
     }
 
     #[test]

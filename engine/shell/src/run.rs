@@ -167,6 +167,7 @@ impl Runner {
         self.shared.inbox.take_now(&mut mails);
         // After the mails were taken: see above.
         let now = clock::now();
+        let inputs = mails.len();
         for mail in mails.drain(..) {
             self.take_in(now, mail);
         }
@@ -175,7 +176,10 @@ impl Runner {
             self.node.handle(now, NodeInput::Timeout, &mut self.effects);
         }
         self.node.flush(now, &mut self.effects);
+        let handled = clock::now();
         let afterwards = self.carry_out();
+        let (handling, carrying_out) = (handled.since(now), clock::now().since(handled));
+        self.shared.slow.turn(self.shared.inbox.waited(), handling, carrying_out, inputs);
         if self.stopping.as_ref().is_some_and(|(until, _)| *until <= now) {
             self.end.get_or_insert(End::Graceful);
         }
@@ -307,6 +311,7 @@ impl Runner {
         metrics.inbox_bytes = self.shared.inbox.depth().1;
         metrics.log_queue = self.inboxes.log.inbox.depth().0;
         metrics.apply_queue = self.inboxes.apply.depth().0;
+        metrics.slow = self.shared.slow.counts();
         let connected = match &self.link {
             Link::Tcp(tcp) => tcp.peers.connected(),
             Link::Memory { network, me } => network.reachable(*me),

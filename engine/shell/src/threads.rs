@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use hezong_base::Rng;
 use hezong_node::NodeInput;
@@ -19,6 +20,7 @@ use crate::event::Event;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
 use crate::run::{Afterwards, Mail, MayWait, Runner};
+use crate::slow::Slow;
 
 /// What every thread of a node holds.
 pub(crate) struct Shared {
@@ -27,6 +29,7 @@ pub(crate) struct Shared {
     /// The node and all that belongs to it, while it runs. Locked for one turn at a time.
     pub(crate) runner: Mutex<Option<Runner>>,
     pub(crate) metrics: Metrics,
+    pub(crate) slow: Slow,
     pub(crate) events: broadcast::Sender<Event>,
     /// Set when the node stops as if it had crashed: what waits in inboxes is not to be worked off.
     abandoned: AtomicBool,
@@ -36,7 +39,14 @@ impl Shared {
     pub(crate) fn new(inbox_bytes_max: usize) -> Self {
         let (events, _) = broadcast::channel(1_024);
         let inbox = Arc::new(Inbox::quiet(inbox_bytes_max));
-        Self { inbox, runner: Mutex::new(None), metrics: Metrics::default(), events, abandoned: AtomicBool::new(false) }
+        Self {
+            inbox,
+            runner: Mutex::new(None),
+            metrics: Metrics::default(),
+            slow: Slow::new(Duration::ZERO),
+            events,
+            abandoned: AtomicBool::new(false),
+        }
     }
 
     /// Reports the result of something the node asked for.

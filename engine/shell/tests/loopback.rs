@@ -220,3 +220,17 @@ fn paused_leader_serves_no_default_read_after_its_lease() {
     });
     eventually("it catches up", || nodes[old].journal().has(b"new").then_some(()));
 }
+
+/// What a node promised under a longer lease it keeps after a restart with a shorter one: its folder remembers.
+#[test]
+fn lease_longer_before_a_restart_is_waited_out() {
+    let long = Duration::from_millis(1_500);
+    let mut cluster = Cluster::start_with(2, 1, |options| options.raft.lease = Duration::from_millis(1_500));
+    cluster.leader(GROUP);
+    (0..2).for_each(|at| cluster.kill(at));
+    cluster.change = |_| {};
+    let began = Instant::now();
+    (0..2).for_each(|at| cluster.open(at));
+    cluster.leader(GROUP);
+    assert!(began.elapsed() > long, "a leader was elected after {:?}", began.elapsed());
+}

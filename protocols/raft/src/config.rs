@@ -18,6 +18,10 @@ pub struct Config {
     /// The span for which an acknowledged heartbeat binds the follower not to vote: the leader's lease. Below
     /// `election_timeout`. Zero turns leases off: `default` reads then cost a round. Default 900 ms.
     pub lease: Duration,
+    /// The longest lease this node may have granted before it restarted, where that is longer than `lease`: it waits
+    /// this one out before it votes. Whoever restarts nodes with a shorter lease remembers the longer one for them.
+    /// Default zero.
+    pub lease_granted: Duration,
     /// How far two clocks may drift apart while both measure the same span, in parts per million of it; the leader
     /// counts its lease that much shorter. Default 10,000 (1 %).
     pub clock_drift_ppm: u32,
@@ -50,6 +54,7 @@ impl Config {
             election_timeout: Duration::from_millis(1_000),
             heartbeat_interval: Duration::from_millis(100),
             lease: Duration::from_millis(900),
+            lease_granted: Duration::ZERO,
             clock_drift_ppm: 10_000,
             append_bytes_max: 1 << 20,
             window_bytes_max: 8 << 20,

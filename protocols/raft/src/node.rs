@@ -148,7 +148,7 @@ impl Protocol for Raft {
         // A lease we granted before the crash still binds us, and we do not remember which. Only a node that never saw
         // a term, or whose group never had another member, can have granted none.
         if term > Term(0) && !raft.was_always_alone() {
-            raft.promised_until = Some(now + raft.config.lease);
+            raft.promised_until = Some(now + raft.config.lease.max(raft.config.lease_granted));
         }
         raft.wait_for_leader(now);
         raft.campaign_if_alone(now, out);

@@ -5,9 +5,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Cluster, saved, voters};
+use common::{Cluster, member, saved, voters};
 use hezong_base::{Index, NodeId, RequestId};
-use hezong_raft::{Body, Config, Event, ReadLevel, Refusal, Request, Role};
+use hezong_raft::{Body, Config, Event, Membership, ReadLevel, Refusal, Request, Role};
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -172,6 +172,18 @@ fn lease_is_granted_for_no_longer_than_a_restart_would_keep_it() {
     });
     // It would come back bound for 45 ms and not remember more; so it must not let anybody count on more.
     assert_eq!(granted, Some(millis(45)));
+}
+
+#[test]
+fn lease_granted_before_a_restart_with_a_shorter_one_is_waited_out() {
+    let only_2 = Membership::of_voters([(NodeId(2), member(2))]);
+    let mut cluster = Cluster::with([]);
+    let shorter = Config { lease: millis(45), lease_granted: millis(900), ..Config::new(NodeId(2)) };
+    cluster.add(shorter, saved(&only_2, 3, None, &[1, 3]));
+    cluster.run(millis(899));
+    assert_eq!(cluster.leader(), None, "a leader may still read under the lease it was granted for 900 ms");
+    cluster.run(millis(2));
+    assert_eq!(cluster.leader(), Some(2));
 }
 
 #[test]

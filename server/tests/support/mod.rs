@@ -19,7 +19,7 @@ pub const HEZONG: &str = env!("CARGO_BIN_EXE_hezong");
 /// How long anything may take before the test fails. Never waited out when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Elections are quicker here than by default, so that tests are.
-const ELECTION_TIMEOUT_MS: &str = "300";
+const ELECTION_TIMEOUT: &str = "300ms";
 
 /// A port nobody listens on at the moment.
 pub fn free_port() -> u16 {
@@ -81,7 +81,7 @@ impl Node {
         let mut command = Command::new(HEZONG);
         command
             .args(["node", "--id", &self.id, "--http", &self.http, "--peer", &self.peer])
-            .args(["--election-timeout", ELECTION_TIMEOUT_MS, "--disk-reserve", &self.disk_reserve.to_string()])
+            .args(["--election-timeout", ELECTION_TIMEOUT, "--disk-reserve", &self.disk_reserve.to_string()])
             .arg(&self.folder)
             .args(more)
             .stdin(Stdio::null())
