@@ -176,6 +176,18 @@ impl Text {
         self.gauge("hezong_raft_commit_index", "Index of the last committed entry.", number(raft.committed));
         self.gauge("hezong_applied_index", "Index of the last applied entry.", index_of(status.applied));
         self.gauge("hezong_durable_index", "Index of the last entry durable in the state.", index_of(status.durable));
+        self.gauge("hezong_log_base_index", "Index of the last entry that the log let go.", index_of(raft.base));
+        self.gauge("hezong_snapshots_held", "Snapshots held for members to fetch.", status.snapshots_held);
+        self.gauge(
+            "hezong_snapshot_fetching",
+            "1 while a snapshot is fetched, else 0.",
+            u8::from(status.snapshot_fetching),
+        );
+        self.gauge("hezong_restoring", "1 while a lost state is fetched, else 0.", u8::from(status.restoring));
+        self.counter("hezong_snapshots_installed_total", "Snapshots installed.", status.snapshots_installed);
+        self.counter("hezong_snapshot_sent_bytes_total", "Bytes of snapshots sent.", status.snapshot_bytes_sent);
+        let received = status.snapshot_bytes_received;
+        self.counter("hezong_snapshot_received_bytes_total", "Bytes of snapshots received.", received);
         self.gauge("hezong_apply_pending", "Entries committed and not yet applied.", status.apply_pending);
         let bytes = raft.uncommitted_bytes;
         self.gauge("hezong_raft_uncommitted_bytes", "Payload proposed and not yet committed, in bytes.", bytes);

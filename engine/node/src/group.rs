@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use hezong_base::{Effect, GroupId, Index, Input, LogId, NodeId, Protocol, RequestId, Term, Time, WriteId};
 use hezong_raft::{
-    Answer, Ask, Base, Change, Entry, Event, Membership, Message, Raft, ReadLevel as RaftLevel, Request, Role,
+    Answer, Ask, Base, Change, Entry, Event, Member, Membership, Message, Raft, ReadLevel as RaftLevel, Request, Role,
 };
 
 use crate::applying::Applying;
@@ -310,8 +310,10 @@ impl Group {
         }
     }
 
-    pub(crate) fn membership(&self) -> &Membership {
-        &self.membership
+    /// All members there are to be reached: those in force, and those that the snapshot being fetched tells of, or a node
+    /// that has just joined could not reach whoever holds it.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&NodeId, &Member)> {
+        self.snapshots.membership().into_iter().chain([&self.membership]).flat_map(Membership::members)
     }
 
     pub(crate) fn raft(&self) -> &Raft {

@@ -216,7 +216,7 @@ impl Node {
         if !std::mem::take(&mut self.common.peers_changed) {
             return;
         }
-        let members = self.groups.values().flat_map(|group| group.membership().members());
+        let members = self.groups.values().flat_map(Group::members);
         let peers: BTreeMap<NodeId, Member> = members.map(|(id, member)| (*id, member.clone())).collect();
         if peers != self.peers {
             self.peers.clone_from(&peers);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hezong_base::{AskId, GroupId, NodeId, Time};
 use hezong_codec::{Transfer, TransferBody};
-use hezong_raft::{Base, SnapshotId};
+use hezong_raft::{Base, Membership, SnapshotId};
 
 use crate::machine::Chunk;
 use crate::{Begun, NodeConfig, NodeEffect, SnapshotWork};
@@ -296,6 +296,11 @@ impl Snapshots {
             Phase::Beginning | Phase::Resting { .. } | Phase::Whole | Phase::Finishing => None,
         });
         held.into_iter().chain(fetching).min()
+    }
+
+    /// The members as of the snapshot being fetched.
+    pub(crate) fn membership(&self) -> Option<&Membership> {
+        self.fetching.as_ref().map(|fetching| &fetching.base.membership)
     }
 
     pub(crate) fn is_fetching(&self) -> bool {

@@ -124,6 +124,19 @@ fn one_chunk_on_its_way_and_one_at_work() {
     assert_eq!((status.applied, status.snapshots_installed), (Some(LogId::new(1, 100)), 1));
 }
 
+/// A node that has just joined knows of nobody: the offer says where the others are.
+#[test]
+fn members_of_the_offer_can_be_reached() {
+    let mut node = Node::new(NodeConfig::new(NodeId(4)));
+    let (now, mut out) = (Time::from_millis(1_000), Vec::new());
+    let (saved, state) = (Saved::default(), StateFound::default());
+    node.open_group(now, GROUP, Config::new(NodeId(4)), saved, state, Rng::new(1), &mut out).unwrap();
+    let mut fixture = Fixture { node, now };
+    let effects = fixture.offer(ID);
+    let told = |effect: &NodeEffect| matches!(effect, NodeEffect::Peers(peers) if peers.len() == 3);
+    assert!(effects.iter().any(told), "{effects:?}");
+}
+
 #[test]
 fn whole_after_a_restart_is_switched_to_at_once() {
     let mut fixture = Fixture::new(|_| {});

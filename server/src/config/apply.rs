@@ -33,6 +33,13 @@ impl Settings {
         node.persist_bytes = self.persist_bytes;
         node.persist_interval = self.persist_interval;
         node.auto_promote = self.auto_promote;
+        node.log_retain_bytes = self.log_retain_bytes;
+        node.log_retain_entries = self.log_retain_entries;
+        node.snapshot_bytes_per_second = self.snapshot_bytes_per_second;
+        node.snapshot_chunk_bytes = self.snapshot_chunk_bytes;
+        node.snapshot_fetch_timeout = self.snapshot_fetch_timeout;
+        node.snapshot_patience = self.snapshot_patience;
+        node.snapshot_age_max = self.snapshot_age_max;
 
         let raft = &mut options.raft;
         raft.election_timeout = self.election_timeout;
@@ -45,6 +52,7 @@ impl Settings {
         raft.cache_bytes_max = self.cache_bytes_max;
         raft.uncommitted_bytes_max = self.uncommitted_bytes_max;
         raft.reads_max = self.reads_max;
+        raft.snapshot_patience = self.snapshot_patience;
         options
     }
 

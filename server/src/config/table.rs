@@ -62,6 +62,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("node", "Who this node is, where it is reached, and what it takes on at once."),
     ("raft", "How nodes agree. The times should be the same on all nodes."),
     ("disk", "What is kept on disk, and how much of it stays free."),
+    ("snapshot", "How members that were away for long get the state."),
     ("peer", "Connections to other nodes."),
     ("kv", "What requests on keys are held to."),
     ("log", "What the node says on stderr."),
@@ -181,6 +182,22 @@ settings! {
     disk.persist_bytes: usize = Size(64 * KIB..=64 * GIB), Fixed("64MiB"), Restart;
     /// How long after something was applied the state is made durable at the latest.
     disk.persist_interval: Duration = Span(ms(100)..=seconds(86_400)), Fixed("30s"), Restart;
+    /// How many bytes of applied entries the log keeps for members that are behind; who is further behind fetches a
+    /// snapshot of the state.
+    disk.log_retain_bytes: usize = Size(0..=1024 * TIB), Fixed("256MiB"), Restart;
+    /// How many applied entries it keeps at most.
+    disk.log_retain_entries: u64 = Count(0..=1_000_000_000_000), Fixed("1000000"), Restart;
+
+    /// How many bytes of a snapshot this node fetches in a second, at most; none: as fast as it can.
+    snapshot.snapshot_bytes_per_second: Option<u64> = Size(KIB..=TIB), Absent("50MiB"), Restart;
+    /// How many bytes of a snapshot are asked for at once.
+    snapshot.snapshot_chunk_bytes: usize = Size(4 * KIB..=8 * MIB), Fixed("1MiB"), Restart;
+    /// After how long a chunk is asked for again; after five times its holder counts as gone.
+    snapshot.snapshot_fetch_timeout: Duration = Span(ms(50)..=seconds(600)), Fixed("3s"), Restart;
+    /// How long a snapshot, and the log behind it, are held for a member that does not fetch.
+    snapshot.snapshot_patience: Duration = Span(ms(100)..=seconds(86_400)), Fixed("60s"), Restart;
+    /// How long a snapshot is held at most: the disk space that it needs cannot be freed meanwhile.
+    snapshot.snapshot_age_max: Duration = Span(seconds(1)..=seconds(30 * 86_400)), Fixed("1h"), Restart;
 
     /// How many bytes may wait for one peer; above it the oldest are dropped and sent again later.
     peer.peer_queue_bytes_max: usize = Size(MIB..=16 * GIB), Fixed("32MiB"), Restart;

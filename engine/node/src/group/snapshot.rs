@@ -38,6 +38,7 @@ impl Group {
                 out.push(NodeEffect::Notice(Notice::SnapshotBegun { group: self.id, from, last: base.last }));
                 let place = Place { group: self.id, peer: from, id: snapshot };
                 let given_up = self.snapshots.fetch(id, place, base, out);
+                common.peers_changed = true;
                 self.ended(now, given_up, common, out);
             }
             Ask::Entries { .. } => unreachable!("readings of the log go to the log"),
