@@ -22,6 +22,7 @@ enum Do {
 /// A node that follows a script; its last line is repeated for ever.
 struct Stub {
     address: String,
+    script: Arc<Mutex<VecDeque<Do>>>,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
@@ -31,13 +32,13 @@ impl Stub {
         let address = listener.local_addr().unwrap().to_string();
         let script = Arc::new(Mutex::new(script.into_iter().collect::<VecDeque<_>>()));
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let all = heard.clone();
+        let (lines, all) = (script.clone(), heard.clone());
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                tokio::spawn(serve(connection, script.clone(), all.clone()));
+                tokio::spawn(serve(connection, lines.clone(), all.clone()));
             }
         });
-        Self { address, heard }
+        Self { address, script, heard }
     }
 
     /// Heads of the requests heard, in small letters.
@@ -241,6 +242,74 @@ async fn stopped_node_is_left_for_another() {
     assert!(began.elapsed() < Duration::from_secs(1));
     client.put(b"foo", "bar").await.unwrap();
     assert_eq!(stopped.calls().len(), 1, "the next write goes where the last one succeeded");
+}
+
+#[tokio::test]
+async fn stopped_leader_is_not_followed_to_again() {
+    // Followers miss a stopped leader later than its clients do, and send them back to it until then.
+    let leader = Stub::new([Do::Hang]).await;
+    let follower = Stub::new([redirect(&leader), redirect(&leader), redirect(&leader), done()]).await;
+    let client = Client::with_options([&leader.address, &follower.address], quick()).unwrap();
+    client.put(b"foo", "bar").await.unwrap();
+    assert_eq!(leader.calls().len(), 1, "one attempt waited in vain, and no other");
+    assert_eq!(leader.heard().len(), 1, "nor is it asked for the members");
+    assert_eq!(follower.calls().len(), 4);
+}
+
+#[tokio::test]
+async fn stopped_leader_is_passed_over_by_reads_from_anywhere() {
+    let leader = Stub::new([done(), Do::Hang]).await;
+    let other = Stub::new([done()]).await;
+    let client = Client::with_options([&leader.address, &other.address], quick()).unwrap();
+    client.put(b"foo", "bar").await.unwrap();
+    for _ in 0..3 {
+        client.get(b"foo", Level::Stale).await.unwrap();
+    }
+    assert_eq!(leader.calls().len(), 2, "the write, and the one read that waited in vain");
+}
+
+#[tokio::test]
+async fn leader_that_was_only_slow_is_found_again() {
+    let leader = Stub::new([Do::Hang, done()]).await;
+    let follower = Stub::new([redirect(&leader)]).await;
+    let client = Client::with_options([&leader.address, &follower.address], quick()).unwrap();
+    client.put(b"foo", "bar").await.unwrap();
+    assert_eq!(leader.calls().len(), 2);
+
+    // Whoever is alone is asked again at once, and once it has answered it is followed to as before.
+    let other = Stub::new([done()]).await;
+    let alone = Stub::new([Do::Hang, redirect(&other), redirect(&other), done()]).await;
+    *other.script.lock().unwrap() = [redirect(&alone)].into();
+    let client = Client::with_options([&alone.address], quick()).unwrap();
+    let began = Instant::now();
+    client.put(b"foo", "bar").await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn follower_that_lets_a_consistent_read_wait_is_not_silent() {
+    // Without a leader such a read waits at any node; that must not keep writes from the node that is elected then.
+    let elected = Stub::new([Do::Hang, done()]).await;
+    let other = Stub::new([done(), redirect(&elected)]).await;
+    let client = Client::with_options([&elected.address, &other.address], quick()).unwrap();
+    client.get(b"foo", Level::Consistent).await.unwrap();
+    let began = Instant::now();
+    client.put(b"foo", "bar").await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+    assert_eq!(elected.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn put_without_key_to_a_stopped_leader_stays_unknown() {
+    let leader = Stub::new([Do::Hang]).await;
+    let follower = Stub::new([redirect(&leader), done()]).await;
+    let options = Options { once_only: false, ..quick() };
+    let client = Client::with_options([&leader.address, &follower.address], options).unwrap();
+    let error = client.put(b"foo", "bar").await.unwrap_err();
+    assert!(matches!(error, Error::Unknown { key: None, .. }), "{error}");
+    // The next write is sent there neither at first nor by redirect: nothing of it can be open.
+    client.put(b"foo", "bar").await.unwrap();
+    assert_eq!((leader.calls().len(), follower.calls().len()), (1, 2));
 }
 
 #[tokio::test]
