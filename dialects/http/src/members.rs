@@ -150,11 +150,7 @@ async fn leading<S: Store>(serving: &Serving<S>, head: &Parts) -> Result<GroupSt
     if status.raft.role == Role::Leader {
         return Ok(status);
     }
-    let leader = status.raft.leader.and_then(|id| status.raft.membership.members().get(&id));
-    Err(match leader {
-        Some(leader) => Failure::redirect(&leader.client, path_and_query(head)),
-        None => refused(&Refused::NotLeader(None), path_and_query(head)),
-    })
+    Err(refused(&Refused::NotLeader(status.leader), path_and_query(head)))
 }
 
 fn changed(error: ChangeError, head: &Parts) -> Failure {

@@ -279,7 +279,7 @@ impl Group {
     fn on_event(&mut self, now: Time, event: Event, common: &mut Common, out: &mut Vec<NodeEffect>) {
         match event {
             Event::Accepted { id, first, count } => self.on_accepted(id, first, count, common, out),
-            Event::Refused { id, refusal } => self.on_refused(id, refusal, common, out),
+            Event::Refused { id, refusal } => self.on_refused(now, id, refusal, common, out),
             Event::Unknown { id } => self.on_unknown(id, common, out),
             Event::Readable { id, index } => self.on_readable(now, id, index, common, out),
             Event::Committed { through } => self.applying.committed(through),
@@ -322,6 +322,7 @@ impl Group {
         GroupStatus {
             group: self.id,
             raft: self.raft.status(now),
+            leader: self.leader_to_ask(now),
             applied: self.applying.last(),
             durable: self.applying.durable(),
             apply_pending: self.applying.pending(),

@@ -222,6 +222,14 @@ impl Raft {
         }
     }
 
+    /// Who leads, unless it has been silent for half an election timeout: it may be stopped, and whoever is sent there
+    /// would wait in vain.
+    #[must_use]
+    pub fn leader_in_touch(&self, now: Time) -> Option<NodeId> {
+        let in_touch = |heard: Duration| heard < self.config.election_timeout / 2;
+        self.leader().filter(|leader| *leader == self.config.id || self.last_contact(now).is_some_and(in_touch))
+    }
+
     /// What we are.
     #[must_use]
     pub fn role(&self) -> Role {
