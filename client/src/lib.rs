@@ -223,12 +223,21 @@ impl Client {
         parse(&reply.body, "POST /join")
     }
 
-    /// Lets the member with this label go for good.
+    /// Lets the member go for good that has this label now. Which number that is is asked once, before: a later member
+    /// of the same label, as a machine that comes back empty, is another and stays, however often the call is repeated
+    /// inside. Each of the two steps may take the time of a call.
     ///
     /// # Errors
     /// [`Error::Refused`] with status 404 when there is no such member, 409 when it is the last voter.
-    pub async fn remove(&self, id: &str) -> Result<Members, Error> {
-        let body = Bytes::from(serde_json::json!({ "id": id }).to_string());
+    pub async fn remove(&self, label: &str) -> Result<Members, Error> {
+        let fresh = ReadAt { level: Level::Consistent, min_index: None };
+        let reply = self.caller.call(Request::read("/members?level=consistent".to_owned(), fresh)).await?;
+        let members: Members = parse(&reply.body, "GET /members")?;
+        let Some(member) = members.members.iter().find(|member| member.id == label) else {
+            let message = format!("no member is called {label}; see the list of members");
+            return Err(Error::Refused { status: 404, code: "no_such_member".to_owned(), message });
+        };
+        let body = Bytes::from(serde_json::json!({ "id": label, "nodeId": member.node_id }).to_string());
         let reply = self.caller.call(Request::repeatable(Method::POST, "/remove".to_owned(), body)).await?;
         parse(&reply.body, "POST /remove")
     }

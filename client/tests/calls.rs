@@ -41,14 +41,14 @@ impl Stub {
         Self { address, script, heard }
     }
 
-    /// Heads of the requests heard, in small letters.
+    /// The requests heard, heads in small letters.
     fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 
     /// The requests other than the client's looking for members.
     fn calls(&self) -> Vec<String> {
-        self.heard().into_iter().filter(|head| !head.starts_with("get /members")).collect()
+        self.heard().into_iter().filter(|head| !head.starts_with("get /members http")).collect()
     }
 }
 
@@ -66,14 +66,15 @@ async fn serve(mut connection: TcpStream, script: Arc<Mutex<VecDeque<Do>>>, hear
         let text = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
         let length = text.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
         let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
+        let members = text.starts_with("get /members http");
         while bytes.len() < head + length {
             if connection.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
                 return;
             }
         }
+        let body = String::from_utf8_lossy(&bytes[head..head + length]).into_owned();
         bytes.drain(..head + length);
-        let members = text.starts_with("get /members");
-        heard.lock().unwrap().push(text);
+        heard.lock().unwrap().push(text + &body);
         let next = {
             let mut script = script.lock().unwrap();
             if members {
@@ -364,6 +365,29 @@ async fn members_heard_of_are_tried_when_the_endpoint_given_is_gone() {
     let client = Client::with_options([&follower.address], quick()).unwrap();
     client.put(b"foo", "bar").await.unwrap();
     assert_eq!(next.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn remove_repeated_means_the_same_member() {
+    let members = |number: u64| {
+        let member =
+            format!(r#"{{"nodeId":{number},"id":"node03","httpAddr":"h:1","raftAddr":"h:2","suffrage":"voter"}}"#);
+        Do::Answer("200 OK", String::new(), format!(r#"{{"clusterId":"c","leader":1,"members":[{member}]}}"#))
+    };
+    // The first attempt is lost; by the second, the machine may have come back as member 4 under the same label.
+    let stub = Stub::new([members(3), Do::Close, no_leader(), members(4)]).await;
+    let client = Client::with_options([&stub.address], quick()).unwrap();
+    assert_eq!(client.remove("node03").await.unwrap().members[0].node_id, 4);
+    let calls = stub.calls();
+    assert!(calls[0].starts_with("get /members?level=consistent http"), "{}", calls[0]);
+    assert_eq!(calls.len(), 4, "the number is asked once");
+    for call in &calls[1..] {
+        assert!(call.starts_with("post /remove") && call.ends_with(r#"{"id":"node03","nodeId":3}"#), "{call}");
+    }
+
+    let error = client.remove("node07").await.unwrap_err();
+    assert!(matches!(&error, Error::Refused { status: 404, .. }), "{error}");
+    assert_eq!(stub.calls().len(), 5, "nobody was asked to remove anybody");
 }
 
 #[test]
