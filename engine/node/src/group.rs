@@ -314,6 +314,12 @@ impl Group {
         &self.membership
     }
 
+    /// Whether what is applied here knows this number and no such member: numbers are given in order and never twice.
+    pub(crate) fn has_let_go(&self, id: NodeId) -> bool {
+        let members = &self.membership_applied;
+        Some(id) <= members.last_id() && !members.members().contains_key(&id)
+    }
+
     pub(crate) fn raft(&self) -> &Raft {
         &self.raft
     }
