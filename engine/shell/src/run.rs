@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use hezong_base::{GroupId, NodeId, RequestId, Time};
 use hezong_codec::Transfer;
-use hezong_node::{ClientRequest, Node, NodeEffect, NodeInput, Reply, SnapshotWork};
+use hezong_node::{ClientRequest, Node, NodeEffect, NodeInput, Refused, Reply, SnapshotWork};
 use hezong_raft::{Body, Message};
 use tokio::sync::oneshot;
 
@@ -345,9 +345,30 @@ impl Runner {
         self.close(End::Abandoned);
     }
 
+    /// Answers what came after the last turn and before the inbox was closed: nobody else takes it out any more.
+    fn turn_away(&mut self) {
+        let mut mails = Vec::new();
+        self.shared.inbox.take_now(&mut mails);
+        for mail in mails {
+            match mail {
+                Mail::Request { reply, .. } => {
+                    // Err: whoever asked has gone.
+                    reply.send(Reply::Refused(Refused::Stopping)).ok();
+                }
+                Mail::Stop(tell) => match &mut self.stopping {
+                    Some((_, waiting)) => waiting.push(tell),
+                    // Dropped, it tells as well that the node is gone; so do all others.
+                    None => drop(tell),
+                },
+                Mail::Input(_) | Mail::Cancel(_) | Mail::Stats(_) | Mail::Removed(..) | Mail::Abandon => {}
+            }
+        }
+    }
+
     /// Ends all other threads. After a graceful end the state machines are durable and the log is closed.
     fn close(mut self, end: End) {
         self.shared.inbox.close();
+        self.turn_away();
         match &self.link {
             Link::Tcp(tcp) => tcp.close(),
             Link::Memory { network, me } => network.unplug(*me, &self.shared.inbox),
