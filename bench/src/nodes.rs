@@ -151,16 +151,20 @@ pub(crate) async fn wait_ready(http: &str) -> Outcome<()> {
     }
 }
 
-/// Which of them leads.
+/// Which of them leads: of those that believe so, the one in the latest term. One that was stopped believes it still.
 pub(crate) async fn leader(nodes: &[Node]) -> Outcome<usize> {
     let began = Instant::now();
     let options = Options { timeout: Duration::from_millis(500), ..Options::default() };
     while began.elapsed() < PATIENCE {
+        let mut latest = None;
         for (at, node) in nodes.iter().enumerate() {
             let status = Client::with_options([&node.client], options.clone())?.status().await;
-            if status.is_ok_and(|status| status["role"] == "leader") {
-                return Ok(at);
+            if let Some(term) = status.ok().filter(|s| s["role"] == "leader").and_then(|s| s["term"].as_u64()) {
+                latest = latest.max(Some((term, at)));
             }
+        }
+        if let Some((_, at)) = latest {
+            return Ok(at);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

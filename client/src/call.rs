@@ -5,7 +5,6 @@
 //! broke, or the time was up, after the request had left) decides whether a write may be sent again: with an
 //! `Idempotency-Key` always, without one only in the first case.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,8 +18,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
+use crate::endpoints::Endpoints;
 use crate::types::At;
-use crate::{Error, Level, Members, Options};
+use crate::{Error, Level, Members, Options, ReadAt};
 
 const INDEX: HeaderName = HeaderName::from_static("x-hezong-index");
 const REVISION: HeaderName = HeaderName::from_static("x-hezong-revision");
@@ -47,20 +47,28 @@ pub(crate) struct Request {
     repeatable: bool,
     /// Whether any node may answer.
     anywhere: bool,
+    /// Whether a node that is well may let it wait: for a leader to be elected, or for an index to come.
+    may_wait: bool,
 }
 
 impl Request {
-    pub(crate) fn read(target: String, level: Level) -> Self {
-        let anywhere = level == Level::Stale;
-        Self { anywhere, ..Self::repeatable(Method::GET, target, Bytes::new()) }
+    pub(crate) fn read(target: String, at: ReadAt) -> Self {
+        let anywhere = at.level == Level::Stale;
+        let may_wait = at.level == Level::Consistent || at.min_index.is_some();
+        Self { anywhere, may_wait, ..Self::repeatable(Method::GET, target, Bytes::new()) }
+    }
+
+    /// What any node tells of itself and its cluster.
+    pub(crate) fn ask(target: &str) -> Self {
+        Self::read(target.to_owned(), ReadAt { level: Level::Stale, min_index: None })
     }
 
     pub(crate) fn repeatable(method: Method, target: String, body: Bytes) -> Self {
-        Self { method, target, body, once: None, session: None, repeatable: true, anywhere: false }
+        Self { method, target, body, once: None, session: None, repeatable: true, anywhere: false, may_wait: false }
     }
 
     pub(crate) fn write(method: Method, target: String, body: Bytes, once: Option<String>) -> Self {
-        Self { method, target, body, once, session: None, repeatable: false, anywhere: false }
+        Self { once, repeatable: false, ..Self::repeatable(method, target, body) }
     }
 
     pub(crate) fn put(key: &[u8], value: Bytes, once: Option<String>) -> Self {
@@ -133,45 +141,25 @@ enum Attempt {
 pub(crate) struct Caller {
     http: Http<HttpConnector, Full<Bytes>>,
     options: Options,
-    known: Mutex<Known>,
+    endpoints: Endpoints,
     /// First half of every idempotency key of this client: 128 random bits, so that no two clients ever share one.
     key_prefix: String,
     /// Second half: counts up.
     key_next: AtomicU64,
 }
 
-#[derive(Debug)]
-struct Known {
-    /// All endpoints heard of, never empty.
-    all: Vec<Authority>,
-    /// Where requests go first: where the last one succeeded. Always an index into `all`.
-    favourite: usize,
-}
-
 impl Caller {
     pub(crate) fn new<E: AsRef<str>>(endpoints: impl IntoIterator<Item = E>, options: Options) -> Result<Self, Error> {
-        let mut all = Vec::new();
-        for endpoint in endpoints {
-            let authority = authority_of(endpoint.as_ref())?;
-            if !all.contains(&authority) {
-                all.push(authority);
-            }
-        }
-        if all.is_empty() {
-            return Err(Error::Endpoint { endpoint: String::new(), reason: "none was given".to_owned() });
-        }
+        let all =
+            endpoints.into_iter().map(|endpoint| authority_of(endpoint.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let none = || Error::Endpoint { endpoint: String::new(), reason: "none was given".to_owned() };
+        let endpoints = Endpoints::new(all).ok_or_else(none)?;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(options.connect_timeout));
         connector.set_nodelay(true);
         let http = Http::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(60)).build(connector);
         let key_prefix = format!("{:016x}{:016x}", random(), random());
-        Ok(Self {
-            http,
-            options,
-            known: Mutex::new(Known { all, favourite: 0 }),
-            key_prefix,
-            key_next: AtomicU64::new(1),
-        })
+        Ok(Self { http, options, endpoints, key_prefix, key_next: AtomicU64::new(1) })
     }
 
     /// A key no other write ever had; `None` when the client was told to send none.
@@ -180,16 +168,13 @@ impl Caller {
     }
 
     pub(crate) fn endpoints(&self) -> Vec<String> {
-        let known = self.known();
-        let favourite = &known.all[known.favourite];
-        let others = known.all.iter().filter(|endpoint| *endpoint != favourite);
-        std::iter::once(favourite).chain(others).map(ToString::to_string).collect()
+        self.endpoints.list().iter().map(ToString::to_string).collect()
     }
 
     /// Sends `request` until it is answered for good or the deadline passes.
     pub(crate) async fn call(&self, request: Request) -> Result<Reply, Error> {
         let deadline = Instant::now() + self.options.timeout;
-        let mut endpoint = self.favourite();
+        let mut endpoint = self.endpoints.first();
         let mut tried: Vec<Authority> = Vec::new();
         let mut open = false;
         let mut failures = 0_u32;
@@ -202,7 +187,7 @@ impl Caller {
             let (why, wait) = match attempt {
                 Attempt::Done(reply) => {
                     if !request.anywhere {
-                        self.prefer(&endpoint);
+                        self.endpoints.prefer(&endpoint);
                     }
                     return Ok(reply);
                 }
@@ -231,7 +216,7 @@ impl Caller {
             if failures % 4 == 2 {
                 self.learn(deadline).await;
             }
-            endpoint = self.next_after(&endpoint);
+            endpoint = self.endpoints.next_after(&endpoint);
         }
     }
 
@@ -239,14 +224,26 @@ impl Caller {
     async fn attempt(&self, request: &Request, endpoint: &mut Authority, limit: Duration) -> Attempt {
         let end = Instant::now() + limit;
         for _ in 0..REDIRECTS_MAX {
-            let left = end.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left, self.send(request, endpoint)).await {
+            let asked = Instant::now();
+            match tokio::time::timeout(end.saturating_duration_since(asked), self.send(request, endpoint)).await {
                 Ok(Attempt::Redirected(to)) => {
-                    self.add([to.clone()]);
+                    self.endpoints.add([to.clone()]);
+                    // Nothing was sent there, and whoever sends us on will soon miss its leader as well.
+                    if !self.endpoints.trusts(&to) {
+                        let why = format!("{endpoint} sent us on to {to}, which did not answer a moment ago");
+                        return Attempt::NotDone { why, wait: None };
+                    }
                     *endpoint = to;
                 }
                 Ok(attempt) => return attempt,
-                Err(_) => return Attempt::Open { why: format!("{endpoint} did not answer within {limit:?}") },
+                Err(_) => {
+                    // Whom the call's own end cut short has not had the time to answer.
+                    let had_time = asked.elapsed() >= self.options.attempt_timeout / 2;
+                    if had_time && !request.may_wait {
+                        self.endpoints.fell_silent(endpoint);
+                    }
+                    return Attempt::Open { why: format!("{endpoint} did not answer within {limit:?}") };
+                }
             }
         }
         Attempt::Redirected(endpoint.clone())
@@ -260,10 +257,14 @@ impl Caller {
         let response = match self.http.request(http).await {
             Ok(response) => response,
             Err(error) if error.is_connect() => {
+                if is_timeout(&error) {
+                    self.endpoints.fell_silent(endpoint);
+                }
                 return Attempt::NotDone { why: format!("{endpoint}: {}", root_of(&error)), wait: None };
             }
             Err(error) => return Attempt::Open { why: format!("{endpoint}: {}", root_of(&error)) },
         };
+        self.endpoints.answered(endpoint);
         let (head, body) = response.into_parts();
         if head.status == StatusCode::TEMPORARY_REDIRECT {
             return match head.headers.get(LOCATION).and_then(|at| at.to_str().ok()).map(authority_of) {
@@ -280,15 +281,15 @@ impl Caller {
 
     /// Asks the nodes known for the members, so that a client given one address survives that node.
     async fn learn(&self, deadline: Instant) {
-        let request = Request::read("/members".to_owned(), Level::Stale);
-        let endpoints = self.known().all.clone();
-        for endpoint in endpoints {
+        let request = Request::ask("/members");
+        let endpoints = self.endpoints.list();
+        for endpoint in endpoints.into_iter().filter(|endpoint| self.endpoints.trusts(endpoint)) {
             let left = deadline.saturating_duration_since(Instant::now()).min(self.options.connect_timeout / 2);
             let Ok(Attempt::Done(reply)) = tokio::time::timeout(left, self.send(&request, &endpoint)).await else {
                 continue;
             };
             if let Ok(members) = serde_json::from_slice::<Members>(&reply.body) {
-                self.add(members.members.iter().filter_map(|member| authority_of(&member.http_addr).ok()));
+                self.endpoints.add(members.members.iter().filter_map(|member| authority_of(&member.http_addr).ok()));
                 return;
             }
         }
@@ -296,7 +297,7 @@ impl Caller {
 
     fn pause(&self, failures: u32, wait: Option<Duration>, tried: usize) -> Duration {
         // The first failure says nothing about other nodes yet: go on to the next one at once.
-        if failures == 0 && wait.is_none() && self.known().all.len() > tried {
+        if failures == 0 && wait.is_none() && self.endpoints.len() > tried {
             return Duration::ZERO;
         }
         let ceiling = (self.options.backoff_max / 50 * 2_u32.pow(failures.min(10))).min(self.options.backoff_max);
@@ -313,40 +314,6 @@ impl Caller {
         }
         let tried = tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Error::Unavailable { seconds, tried, last }
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        // Nothing panics while it is held.
-        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn favourite(&self) -> Authority {
-        let known = self.known();
-        known.all[known.favourite].clone()
-    }
-
-    fn prefer(&self, endpoint: &Authority) {
-        let mut known = self.known();
-        if known.all[known.favourite] != *endpoint
-            && let Some(at) = known.all.iter().position(|other| other == endpoint)
-        {
-            known.favourite = at;
-        }
-    }
-
-    fn next_after(&self, endpoint: &Authority) -> Authority {
-        let known = self.known();
-        let at = known.all.iter().position(|other| other == endpoint).unwrap_or(0);
-        known.all[(at + 1) % known.all.len()].clone()
-    }
-
-    fn add(&self, endpoints: impl IntoIterator<Item = Authority>) {
-        let mut known = self.known();
-        for endpoint in endpoints {
-            if !known.all.contains(&endpoint) {
-                known.all.push(endpoint);
-            }
-        }
     }
 }
 
@@ -423,6 +390,14 @@ fn root_of(error: &dyn std::error::Error) -> String {
         root = source;
     }
     root.to_string()
+}
+
+/// Whether it is time that ran out, rather than an answer that came in the negative.
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|error| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    })
 }
 
 fn random() -> u64 {

@@ -11,8 +11,8 @@
 //! Its words: an *endpoint* is a node's client address, `host:port`; an *attempt* is one request to one endpoint; a
 //! *call* is all attempts until an answer or the deadline.
 //!
-//! Map: `lib.rs` the calls; `call.rs` attempts, back-off and the search for the leader; `types.rs` what calls take and
-//! return; `error.rs` how they fail; `path.rs` percent-encoding of keys.
+//! Map: `lib.rs` the calls; `call.rs` attempts, back-off and the search for the leader; `endpoints.rs` whom to ask, and
+//! who is silent; `types.rs` what calls take and return; `error.rs` how they fail; `path.rs` percent-encoding of keys.
 //!
 //! Left out: TLS, and watching keys; both come with the cluster's own support for them.
 //!
@@ -26,6 +26,7 @@
 //! ```
 
 mod call;
+mod endpoints;
 mod error;
 mod path;
 mod types;
@@ -138,7 +139,7 @@ impl Client {
         let mut target = path::of_key(key);
         target.push_str("?raw");
         at.push_to(&mut target);
-        match self.caller.call(Request::read(target, at.level)).await {
+        match self.caller.call(Request::read(target, at)).await {
             Ok(reply) => Ok(Some(Found {
                 value: reply.body,
                 created: reply.created,
@@ -158,7 +159,7 @@ impl Client {
     pub async fn scan(&self, scan: &Scan) -> Result<Page, Error> {
         let mut target = "/keys?".to_owned();
         scan.push_to(&mut target);
-        let reply = self.caller.call(Request::read(target, scan.at.level)).await?;
+        let reply = self.caller.call(Request::read(target, scan.at)).await?;
         let body: types::PageBody = parse(&reply.body, "GET /keys")?;
         Ok(Page { pairs: body.keys, next: body.next.map(|next| next.0), at: reply.at })
     }
@@ -168,7 +169,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn members(&self) -> Result<Members, Error> {
-        let reply = self.caller.call(Request::read("/members".to_owned(), Level::Stale)).await?;
+        let reply = self.caller.call(Request::ask("/members")).await?;
         parse(&reply.body, "GET /members")
     }
 
@@ -177,7 +178,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn status(&self) -> Result<serde_json::Value, Error> {
-        let reply = self.caller.call(Request::read("/status".to_owned(), Level::Stale)).await?;
+        let reply = self.caller.call(Request::ask("/status")).await?;
         parse(&reply.body, "GET /status")
     }
 
@@ -222,12 +223,21 @@ impl Client {
         parse(&reply.body, "POST /join")
     }
 
-    /// Lets the member with this label go for good.
+    /// Lets the member go for good that has this label now. Which number that is is asked once, before: a later member
+    /// of the same label, as a machine that comes back empty, is another and stays, however often the call is repeated
+    /// inside. Each of the two steps may take the time of a call.
     ///
     /// # Errors
     /// [`Error::Refused`] with status 404 when there is no such member, 409 when it is the last voter.
-    pub async fn remove(&self, id: &str) -> Result<Members, Error> {
-        let body = Bytes::from(serde_json::json!({ "id": id }).to_string());
+    pub async fn remove(&self, label: &str) -> Result<Members, Error> {
+        let fresh = ReadAt { level: Level::Consistent, min_index: None };
+        let reply = self.caller.call(Request::read("/members?level=consistent".to_owned(), fresh)).await?;
+        let members: Members = parse(&reply.body, "GET /members")?;
+        let Some(member) = members.members.iter().find(|member| member.id == label) else {
+            let message = format!("no member is called {label}; see the list of members");
+            return Err(Error::Refused { status: 404, code: "no_such_member".to_owned(), message });
+        };
+        let body = Bytes::from(serde_json::json!({ "id": label, "nodeId": member.node_id }).to_string());
         let reply = self.caller.call(Request::repeatable(Method::POST, "/remove".to_owned(), body)).await?;
         parse(&reply.body, "POST /remove")
     }

@@ -22,6 +22,7 @@ enum Do {
 /// A node that follows a script; its last line is repeated for ever.
 struct Stub {
     address: String,
+    script: Arc<Mutex<VecDeque<Do>>>,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
@@ -31,23 +32,23 @@ impl Stub {
         let address = listener.local_addr().unwrap().to_string();
         let script = Arc::new(Mutex::new(script.into_iter().collect::<VecDeque<_>>()));
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let all = heard.clone();
+        let (lines, all) = (script.clone(), heard.clone());
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                tokio::spawn(serve(connection, script.clone(), all.clone()));
+                tokio::spawn(serve(connection, lines.clone(), all.clone()));
             }
         });
-        Self { address, heard }
+        Self { address, script, heard }
     }
 
-    /// Heads of the requests heard, in small letters.
+    /// The requests heard, heads in small letters.
     fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 
     /// The requests other than the client's looking for members.
     fn calls(&self) -> Vec<String> {
-        self.heard().into_iter().filter(|head| !head.starts_with("get /members")).collect()
+        self.heard().into_iter().filter(|head| !head.starts_with("get /members http")).collect()
     }
 }
 
@@ -65,14 +66,15 @@ async fn serve(mut connection: TcpStream, script: Arc<Mutex<VecDeque<Do>>>, hear
         let text = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
         let length = text.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
         let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
+        let members = text.starts_with("get /members http");
         while bytes.len() < head + length {
             if connection.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
                 return;
             }
         }
+        let body = String::from_utf8_lossy(&bytes[head..head + length]).into_owned();
         bytes.drain(..head + length);
-        let members = text.starts_with("get /members");
-        heard.lock().unwrap().push(text);
+        heard.lock().unwrap().push(text + &body);
         let next = {
             let mut script = script.lock().unwrap();
             if members {
@@ -244,6 +246,74 @@ async fn stopped_node_is_left_for_another() {
 }
 
 #[tokio::test]
+async fn stopped_leader_is_not_followed_to_again() {
+    // Followers miss a stopped leader later than its clients do, and send them back to it until then.
+    let leader = Stub::new([Do::Hang]).await;
+    let follower = Stub::new([redirect(&leader), redirect(&leader), redirect(&leader), done()]).await;
+    let client = Client::with_options([&leader.address, &follower.address], quick()).unwrap();
+    client.put(b"foo", "bar").await.unwrap();
+    assert_eq!(leader.calls().len(), 1, "one attempt waited in vain, and no other");
+    assert_eq!(leader.heard().len(), 1, "nor is it asked for the members");
+    assert_eq!(follower.calls().len(), 4);
+}
+
+#[tokio::test]
+async fn stopped_leader_is_passed_over_by_reads_from_anywhere() {
+    let leader = Stub::new([done(), Do::Hang]).await;
+    let other = Stub::new([done()]).await;
+    let client = Client::with_options([&leader.address, &other.address], quick()).unwrap();
+    client.put(b"foo", "bar").await.unwrap();
+    for _ in 0..3 {
+        client.get(b"foo", Level::Stale).await.unwrap();
+    }
+    assert_eq!(leader.calls().len(), 2, "the write, and the one read that waited in vain");
+}
+
+#[tokio::test]
+async fn leader_that_was_only_slow_is_found_again() {
+    let leader = Stub::new([Do::Hang, done()]).await;
+    let follower = Stub::new([redirect(&leader)]).await;
+    let client = Client::with_options([&leader.address, &follower.address], quick()).unwrap();
+    client.put(b"foo", "bar").await.unwrap();
+    assert_eq!(leader.calls().len(), 2);
+
+    // Whoever is alone is asked again at once, and once it has answered it is followed to as before.
+    let other = Stub::new([done()]).await;
+    let alone = Stub::new([Do::Hang, redirect(&other), redirect(&other), done()]).await;
+    *other.script.lock().unwrap() = [redirect(&alone)].into();
+    let client = Client::with_options([&alone.address], quick()).unwrap();
+    let began = Instant::now();
+    client.put(b"foo", "bar").await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn follower_that_lets_a_consistent_read_wait_is_not_silent() {
+    // Without a leader such a read waits at any node; that must not keep writes from the node that is elected then.
+    let elected = Stub::new([Do::Hang, done()]).await;
+    let other = Stub::new([done(), redirect(&elected)]).await;
+    let client = Client::with_options([&elected.address, &other.address], quick()).unwrap();
+    client.get(b"foo", Level::Consistent).await.unwrap();
+    let began = Instant::now();
+    client.put(b"foo", "bar").await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+    assert_eq!(elected.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn put_without_key_to_a_stopped_leader_stays_unknown() {
+    let leader = Stub::new([Do::Hang]).await;
+    let follower = Stub::new([redirect(&leader), done()]).await;
+    let options = Options { once_only: false, ..quick() };
+    let client = Client::with_options([&leader.address, &follower.address], options).unwrap();
+    let error = client.put(b"foo", "bar").await.unwrap_err();
+    assert!(matches!(error, Error::Unknown { key: None, .. }), "{error}");
+    // The next write is sent there neither at first nor by redirect: nothing of it can be open.
+    client.put(b"foo", "bar").await.unwrap();
+    assert_eq!((leader.calls().len(), follower.calls().len()), (1, 2));
+}
+
+#[tokio::test]
 async fn redirects_in_a_circle_end_at_the_deadline() {
     let one = Stub::new([no_leader()]).await;
     let two = Stub::new([redirect(&one)]).await;
@@ -295,6 +365,29 @@ async fn members_heard_of_are_tried_when_the_endpoint_given_is_gone() {
     let client = Client::with_options([&follower.address], quick()).unwrap();
     client.put(b"foo", "bar").await.unwrap();
     assert_eq!(next.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn remove_repeated_means_the_same_member() {
+    let members = |number: u64| {
+        let member =
+            format!(r#"{{"nodeId":{number},"id":"node03","httpAddr":"h:1","raftAddr":"h:2","suffrage":"voter"}}"#);
+        Do::Answer("200 OK", String::new(), format!(r#"{{"clusterId":"c","leader":1,"members":[{member}]}}"#))
+    };
+    // The first attempt is lost; by the second, the machine may have come back as member 4 under the same label.
+    let stub = Stub::new([members(3), Do::Close, no_leader(), members(4)]).await;
+    let client = Client::with_options([&stub.address], quick()).unwrap();
+    assert_eq!(client.remove("node03").await.unwrap().members[0].node_id, 4);
+    let calls = stub.calls();
+    assert!(calls[0].starts_with("get /members?level=consistent http"), "{}", calls[0]);
+    assert_eq!(calls.len(), 4, "the number is asked once");
+    for call in &calls[1..] {
+        assert!(call.starts_with("post /remove") && call.ends_with(r#"{"id":"node03","nodeId":3}"#), "{call}");
+    }
+
+    let error = client.remove("node07").await.unwrap_err();
+    assert!(matches!(&error, Error::Refused { status: 404, .. }), "{error}");
+    assert_eq!(stub.calls().len(), 5, "nobody was asked to remove anybody");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
+use serde_json::json;
 use support::{Cluster, HEZONG, Node, fails, get, hezong, send, settle};
 
 #[test]
@@ -128,7 +129,10 @@ fn member_removed_is_gone_and_its_number_is_not_used_again() {
     let numbers = |json: &serde_json::Value| -> Vec<u64> {
         json["members"].as_array().unwrap().iter().map(|member| member["nodeId"].as_u64().unwrap()).collect()
     };
-    let most = numbers(&get(&first, "/members").unwrap().json()).into_iter().max().unwrap();
+    let before = get(&first, "/members").unwrap().json();
+    let most = numbers(&before).into_iter().max().unwrap();
+    let removed = before["members"].as_array().unwrap().iter().find(|member| member["id"] == *id).unwrap();
+    let removed = removed["nodeId"].as_u64().unwrap();
     let (code, out, said) = hezong(&["remove", &id, "--json", "--endpoints", &first]);
     assert_eq!(code, 0, "{said}");
     assert!(!out.contains(&id), "{out}");
@@ -144,7 +148,22 @@ fn member_removed_is_gone_and_its_number_is_not_used_again() {
         members["members"].as_array().unwrap().iter().filter(|member| member["suffrage"] == "voter").count() == 3
     });
     let now = numbers(&get(&first, "/members").unwrap().json());
-    assert_eq!(now.into_iter().max().unwrap(), most + 1);
+    assert_eq!(now.iter().max(), Some(&(most + 1)));
+
+    // A late copy of the request finds the number gone, and leaves the new member of that label alone.
+    let remove = |body: serde_json::Value| settle(&first, "POST", "/remove", &[], body.to_string().as_bytes());
+    for body in [json!({ "id": id, "nodeId": removed }), json!({ "nodeId": removed })] {
+        let again = remove(body);
+        assert_eq!((again.status, numbers(&again.json())), (200, now.clone()), "{again:?}");
+    }
+    let kept = &cluster.nodes[leader].id;
+    let mixed = remove(json!({ "id": kept, "nodeId": most + 1 }));
+    assert_eq!((mixed.status, mixed.code().as_str()), (409, "member_differs"));
+    assert!(mixed.message().contains(kept) && mixed.message().contains(&id), "{mixed:?}");
+    let never = remove(json!({ "nodeId": most + 2 }));
+    assert_eq!((never.status, never.code().as_str()), (404, "no_such_member"));
+    assert_eq!(remove(json!({ "nodeId": 0 })).code(), "no_such_member");
+    assert_eq!(numbers(&get(&first, "/members?level=consistent").unwrap().json()), now);
     assert_eq!(get(&cluster.nodes[gone].http, "/key/foo?raw&level=consistent").unwrap().text(), "bar");
 }
 

@@ -172,7 +172,7 @@ fn page_text(page: &Page) -> Vec<u8> {
 }
 
 /// What a read was told about its freshness.
-struct Fresh {
+pub(crate) struct Fresh {
     last_contact_ms: Option<u64>,
 }
 
@@ -185,7 +185,7 @@ impl Fresh {
 }
 
 /// Waits until this node may serve a read as fresh as the parameters ask for.
-async fn readable<S: Store>(serving: &Serving<S>, head: &Parts, params: &Params) -> Result<Fresh, Failure> {
+pub(crate) async fn readable<S: Store>(serving: &Serving<S>, head: &Parts, params: &Params) -> Result<Fresh, Failure> {
     let level = match params.bytes("level") {
         None | Some(b"default") => ReadLevel::Default,
         Some(b"stale") => ReadLevel::Stale,

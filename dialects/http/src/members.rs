@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{Failure, refused};
+use crate::keys::readable;
 use crate::query::Params;
 use crate::{Answer, Serving, body, path_and_query, tell};
 
@@ -90,31 +91,69 @@ async fn add<S: Store>(serving: &Serving<S>, head: &Parts, member: Member) -> Re
     Ok((id, membership))
 }
 
-/// `POST /remove`: lets a member go for good.
+/// `POST /remove`: lets a member go for good. By its number it may be repeated: a number that is gone stays gone.
 pub(crate) async fn remove<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
     Params::parse(head.uri.query(), &[])?;
     let document = body::document(head, body, &serving.limits()).await?;
     let remove: Remove = body::fields(&document, &["id", "nodeId"])?;
     let status = leading(serving, head).await?;
-    let members = status.raft.membership.members();
-    let wanted = match (&remove.id, remove.node_id) {
-        (Some(label), None) => members.iter().find(|(_, member)| member.name == *label).map(|(id, _)| *id),
-        (None, Some(number)) => members.contains_key(&NodeId(number)).then_some(NodeId(number)),
-        _ => return Err(Failure::bad("bad_field", "name the member by id or by nodeId; give one of the two")),
+    let status = match meant(&status.raft, &remove, head)? {
+        None => status,
+        Some(id) => {
+            match serving.api.node.remove(serving.api.group, id).await {
+                // Another copy of the request was quicker: what it asks for is done.
+                Ok(()) | Err(ChangeError::Refused(Refused::Change(Step::Unknown(_)))) => {}
+                Err(error) => return Err(changed(error, head)),
+            }
+            stands(serving).await?
+        }
     };
-    let Some(id) = wanted else {
-        let name = remove.id.unwrap_or_else(|| remove.node_id.unwrap_or_default().to_string());
-        let message = format!("no member is called {name}; see GET /members");
-        return Err(Failure::new(StatusCode::NOT_FOUND, "no_such_member", message));
-    };
-    serving.api.node.remove(serving.api.group, id).await.map_err(|error| changed(error, head))?;
-    let status = stands(serving).await?;
     respond(serving, &status, list_of(&status, &status.raft.membership))
 }
 
-/// `GET /members`, as this node knows them.
+/// Which member is to go; `None` if it has gone already.
+fn meant(raft: &Status, remove: &Remove, head: &Parts) -> Result<Option<NodeId>, Failure> {
+    let nobody = |name: &str| {
+        let message = format!("no member is called {name}; see GET /members");
+        Failure::new(StatusCode::NOT_FOUND, "no_such_member", message)
+    };
+    let members = raft.membership.members();
+    let (label, id) = match (&remove.id, remove.node_id.map(NodeId)) {
+        (label, Some(id)) => (label, id),
+        (Some(label), None) => {
+            let found = members.iter().find(|(_, member)| member.name == *label);
+            return found.map(|(id, _)| Some(*id)).ok_or_else(|| nobody(label));
+        }
+        (None, None) => {
+            return Err(Failure::bad(
+                "bad_field",
+                "name the member by id or by nodeId; give both to be sure whom you mean",
+            ));
+        }
+    };
+    match members.get(&id) {
+        Some(member) if label.as_ref().is_none_or(|label| *label == member.name) => Ok(Some(id)),
+        Some(member) => {
+            let (name, label) = (&member.name, label.as_deref().unwrap_or_default());
+            let message = format!("member {} is called {name}, not {label}; look at GET /members whom you mean", id.0);
+            Err(Failure::new(StatusCode::CONFLICT, "member_differs", message))
+        }
+        // Numbers are given in order and never twice, so this one was given and taken back; if that is not committed,
+        // it may yet come to nothing.
+        None if (Some(NodeId(1))..=raft.membership.last_id()).contains(&Some(id)) => match raft.membership_committed {
+            true => Ok(None),
+            false => Err(refused(&Refused::ChangePending, path_and_query(head))),
+        },
+        None => Err(nobody(&id.0.to_string())),
+    }
+}
+
+/// `GET /members`, as this node knows them, or at a read level.
 pub(crate) async fn list<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) -> Answer {
-    Params::parse(head.uri.query(), &[])?;
+    let params = Params::parse(head.uri.query(), &["level"])?;
+    if params.bytes("level").is_some() {
+        readable(serving, head, &params).await?;
+    }
     let status = stands(serving).await?;
     respond(serving, &status, list_of(&status, &status.raft.membership))
 }
@@ -150,11 +189,7 @@ async fn leading<S: Store>(serving: &Serving<S>, head: &Parts) -> Result<GroupSt
     if status.raft.role == Role::Leader {
         return Ok(status);
     }
-    let leader = status.raft.leader.and_then(|id| status.raft.membership.members().get(&id));
-    Err(match leader {
-        Some(leader) => Failure::redirect(&leader.client, path_and_query(head)),
-        None => refused(&Refused::NotLeader(None), path_and_query(head)),
-    })
+    Err(refused(&Refused::NotLeader(status.leader), path_and_query(head)))
 }
 
 fn changed(error: ChangeError, head: &Parts) -> Failure {
@@ -256,6 +291,21 @@ mod tests {
         assert_eq!(taken_in(&leader, &other), Ok(None));
         leader.progress[0].1 = Some(hezong_base::Index(2));
         assert_eq!(taken_in(&leader, &member), Ok(None), "it has held entries; an empty disk must not take its number");
+    }
+
+    #[test]
+    fn meant_member_is_gone_only_once_that_is_committed() {
+        let member = Member { name: "node02".into(), peer: "host2:8089".into(), client: "host2:8091".into() };
+        let mut leader = leader_taking_in(&member);
+        let head = axum::http::Request::new(()).into_parts().0;
+        let remove = |id: Option<&str>, node_id| Remove { id: id.map(str::to_owned), node_id };
+        let both = remove(Some("node02"), Some(2));
+        assert_eq!(meant(&leader, &both, &head).unwrap(), Some(NodeId(2)));
+        leader.membership = leader.membership.change(&hezong_raft::Change::Remove(NodeId(2))).unwrap();
+        assert_eq!(meant(&leader, &both, &head).unwrap_err().code, "change_pending", "a new leader may keep it");
+        leader.membership_committed = true;
+        assert_eq!(meant(&leader, &both, &head).unwrap(), None);
+        assert_eq!(meant(&leader, &remove(Some("node02"), None), &head).unwrap_err().code, "no_such_member");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use hezong_base::{Index, LogId};
 use hezong_node::GroupStatus;
 use hezong_raft::Role;
+use hezong_shell::Stats;
 use hezong_store::Store;
 use serde_json::{Value, json};
 
@@ -36,6 +37,7 @@ pub(crate) async fn status<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
         "uptimeSeconds": serving.started.elapsed().as_secs(),
         "role": role(raft.role),
         "suffrage": suffrage(&status),
+        "removed": is_removed(&status, &stats),
         "term": raft.term.0,
         "votedFor": raft.vote.map(|id| id.0),
         "leader": leader.map(|(id, member)| json!({ "nodeId": id.0, "id": member.name, "httpAddr": member.client })),
@@ -127,6 +129,12 @@ fn progress(status: &GroupStatus) -> Vec<Value> {
 pub(crate) async fn ready<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) -> Answer {
     Params::parse(head.uri.query(), &[])?;
     let status = stands(serving).await?;
+    let stats = serving.api.node.stats().await.map_err(|error| refused(&error.0, "/"))?;
+    if is_removed(&status, &stats) {
+        let message = "not ready: this node was removed from its cluster and knows nothing of what was written since; \
+            stop it, or empty its folder and start it with --join to bring it back as a new member";
+        return Err(Failure::unavailable("removed", message));
+    }
     let raft = &status.raft;
     if raft.leader.is_none() {
         return Err(Failure::unavailable("no_leader", "not ready: no leader is known; wait, or look at /status"));
@@ -150,6 +158,13 @@ pub(crate) fn role(role: Role) -> &'static str {
         Role::Candidate => "candidate",
         Role::Leader => "leader",
     }
+}
+
+/// Whether this node is no member any more: because a member said so, or its own log does.
+fn is_removed(status: &GroupStatus, stats: &Stats) -> bool {
+    let (id, membership) = (status.raft.id, &status.raft.membership);
+    let known = Some(id) <= membership.last_id() && !membership.members().contains_key(&id);
+    stats.removed_by.is_some() || (known && status.raft.membership_committed)
 }
 
 /// What this node's voice counts.

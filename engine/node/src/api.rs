@@ -350,7 +350,8 @@ pub struct Leader {
 /// Why a request was certainly not done. The text says what was refused and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// This node does not lead the group. Ask the leader, or any node again in a moment if none is known.
+    /// This node does not lead the group. Ask the leader, or any node again in a moment if none is known, or the one
+    /// known has been silent for half an election timeout.
     #[error("this node does not lead the group; {}", leader_hint(.0.as_ref()))]
     NotLeader(Option<Leader>),
     /// A limit is reached: too many clients wait, or too many bytes. Ask later, or slower.

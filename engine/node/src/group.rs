@@ -279,7 +279,7 @@ impl Group {
     fn on_event(&mut self, now: Time, event: Event, common: &mut Common, out: &mut Vec<NodeEffect>) {
         match event {
             Event::Accepted { id, first, count } => self.on_accepted(id, first, count, common, out),
-            Event::Refused { id, refusal } => self.on_refused(id, refusal, common, out),
+            Event::Refused { id, refusal } => self.on_refused(now, id, refusal, common, out),
             Event::Unknown { id } => self.on_unknown(id, common, out),
             Event::Readable { id, index } => self.on_readable(now, id, index, common, out),
             Event::Committed { through } => self.applying.committed(through),
@@ -316,6 +316,12 @@ impl Group {
         self.snapshots.membership().into_iter().chain([&self.membership]).flat_map(Membership::members)
     }
 
+    /// Whether what is applied here knows this number and no such member: numbers are given in order and never twice.
+    pub(crate) fn has_let_go(&self, id: NodeId) -> bool {
+        let members = &self.membership_applied;
+        Some(id) <= members.last_id() && !members.members().contains_key(&id)
+    }
+
     pub(crate) fn raft(&self) -> &Raft {
         &self.raft
     }
@@ -324,6 +330,7 @@ impl Group {
         GroupStatus {
             group: self.id,
             raft: self.raft.status(now),
+            leader: self.leader_to_ask(now),
             applied: self.applying.last(),
             durable: self.applying.durable(),
             apply_pending: self.applying.pending(),

@@ -239,6 +239,13 @@ impl Node {
         [due, self.common.clients.deadline()].into_iter().flatten().min()
     }
 
+    /// Whether this node was a member once and never will be again: a group here knows, as committed, that its number
+    /// was given, and no group has it. Whoever is told so may believe it.
+    #[must_use]
+    pub fn has_removed(&self, id: NodeId) -> bool {
+        !self.peers.contains_key(&id) && self.groups.values().any(|group| group.has_let_go(id))
+    }
+
     /// How one group stands; `None` if it is not open here.
     #[must_use]
     pub fn status(&self, now: Time, group: GroupId) -> Option<GroupStatus> {

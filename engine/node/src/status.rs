@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use hezong_base::{GroupId, Index, LogId, NodeId};
 use hezong_raft::{Role, Status};
 
+use crate::Leader;
+
 /// How one group stands on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupStatus {
@@ -12,6 +14,8 @@ pub struct GroupStatus {
     pub group: GroupId,
     /// How its Raft stands: role, term, leader, log, members, progress of each.
     pub raft: Status,
+    /// Whom to send to who wants the leader; `None` while it has not been heard for half an election timeout.
+    pub leader: Option<Leader>,
     /// The last entry applied here.
     pub applied: Option<LogId>,
     /// The last entry whose effect would be found again after a crash.

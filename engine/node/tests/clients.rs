@@ -284,6 +284,22 @@ fn read_min_index_never_reached_refused_after_the_time_out() {
 }
 
 #[test]
+fn propose_follower_names_no_leader_that_fell_silent() {
+    let (mut cluster, leader) = Cluster::three();
+    let follower = cluster.others(leader)[0];
+    cluster.isolate(leader);
+    // A leader says something every 100 ms and is missed after a second at the earliest.
+    cluster.run(Duration::from_millis(300));
+    assert!(matches!(cluster.call(follower, add(1)), Reply::Refused(Refused::NotLeader(Some(_)))));
+    cluster.run(Duration::from_millis(300));
+    let status = cluster.hosts[&follower].node.status(cluster.now, GROUP).unwrap();
+    assert_eq!((status.raft.leader, status.leader), (Some(leader), None), "followed still, but nobody is sent there");
+    assert_eq!(cluster.call(follower, add(1)), Reply::Refused(Refused::NotLeader(None)));
+    let read = cluster.call(follower, read(ReadLevel::Default));
+    assert_eq!(read, Reply::Refused(Refused::NotLeader(None)));
+}
+
+#[test]
 fn verify_leader_confirmed_or_refused() {
     let (mut cluster, leader) = Cluster::three();
     assert!(matches!(cluster.call(leader, ClientRequest::VerifyLeader), Reply::Verified { .. }));

@@ -148,7 +148,13 @@ impl Tcp {
                 Err(error) => {
                     self.shared.metrics.dials_failed.add(1);
                     tracing::debug!("dialling {} at {address}: {error}", peer.id);
-                    if let HandshakeError::Refused(_) | HandshakeError::Frame(_) | HandshakeError::Unexpected = error {
+                    if let HandshakeError::Refused(Refusal::Removed) = error {
+                        // It will say the same for ever.
+                        self.shared.removed(peer.id);
+                        peer.close();
+                    } else if let HandshakeError::Refused(_) | HandshakeError::Frame(_) | HandshakeError::Unexpected =
+                        error
+                    {
                         self.shared.metrics.handshakes_refused.add(1);
                         // Told once, not at every attempt.
                         let reason = error.to_string();
@@ -254,6 +260,7 @@ impl Tcp {
             Some(_) if hello.cluster != self.cluster => Err(Refusal::Cluster(self.cluster)),
             Some(_) if hello.to != self.me || hello.from == self.me => Err(Refusal::Node(self.me)),
             Some(_) if self.peers.is_closed() => Err(Refusal::NotReady),
+            Some(_) if self.was_removed(hello.from) => Err(Refusal::Removed),
             Some(version) => Ok(Welcome { version }),
         };
         let mut bytes = BytesMut::new();
@@ -266,6 +273,14 @@ impl Tcp {
                 hello.from, hello.cluster, hello.to, hello.versions.min, hello.versions.max
             ))),
         }
+    }
+
+    /// Asks the node whether this one was a member once and is none any more.
+    fn was_removed(&self, id: NodeId) -> bool {
+        let (tell, told) = std::sync::mpsc::channel();
+        self.shared.post(Mail::Removed(id, tell));
+        // A node too busy to tell lets it in: a stranger's word counts for nothing.
+        told.recv_timeout(self.timeout).unwrap_or(false)
     }
 
     /// Reads one frame, within a time that a stranger cannot stretch by sending one byte at a time.

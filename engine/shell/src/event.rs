@@ -33,6 +33,12 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A member says that this node is none any more. It stays so: the node dials that member no more, and what it still
+    /// holds grows old. Told once.
+    Removed {
+        /// Who says so.
+        by: NodeId,
+    },
     /// Something that is no peer talked to our port. Told at a limited rate; [`MetricsSnapshot::garbage`] counts all.
     ///
     /// [`MetricsSnapshot::garbage`]: crate::MetricsSnapshot::garbage
@@ -59,6 +65,10 @@ impl fmt::Display for Event {
             Self::PeerConnected { peer, address: None } => write!(f, "connected to {peer}"),
             Self::PeerLost { peer, reason } => write!(f, "lost {peer}: {reason}"),
             Self::PeerRefused { address, reason } => write!(f, "no connection with {address}: {reason}"),
+            Self::Removed { by } => write!(
+                f,
+                "this node was removed from its cluster, says {by}: stop it, or empty its folder and let it join anew"
+            ),
             Self::Garbage { address, reason } => write!(f, "closed a connection from {address}: {reason}"),
             Self::DiskReserve { below: true, free_bytes } => {
                 write!(f, "disk below its reserve: {free_bytes} bytes are free; only deletes are accepted")

@@ -72,6 +72,8 @@ pub struct Stats {
     pub metrics: MetricsSnapshot,
     /// The peers that are connected.
     pub connected: Vec<NodeId>,
+    /// The peer that said that this node was removed, and is no member any more; `None` as long as nobody did.
+    pub removed_by: Option<NodeId>,
     /// How each group stands.
     pub groups: BTreeMap<GroupId, GroupStatus>,
 }

@@ -159,6 +159,14 @@ impl Peer {
         current
     }
 
+    /// Ends the connection, if there is one; its reader sees to the rest.
+    pub(crate) fn hang_up(&self) {
+        if let Some((stream, _)) = &self.lock().connection {
+            // Failing means that the peer was quicker.
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+
     /// Takes whatever there is out of use and stops dialling.
     pub(crate) fn close(&self) {
         let mut state = self.lock();

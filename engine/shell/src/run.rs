@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use hezong_base::{GroupId, NodeId, RequestId, Time};
 use hezong_codec::Transfer;
-use hezong_node::{ClientRequest, Node, NodeEffect, NodeInput, Reply, SnapshotWork};
-use hezong_raft::Message;
+use hezong_node::{ClientRequest, Node, NodeEffect, NodeInput, Refused, Reply, SnapshotWork};
+use hezong_raft::{Body, Message};
 use tokio::sync::oneshot;
 
 use crate::connection::Tcp;
@@ -38,6 +38,8 @@ pub(crate) enum Mail {
     Cancel(RequestId),
     /// Somebody wants to know how the node stands.
     Stats(oneshot::Sender<Stats>),
+    /// Somebody wants to know whether a peer was removed.
+    Removed(NodeId, std::sync::mpsc::Sender<bool>),
     /// Stop gracefully, and tell when done.
     Stop(oneshot::Sender<()>),
     /// Stop at once, as a crash would.
@@ -206,7 +208,10 @@ impl Runner {
 
     fn take_in(&mut self, now: Time, mail: Mail) {
         match mail {
-            Mail::Input(input) => self.node.handle(now, input, &mut self.effects),
+            Mail::Input(input) => {
+                self.hang_up_on_removed(&input);
+                self.node.handle(now, input, &mut self.effects);
+            }
             Mail::Request { id, group, request, reply } => {
                 self.clients.insert(id, reply);
                 self.node.handle(now, NodeInput::Request { id, group, request }, &mut self.effects);
@@ -221,12 +226,26 @@ impl Runner {
                 // Err: whoever asked has gone.
                 tell.send(self.stats(now)).ok();
             }
+            Mail::Removed(peer, tell) => {
+                // Err: whoever asked has gone.
+                tell.send(self.node.has_removed(peer)).ok();
+            }
             Mail::Stop(tell) => {
                 let until = now + self.shutdown_timeout;
                 self.stopping.get_or_insert_with(|| (until, Vec::new())).1.push(tell);
                 self.node.handle(now, NodeInput::Stop, &mut self.effects);
             }
             Mail::Abandon => self.end = Some(End::Abandoned),
+        }
+    }
+
+    /// A node that was removed while it could not be told keeps its connections, and campaigns over them: nobody else
+    /// asks for votes of those who let it go. It is hung up on, and told when it dials again.
+    fn hang_up_on_removed(&self, input: &NodeInput) {
+        let (NodeInput::Received { from, messages }, Link::Tcp(tcp)) = (input, &self.link) else { return };
+        let campaigns = messages.iter().any(|(_, message)| matches!(message.body, Body::RequestPreVote { .. }));
+        if campaigns && self.node.has_removed(*from) {
+            tcp.peers.get(*from).inspect(|peer| peer.hang_up());
         }
     }
 
@@ -317,7 +336,8 @@ impl Runner {
             Link::Memory { network, me } => network.reachable(*me),
         };
         let status = |group: &GroupId| self.node.status(now, *group).map(|status| (*group, status));
-        Stats { node: self.node.stats(), metrics, connected, groups: self.groups.iter().filter_map(status).collect() }
+        let groups = self.groups.iter().filter_map(status).collect();
+        Stats { node: self.node.stats(), metrics, connected, removed_by: self.shared.removed_by.get().copied(), groups }
     }
 
     /// Ends everything without having run.
@@ -325,9 +345,30 @@ impl Runner {
         self.close(End::Abandoned);
     }
 
+    /// Answers what came after the last turn and before the inbox was closed: nobody else takes it out any more.
+    fn turn_away(&mut self) {
+        let mut mails = Vec::new();
+        self.shared.inbox.take_now(&mut mails);
+        for mail in mails {
+            match mail {
+                Mail::Request { reply, .. } => {
+                    // Err: whoever asked has gone.
+                    reply.send(Reply::Refused(Refused::Stopping)).ok();
+                }
+                Mail::Stop(tell) => match &mut self.stopping {
+                    Some((_, waiting)) => waiting.push(tell),
+                    // Dropped, it tells as well that the node is gone; so do all others.
+                    None => drop(tell),
+                },
+                Mail::Input(_) | Mail::Cancel(_) | Mail::Stats(_) | Mail::Removed(..) | Mail::Abandon => {}
+            }
+        }
+    }
+
     /// Ends all other threads. After a graceful end the state machines are durable and the log is closed.
     fn close(mut self, end: End) {
         self.shared.inbox.close();
+        self.turn_away();
         match &self.link {
             Link::Tcp(tcp) => tcp.close(),
             Link::Memory { network, me } => network.unplug(*me, &self.shared.inbox),

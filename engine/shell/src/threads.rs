@@ -8,11 +8,11 @@ use std::fmt::Display;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hezong_base::Rng;
+use hezong_base::{NodeId, Rng};
 use hezong_node::NodeInput;
 use tokio::sync::broadcast;
 
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) slow: Slow,
     pub(crate) events: broadcast::Sender<Event>,
+    /// The peer that said that this node was removed. Set once: whoever is removed stays so.
+    pub(crate) removed_by: OnceLock<NodeId>,
     /// Set when the node stops as if it had crashed: what waits in inboxes is not to be worked off.
     abandoned: AtomicBool,
 }
@@ -45,6 +47,7 @@ impl Shared {
             metrics: Metrics::default(),
             slow: Slow::new(Duration::ZERO),
             events,
+            removed_by: OnceLock::new(),
             abandoned: AtomicBool::new(false),
         }
     }
@@ -93,13 +96,21 @@ impl Shared {
             Event::Group(_) | Event::PeerConnected { .. } | Event::DiskReserve { below: false, .. } => {
                 tracing::info!("{event}");
             }
-            Event::PeerLost { .. }
+            Event::Removed { .. }
+            | Event::PeerLost { .. }
             | Event::PeerRefused { .. }
             | Event::Garbage { .. }
             | Event::DiskReserve { below: true, .. } => tracing::warn!("{event}"),
         }
         // Nobody listening is fine.
         drop(self.events.send(event));
+    }
+
+    /// A peer says that this node was removed.
+    pub(crate) fn removed(&self, by: NodeId) {
+        if self.removed_by.set(by).is_ok() {
+            self.tell(Event::Removed { by });
+        }
     }
 
     pub(crate) fn abandon(&self) {

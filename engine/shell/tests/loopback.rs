@@ -108,6 +108,23 @@ fn shutdown_graceful_answers_those_who_wait_and_frees_folder_and_port() {
 }
 
 #[test]
+fn shutdown_answers_whoever_comes_at_the_last_moment() {
+    // Nobody may wait for ever for a node that has just stopped listening; some rounds hit that moment.
+    for _ in 0..100 {
+        let network = hezong_shell::Network::new();
+        let node = common::in_memory(&network, 1).remove(0).node;
+        let clients: Vec<_> = (0..3)
+            .map(|_| {
+                let node = node.clone();
+                std::thread::spawn(move || while block_on(node.status(GROUP)).is_ok() {})
+            })
+            .collect();
+        block_on(node.shutdown());
+        clients.into_iter().for_each(|client| client.join().unwrap());
+    }
+}
+
+#[test]
 fn join_learner_catches_up_and_votes() {
     let mut cluster = Cluster::start(1, 1);
     for n in 0..50 {

@@ -237,3 +237,44 @@ fn bootstrap_twice_refused() {
     let again = block_on(cluster.node(0).bootstrap(GROUP, members));
     assert_eq!(again, Err(hezong_shell::BootstrapError::Refused(hezong_node::Refused::NotEmpty)));
 }
+
+#[test]
+fn removed_node_is_told_when_it_comes_back() {
+    let mut cluster = Cluster::start(3, 1);
+    cluster.leader(GROUP);
+    cluster.kill(2);
+    let leader = cluster.leader(GROUP);
+    block_on(cluster.node(leader).remove(GROUP, NodeId(3))).unwrap();
+    cluster.open(2);
+    let by = eventually("it hears of it", || block_on(cluster.node(2).stats()).unwrap().removed_by);
+    assert!([NodeId(1), NodeId(2)].contains(&by));
+    let told = metrics(cluster.running(0)).handshakes_refused + metrics(cluster.running(1)).handshakes_refused;
+    assert!(told > 0);
+    // It dials nobody any more, and so its campaigns reach nobody.
+    let dials = |cluster: &Cluster| metrics(cluster.running(2)).dials_failed;
+    eventually("both have told it", || (dials(&cluster) == 2).then_some(()));
+    cluster.put("alive");
+    assert_eq!(dials(&cluster), 2);
+    assert_eq!(metrics(cluster.running(2)).connections, 0);
+}
+
+#[test]
+fn removed_node_that_campaigns_over_its_old_connection_is_hung_up_on_and_told() {
+    let cluster = Cluster::start(1, 1);
+    let id = block_on(cluster.node(0).add_learner(GROUP, member(2, "127.0.0.1:1"))).unwrap();
+    let hello = Hello { from: id, ..hello(&cluster) };
+    let mut stream = knock(&cluster);
+    assert!(matches!(introduce(&mut stream, &hello), Frame::Welcome(_)));
+    eventually("it is connected", || block_on(cluster.node(0).stats()).unwrap().connected.contains(&id).then_some(()));
+    block_on(cluster.node(0).remove(GROUP, id)).unwrap();
+    let mut bytes = BytesMut::new();
+    let message = Message { term: Term(1), body: Body::RequestPreVote { last: None } };
+    encode_messages(&[(GROUP, message)], FRAME_BYTES_MAX, &mut bytes).unwrap();
+    stream.write_all(&bytes).unwrap();
+    // What was on its way to it, then the end.
+    assert!(stream.read_to_end(&mut Vec::new()).is_ok());
+    assert_eq!(introduce(&mut knock(&cluster), &hello), Frame::Refused(Refusal::Removed));
+    // A number that was never given may belong to a member we have yet to hear of.
+    let newcomer = Hello { from: NodeId(id.0 + 1), ..hello };
+    assert!(matches!(introduce(&mut knock(&cluster), &newcomer), Frame::Welcome(_)));
+}

@@ -9,8 +9,8 @@ use hezong_base::NodeId;
 pub struct Config {
     /// Who we are.
     pub id: NodeId,
-    /// How long a follower waits for its leader before it campaigns; each wait is drawn between this and twice this
-    /// (§9.3). Also how long a leader goes on without hearing from a majority. Default 1 s.
+    /// How long a follower waits for its leader before it campaigns; each wait is drawn between this and half as
+    /// much again. Also how long a leader goes on without hearing from a majority. Default 1 s.
     pub election_timeout: Duration,
     /// How often a leader makes itself heard. Heartbeats leave at multiples of this, so that all groups of a node beat
     /// together. Default 100 ms; at most a third of `election_timeout`.

@@ -222,6 +222,14 @@ impl Raft {
         }
     }
 
+    /// Who leads, unless it has been silent for half an election timeout: it may be stopped, and whoever is sent there
+    /// would wait in vain.
+    #[must_use]
+    pub fn leader_in_touch(&self, now: Time) -> Option<NodeId> {
+        let in_touch = |heard: Duration| heard < self.config.election_timeout / 2;
+        self.leader().filter(|leader| *leader == self.config.id || self.last_contact(now).is_some_and(in_touch))
+    }
+
     /// What we are.
     #[must_use]
     pub fn role(&self) -> Role {
@@ -550,11 +558,12 @@ impl Raft {
         }
     }
 
-    /// Draws a new wait: between one and two election timeouts, so that split votes end (§5.2, §9.3). Whose state is lost
-    /// lets others go first.
+    /// Draws a new wait: between one election timeout and one and a half, so that split votes end (§5.2). A spread many
+    /// times the length of a vote is enough for that (§9.3); a wider one only makes every failover longer. Whose state is
+    /// lost lets others go first.
     pub(crate) fn wait_for_leader(&mut self, now: Time) {
         let timeout = self.config.election_timeout.saturating_mul(if self.state_lost { 3 } else { 1 });
-        self.election_at = now + self.rng.between(timeout, timeout.saturating_mul(2));
+        self.election_at = now + self.rng.between(timeout, timeout + timeout / 2);
     }
 
     /// Whether we owe it to a live leader not to elect another: a lease we granted, or our own, has not passed.

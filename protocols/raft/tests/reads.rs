@@ -142,7 +142,7 @@ fn lease_is_counted_from_before_the_heartbeat_left_less_the_drift() {
 #[test]
 fn lease_counts_only_what_was_granted() {
     let mut cluster = led_by_1();
-    cluster.now = cluster.now + millis(950);
+    cluster.now = cluster.now + millis(920);
     cluster.timeout(1);
     let round = cluster.take_all().into_iter().find_map(|(.., message)| match message.body {
         Body::Heartbeat { round, .. } => Some(round),

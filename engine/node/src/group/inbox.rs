@@ -21,7 +21,7 @@ impl Group {
         common: &mut Common,
     ) -> Result<(), Refused> {
         common.stats.proposals += 1;
-        self.must_lead(common)?;
+        self.must_lead(now, common)?;
         if self.restoring {
             return Err(Refused::Restoring);
         }
@@ -51,7 +51,7 @@ impl Group {
     ) -> Result<(), Refused> {
         common.stats.reads += 1;
         if want == Want::Verified {
-            self.must_lead(common)?;
+            self.must_lead(now, common)?;
         }
         if self.restoring {
             return Err(Refused::Restoring);
@@ -74,7 +74,7 @@ impl Group {
         change: Change,
         common: &mut Common,
     ) -> Result<(), Refused> {
-        self.must_lead(common)?;
+        self.must_lead(now, common)?;
         common.admit(now, id, self.client(Want::Changed))?;
         self.changes.push((id, change));
         Ok(())
@@ -197,8 +197,8 @@ impl Group {
     }
 
     /// Refuses at once what the protocol would refuse at the end of the turn, and so keeps it out of the queue.
-    pub(super) fn must_lead(&self, common: &Common) -> Result<(), Refused> {
+    pub(super) fn must_lead(&self, now: Time, common: &Common) -> Result<(), Refused> {
         debug_assert!(!common.stopping, "a stopping node takes nothing in");
-        if self.role == Role::Leader { Ok(()) } else { Err(Refused::NotLeader(self.leader_of(self.leader))) }
+        if self.role == Role::Leader { Ok(()) } else { Err(Refused::NotLeader(self.leader_to_ask(now))) }
     }
 }

@@ -43,6 +43,7 @@ impl Group {
 
     pub(super) fn on_refused(
         &mut self,
+        now: Time,
         id: RequestId,
         refusal: Refusal,
         common: &mut Common,
@@ -59,7 +60,7 @@ impl Group {
                 Handed::Promotion(_) | Handed::Told => return,
                 Handed::Commands(_) | Handed::Bootstrap(_) => Refused::Overloaded { limit: "raft" },
             },
-            Refusal::NotLeader(leader) => Refused::NotLeader(self.leader_of(leader)),
+            Refusal::NotLeader(_) => Refused::NotLeader(self.leader_to_ask(now)),
             Refusal::Overloaded => Refused::Overloaded { limit: "raft" },
             Refusal::ChangePending => Refused::ChangePending,
             Refusal::Change(error) => Refused::Change(error),
@@ -135,7 +136,7 @@ impl Group {
                 common.reply(id, Reply::Verified { term: self.term }, out);
             }
             Want::Verified => {
-                let refused = Refused::NotLeader(self.leader_of(self.leader));
+                let refused = Refused::NotLeader(self.leader_to_ask(now));
                 common.reply(id, Reply::Refused(refused), out);
             }
             Want::Readable { min_index, .. } => match index.max(min_index).filter(|i| !self.applying.reaches(Some(*i)))
@@ -208,7 +209,8 @@ impl Group {
         }
     }
 
-    pub(super) fn leader_of(&self, leader: Option<NodeId>) -> Option<Leader> {
-        leader.map(|id| Leader { id, member: self.membership.members().get(&id).cloned() })
+    /// Whom to send to who wants the leader.
+    pub(super) fn leader_to_ask(&self, now: Time) -> Option<Leader> {
+        self.raft.leader_in_touch(now).map(|id| Leader { id, member: self.membership.members().get(&id).cloned() })
     }
 }
