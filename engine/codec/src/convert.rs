@@ -155,12 +155,15 @@ pub(crate) fn state(from: wire::State) -> Result<(Term, Option<NodeId>)> {
 
 impl From<&Body> for wire::Body {
     fn from(body: &Body) -> Self {
-        let candidacy = |last: &Option<LogId>| wire::Candidacy { last: last.map(Into::into) };
+        let candidacy = |last: &Option<LogId>, transfer: &bool| wire::Candidacy {
+            last: last.map(Into::into),
+            transfer: transfer.then_some(true),
+        };
         let ballot = |granted: &bool| wire::Ballot { granted: Some(*granted) };
         match body {
-            Body::RequestPreVote { last } => Self::RequestPreVote(candidacy(last)),
+            Body::RequestPreVote { last } => Self::RequestPreVote(candidacy(last, &false)),
             Body::PreVote { granted } => Self::PreVote(ballot(granted)),
-            Body::RequestVote { last } => Self::RequestVote(candidacy(last)),
+            Body::RequestVote { last, transfer } => Self::RequestVote(candidacy(last, transfer)),
             Body::Vote { granted } => Self::Vote(ballot(granted)),
             Body::Append { previous, entries, committed } => Self::Append(wire::Append {
                 previous: previous.map(Into::into),
@@ -183,6 +186,7 @@ impl From<&Body> for wire::Body {
             Body::ReadIndexAck { token, index } => {
                 Self::ReadIndexAck(wire::ReadIndexAck { token: Some(*token), index: index.map(|index| index.0) })
             }
+            Body::TimeoutNow => Self::TimeoutNow(wire::Empty {}),
         }
     }
 }
@@ -191,7 +195,9 @@ fn body(from: wire::Body) -> Result<Body> {
     Ok(match from {
         wire::Body::RequestPreVote(from) => Body::RequestPreVote { last: log_id_opt(from.last)? },
         wire::Body::PreVote(from) => Body::PreVote { granted: need(from.granted, "pre_vote.granted")? },
-        wire::Body::RequestVote(from) => Body::RequestVote { last: log_id_opt(from.last)? },
+        wire::Body::RequestVote(from) => {
+            Body::RequestVote { last: log_id_opt(from.last)?, transfer: from.transfer.unwrap_or(false) }
+        }
         wire::Body::Vote(from) => Body::Vote { granted: need(from.granted, "vote.granted")? },
         wire::Body::Append(from) => Body::Append {
             previous: log_id_opt(from.previous)?,
@@ -217,6 +223,7 @@ fn body(from: wire::Body) -> Result<Body> {
             token: need(from.token, "read_index_ack.token")?,
             index: index_opt(from.index, "read_index_ack.index")?,
         },
+        wire::Body::TimeoutNow(wire::Empty {}) => Body::TimeoutNow,
     })
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Message {
     pub(crate) group: Option<u64>,
     #[prost(uint64, optional, tag = "2")]
     pub(crate) term: Option<u64>,
-    #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub(crate) body: Option<Body>,
 }
 
@@ -47,6 +47,8 @@ pub(crate) enum Body {
     ReadIndex(ReadIndex),
     #[prost(message, tag = "13")]
     ReadIndexAck(ReadIndexAck),
+    #[prost(message, tag = "14")]
+    TimeoutNow(Empty),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -61,6 +63,8 @@ pub(crate) struct LogId {
 pub(crate) struct Candidacy {
     #[prost(message, optional, tag = "1")]
     pub(crate) last: Option<LogId>,
+    #[prost(bool, optional, tag = "2")]
+    pub(crate) transfer: Option<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]

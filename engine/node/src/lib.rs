@@ -31,7 +31,7 @@
 //! - Between two nodes a turn costs one frame, and on disk one batch, however many groups took part in it.
 //! - The same inputs at the same times give the same effects.
 //!
-//! Left out so far: snapshots and with them dropping the log, handing leadership over before a stop, closing a group.
+//! Left out so far: snapshots and with them dropping the log, closing a group.
 //!
 //! One node that is all of its group, run by hand:
 //!

@@ -101,7 +101,8 @@ fn message_bytes(message: &Message) -> usize {
         | Body::Heartbeat { .. }
         | Body::HeartbeatAck { .. }
         | Body::ReadIndex { .. }
-        | Body::ReadIndexAck { .. } => 0,
+        | Body::ReadIndexAck { .. }
+        | Body::TimeoutNow => 0,
     };
     64 + entries
 }

@@ -32,6 +32,9 @@ pub enum Body {
     RequestVote {
         /// The sender's last entry.
         last: Option<LogId>,
+        /// Whether the leader of the term before asked the sender to take over. That leader has given up its lease, so
+        /// that no lease stands in the way of this vote.
+        transfer: bool,
     },
     /// The answer.
     Vote {
@@ -88,6 +91,8 @@ pub enum Body {
         /// Wait until this is applied; `None` if the leader cannot tell, and the read is refused.
         index: Option<Index>,
     },
+    /// "Campaign at once" (§3.10 of the dissertation). From the leader, to the voter it hands leadership to.
+    TimeoutNow,
 }
 
 /// No log grows so long; an index beyond it must not make ours overflow.
@@ -100,7 +105,7 @@ impl Body {
         let place = |index: Option<Index>| index.is_none_or(place);
         let id = |id: Option<LogId>| place(id.map(|id| id.index));
         match self {
-            Self::RequestPreVote { last } | Self::RequestVote { last } => id(*last),
+            Self::RequestPreVote { last } | Self::RequestVote { last, .. } => id(*last),
             Self::Append { previous, entries, committed } => {
                 id(*previous) && place(*committed) && id(entries.last().map(|entry| entry.id))
             }
@@ -108,7 +113,11 @@ impl Body {
             Self::Diverged { previous, hint } => id(Some(*previous)) && id(*hint),
             Self::Heartbeat { committed, .. } => place(*committed),
             Self::ReadIndexAck { index, .. } => place(*index),
-            Self::PreVote { .. } | Self::Vote { .. } | Self::HeartbeatAck { .. } | Self::ReadIndex { .. } => true,
+            Self::PreVote { .. }
+            | Self::Vote { .. }
+            | Self::HeartbeatAck { .. }
+            | Self::ReadIndex { .. }
+            | Self::TimeoutNow => true,
         }
     }
 }

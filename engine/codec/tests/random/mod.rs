@@ -99,10 +99,10 @@ pub(crate) fn write(rng: &mut Rng) -> Write {
 }
 
 pub(crate) fn message(rng: &mut Rng) -> (GroupId, Message) {
-    let body = match rng.below(11) {
+    let body = match rng.below(12) {
         0 => Body::RequestPreVote { last: option(rng, log_id) },
         1 => Body::PreVote { granted: rng.chance(500) },
-        2 => Body::RequestVote { last: option(rng, log_id) },
+        2 => Body::RequestVote { last: option(rng, log_id), transfer: rng.chance(500) },
         3 => Body::Vote { granted: rng.chance(500) },
         4 => Body::Append {
             previous: option(rng, log_id),
@@ -114,6 +114,7 @@ pub(crate) fn message(rng: &mut Rng) -> (GroupId, Message) {
         7 => Body::Heartbeat { round: number(rng), lease: span(rng), committed: option(rng, index) },
         8 => Body::HeartbeatAck { round: number(rng), lease: span(rng) },
         9 => Body::ReadIndex { token: number(rng) },
+        10 => Body::TimeoutNow,
         _ => Body::ReadIndexAck { token: number(rng), index: option(rng, index) },
     };
     (GroupId(number(rng)), Message { term: Term(number(rng)), body })
