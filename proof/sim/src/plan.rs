@@ -43,11 +43,15 @@ pub enum Fault {
     Addition,
     /// A member is removed.
     Removal,
+    /// A voter is asked by the leader to take over.
+    Transfer,
+    /// One of the two dies just then, or the old leader hears nothing any more.
+    StruckTransfer,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -64,6 +68,8 @@ impl Fault {
         Self::SlowApply,
         Self::Addition,
         Self::Removal,
+        Self::Transfer,
+        Self::StruckTransfer,
     ];
 
     /// A name for tables.
@@ -86,6 +92,8 @@ impl Fault {
             Self::SlowApply => "slow apply",
             Self::Addition => "member added",
             Self::Removal => "member removed",
+            Self::Transfer => "leadership handed over",
+            Self::StruckTransfer => "struck while handing over",
         }
     }
 }
@@ -136,6 +144,8 @@ pub enum Shape {
     Elections,
     /// Frames that are late, lost or doubled, and many reads through followers.
     Frames,
+    /// Leaders that hand over and are struck while they do, and many reads.
+    Transfers,
 }
 
 /// What a seed decides.
@@ -184,7 +194,9 @@ impl Plan {
         let mut plan = Self::any(rng, drift_broken);
         let shape = match shape {
             Shape::Any if rng.chance(300) => {
-                [Shape::Leases, Shape::Members, Shape::Disks, Shape::Elections, Shape::Frames][pick(rng, 5)]
+                let shapes =
+                    [Shape::Leases, Shape::Members, Shape::Disks, Shape::Elections, Shape::Frames, Shape::Transfers];
+                shapes[pick(rng, shapes.len())]
             }
             shape => shape,
         };
@@ -218,6 +230,13 @@ impl Plan {
                 (plan.loss, plan.duplication, plan.delay) = (50, 100, 100);
                 (plan.nodes, plan.clients) = (3, 8);
             }
+            Shape::Transfers => {
+                plan.nodes = 3;
+                plan.drawn = vec![Fault::Transfer, Fault::Transfer, Fault::Transfer, Fault::Crash, Fault::StalledDisk];
+                (plan.loss, plan.delay) = (0, 5);
+                (plan.clients, plan.keys, plan.rest) = (6, 1, plan.patience / 8);
+                plan.lease_reads = 60;
+            }
         }
         plan
     }
@@ -237,6 +256,7 @@ impl Plan {
             Fault::SlowApply,
             Fault::Addition,
             Fault::Removal,
+            Fault::Transfer,
         ];
         let mut drawn: Vec<_> = drawable.into_iter().filter(|_| rng.chance(450)).collect();
         // Crashes are where most of the promises are made or broken, and every run must have something happen to it.

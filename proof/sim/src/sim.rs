@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use hezong_base::{AskId, NodeId, RequestId, Rng};
 use hezong_codec::frame::{self, FRAME_BYTES_MAX, Frame};
 use hezong_node::{ClientRequest, NodeEffect, NodeInput, StateMachine};
-use hezong_raft::{Base, Member, Membership, Write};
+use hezong_raft::{Base, Body, Member, Membership, Write};
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::time::Duration;
@@ -327,6 +327,9 @@ impl Sim {
                         self.checkers.on_send(node, to, message)?;
                     }
                     self.send(node, to, &messages);
+                    if let Some(wish) = messages.iter().find(|(_, message)| message.body == Body::TimeoutNow) {
+                        self.on_timeout_now(node, to, wish);
+                    }
                     if self.checkers.terms_led() > self.terms_led {
                         self.terms_led = self.checkers.terms_led();
                         if self.trouble.below(1_000) < self.plan.ambush {
@@ -373,8 +376,7 @@ impl Sim {
         if place(to) >= self.processes.len() {
             return;
         }
-        frame::encode_messages(messages, FRAME_BYTES_MAX, &mut self.spare_bytes).expect("messages are small");
-        let frame = self.spare_bytes.split().freeze();
+        let frame = self.framed(messages);
         self.trace.write(&frame);
         let [once, twice] = self.network.send(self.now, from, to, &self.plan, &mut self.faults);
         if once.is_none() {
@@ -383,6 +385,11 @@ impl Sim {
         for at in [once, twice].into_iter().flatten() {
             self.queue.push(at, Event::Arrive { from, to, frame: frame.clone() });
         }
+    }
+
+    pub(crate) fn framed(&mut self, messages: &[(hezong_base::GroupId, hezong_raft::Message)]) -> Bytes {
+        frame::encode_messages(messages, FRAME_BYTES_MAX, &mut self.spare_bytes).expect("messages are small");
+        self.spare_bytes.split().freeze()
     }
 
     fn on_arrive(&mut self, from: NodeId, to: NodeId, frame: Bytes) -> Result<(), Violation> {

@@ -129,7 +129,8 @@ impl Checkers {
             | Body::Diverged { .. }
             | Body::HeartbeatAck { .. }
             | Body::ReadIndex { .. }
-            | Body::ReadIndexAck { .. } => {}
+            | Body::ReadIndexAck { .. }
+            | Body::TimeoutNow => {}
         }
         Ok(())
     }
