@@ -242,6 +242,22 @@ impl Client {
         parse(&reply.body, "POST /remove")
     }
 
+    /// Has the member with this label lead; without one, the voter that suits best.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 404 when there is no such member, 409 when it cannot take over or did not in time.
+    pub async fn transfer(&self, to: Option<&str>) -> Result<Members, Error> {
+        let body = to.map_or_else(Bytes::new, |to| Bytes::from(serde_json::json!({ "to": to }).to_string()));
+        let target = "/transfer".to_owned();
+        // A wish without a name must not be repeated once it may have been heard: the new leader would hand over again.
+        let request = match to {
+            Some(_) => Request::repeatable(Method::POST, target, body),
+            None => Request::write(Method::POST, target, body, None),
+        };
+        let reply = self.caller.call(request).await?;
+        parse(&reply.body, "POST /transfer")
+    }
+
     /// The endpoints known by now, those of the leader first.
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {

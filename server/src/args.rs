@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Members(StatusArgs),
     /// Lets a member go for good.
     Remove(RemoveArgs),
+    /// Has another node lead.
+    Transfer(TransferArgs),
     /// Writes keys as fast as the cluster takes them, and measures.
     Bench(BenchArgs),
     /// Prints what makes a shell complete this program's commands.
@@ -296,6 +298,21 @@ pub(crate) struct ManArgs {
     /// The folder to write them to, one page a command.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+}
+
+/// `hezong transfer`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The leader takes no writes until the other's log is level with its own, then the other leads at once.     Clients that\nretry notice nothing. A node that is stopped with SIGTERM or Ctrl-C hands over by itself.\n\n\
+    Examples:\n  \
+        hezong transfer node02\n  \
+        hezong transfer                             to whichever node suits best"
+)]
+pub(crate) struct TransferArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The label of the member that is to lead; without it, the voter that suits best.
+    pub(crate) to: Option<String>,
 }
 
 /// `hezong bench`

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use hezong_client::{Client, Error, Members, Options, ReadAt, Scan};
 use serde_json::{Value, json};
 
-use crate::args::{ClusterArgs, DelArgs, GetArgs, PutArgs, RemoveArgs, ScanArgs, StatusArgs};
+use crate::args::{ClusterArgs, DelArgs, GetArgs, PutArgs, RemoveArgs, ScanArgs, StatusArgs, TransferArgs};
 use crate::say::{self, ABSENT, Exit, UNAVAILABLE, UNKNOWN};
 
 /// How long one node may take to tell how it stands before it is shown as silent.
@@ -146,6 +146,12 @@ pub(crate) async fn members(args: StatusArgs) -> Result<()> {
 
 pub(crate) async fn remove(args: RemoveArgs) -> Result<()> {
     let members = client(&args.cluster)?.remove(&args.id).await.map_err(explain)?;
+    show_members(&members, args.cluster.json);
+    Ok(())
+}
+
+pub(crate) async fn transfer(args: TransferArgs) -> Result<()> {
+    let members = client(&args.cluster)?.transfer(args.to.as_deref()).await.map_err(explain)?;
     show_members(&members, args.cluster.json);
     Ok(())
 }

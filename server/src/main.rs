@@ -66,6 +66,7 @@ fn main() -> ExitCode {
             Command::Status(status) => data::status(status).await,
             Command::Members(members) => data::members(members).await,
             Command::Remove(remove) => data::remove(remove).await,
+            Command::Transfer(transfer) => data::transfer(transfer).await,
             Command::Bench(bench) => bench::run(bench).await,
             Command::Completions(completions) => help::completions(&completions),
             Command::Man(man) => help::man(&man),

@@ -2,7 +2,7 @@
 //!
 //! In this order, so that whatever is wrong is said before anything is touched: the arguments, the ports, the folder,
 //! the cluster that is to take the node in, the state, the log. The node lives until it is told to stop (SIGTERM,
-//! Ctrl-C, with `--stop-with-stdin` the end of stdin); then requests under way are seen through, the state is made
+//! Ctrl-C, with `--stop-with-stdin` the end of stdin); then another node leads, requests under way are seen through, the state is made
 //! durable, and the process ends with code 0. A disk that fails ends it at once, with a sentence and a code other than 0.
 
 use std::collections::BTreeMap;
@@ -74,7 +74,15 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         peer: settings.peer,
         version: env!("CARGO_PKG_VERSION"),
     };
-    let stop = told_to_stop(args.stop_with_stdin)?;
+    let told = told_to_stop(args.stop_with_stdin)?;
+    let leading = node.clone();
+    let stop = async move {
+        told.await;
+        // While clients are still served, so that they hear who leads next. If nobody can take over, so be it.
+        if let Ok(next) = leading.transfer(GROUP, None).await {
+            tracing::info!(node = next.id.0, "handed over");
+        }
+    };
     let reload = Reload { sources, values, log, limits, node: node.clone() };
     let reload = tokio::spawn(reload.on(hangup));
     notify::ready();

@@ -1,12 +1,12 @@
-//! `/join`, `/remove` and `/members`.
+//! `/join`, `/remove`, `/transfer` and `/members`.
 
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use hezong_base::NodeId;
 use hezong_node::{GroupStatus, Refused};
-use hezong_raft::{ChangeError as Step, Member, Membership, Role, Status};
-use hezong_shell::ChangeError;
+use hezong_raft::{ChangeError as Step, Member, Membership, Role, Status, TransferError as Unfit};
+use hezong_shell::{ChangeError, TransferError};
 use hezong_store::Store;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,6 +32,11 @@ struct Join {
 struct Remove {
     id: Option<String>,
     node_id: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Transfer {
+    to: Option<String>,
 }
 
 /// `POST /join`: takes a node in as a learner, which becomes a voter by itself once it has caught up.
@@ -146,6 +151,39 @@ fn meant(raft: &Status, remove: &Remove, head: &Parts) -> Result<Option<NodeId>,
         },
         None => Err(nobody(&id.0.to_string())),
     }
+}
+
+/// `POST /transfer`: has another voter lead.
+pub(crate) async fn transfer<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
+    Params::parse(head.uri.query(), &[])?;
+    let document = body::document(head, body, &serving.limits()).await?;
+    let transfer: Transfer =
+        if document.is_empty() { Transfer { to: None } } else { body::fields(&document, &["to"])? };
+    let status = leading(serving, head).await?;
+    let to = transfer.to.map(|label| called(&status.raft.membership, &label)).transpose()?;
+    match serving.api.node.transfer(serving.api.group, to).await {
+        Ok(_) => {}
+        // What was wished is so; perhaps an earlier copy of this request did it.
+        Err(TransferError::Refused(Refused::Transfer(Unfit::Leads(_)))) => {}
+        Err(TransferError::Refused(refusal)) => return Err(refused(&refusal, path_and_query(head))),
+        Err(TransferError::Unknown) => {
+            let message = "the outcome is unknown: look at GET /members, then send the same request again";
+            return Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "unknown", message));
+        }
+    }
+    let status = stands(serving).await?;
+    respond(serving, &status, list_of(&status, &status.raft.membership))
+}
+
+/// The member with this label.
+fn called(members: &Membership, label: &str) -> Result<NodeId, Failure> {
+    let found = members.members().iter().find(|(_, member)| member.name == label);
+    found.map(|(id, _)| *id).ok_or_else(|| nobody_called(label))
+}
+
+fn nobody_called(name: &str) -> Failure {
+    let message = format!("no member is called {name}; see GET /members");
+    Failure::new(StatusCode::NOT_FOUND, "no_such_member", message)
 }
 
 /// `GET /members`, as this node knows them, or at a read level.
@@ -273,6 +311,7 @@ mod tests {
             state_lost: false,
             installing: false,
             lease: None,
+            transfer: None,
             progress: vec![(NodeId(2), None, None)],
             uncommitted_bytes: 0,
             dropped: 0,

@@ -33,14 +33,16 @@ pub(crate) enum Operation {
     Session,
     Join,
     Remove,
+    Transfer,
     Members,
     Status,
     Metrics,
     Ready,
 }
 
-const OPERATIONS: [&str; 13] = [
-    "get", "scan", "set", "put", "add", "delete", "session", "join", "remove", "members", "status", "metrics", "ready",
+const OPERATIONS: [&str; 14] = [
+    "get", "scan", "set", "put", "add", "delete", "session", "join", "remove", "transfer", "members", "status",
+    "metrics", "ready",
 ];
 /// Status classes, from 2xx to 5xx.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];

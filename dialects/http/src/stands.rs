@@ -43,6 +43,7 @@ pub(crate) async fn status<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
         "leader": leader.map(|(id, member)| json!({ "nodeId": id.0, "id": member.name, "httpAddr": member.client })),
         "lastContactMs": raft.last_contact.map(millis),
         "leaseMs": raft.lease.map(millis),
+        "transferringTo": raft.transfer.map(|id| id.0),
         "lastIndex": index_of(raft.last),
         "lastTerm": raft.last.map_or(0, |last| last.term.0),
         "storedIndex": number(raft.stored),

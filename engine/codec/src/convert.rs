@@ -8,7 +8,7 @@ use hezong_base::{GroupId, Index, LogId, NodeId, Term};
 use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId};
 
 use crate::handshake::{ClusterId, Hello, Lane, Refusal, Versions, Welcome};
-use crate::{DecodeError, Transfer, TransferBody, wire};
+use crate::{DecodeError, SnapshotBody, SnapshotMessage, wire};
 
 /// From this size on a payload stays a slice of the buffer it arrived in. Below it is copied: a slice of 16 bytes would
 /// keep a frame of a megabyte in memory for as long as the entry is cached.
@@ -155,12 +155,15 @@ pub(crate) fn state(from: wire::State) -> Result<(Term, Option<NodeId>)> {
 
 impl From<&Body> for wire::Body {
     fn from(body: &Body) -> Self {
-        let candidacy = |last: &Option<LogId>| wire::Candidacy { last: last.map(Into::into) };
+        let candidacy = |last: &Option<LogId>, transfer: &bool| wire::Candidacy {
+            last: last.map(Into::into),
+            transfer: transfer.then_some(true),
+        };
         let ballot = |granted: &bool| wire::Ballot { granted: Some(*granted) };
         match body {
-            Body::RequestPreVote { last } => Self::RequestPreVote(candidacy(last)),
+            Body::RequestPreVote { last } => Self::RequestPreVote(candidacy(last, &false)),
             Body::PreVote { granted } => Self::PreVote(ballot(granted)),
-            Body::RequestVote { last } => Self::RequestVote(candidacy(last)),
+            Body::RequestVote { last, transfer } => Self::RequestVote(candidacy(last, transfer)),
             Body::Vote { granted } => Self::Vote(ballot(granted)),
             Body::Append { previous, entries, committed } => Self::Append(wire::Append {
                 previous: previous.map(Into::into),
@@ -190,6 +193,7 @@ impl From<&Body> for wire::Body {
                 Self::SnapshotInstalled(wire::SnapshotInstalled { snapshot: Some(id.0), installed: Some(*installed) })
             }
             Body::RequestSnapshot => Self::RequestSnapshot(wire::Empty {}),
+            Body::TimeoutNow => Self::TimeoutNow(wire::Empty {}),
         }
     }
 }
@@ -198,7 +202,9 @@ fn body(from: wire::Body) -> Result<Body> {
     Ok(match from {
         wire::Body::RequestPreVote(from) => Body::RequestPreVote { last: log_id_opt(from.last)? },
         wire::Body::PreVote(from) => Body::PreVote { granted: need(from.granted, "pre_vote.granted")? },
-        wire::Body::RequestVote(from) => Body::RequestVote { last: log_id_opt(from.last)? },
+        wire::Body::RequestVote(from) => {
+            Body::RequestVote { last: log_id_opt(from.last)?, transfer: from.transfer.unwrap_or(false) }
+        }
         wire::Body::Vote(from) => Body::Vote { granted: need(from.granted, "vote.granted")? },
         wire::Body::Append(from) => Body::Append {
             previous: log_id_opt(from.previous)?,
@@ -233,6 +239,7 @@ fn body(from: wire::Body) -> Result<Body> {
             installed: need(from.installed, "snapshot_installed.installed")?,
         },
         wire::Body::RequestSnapshot(wire::Empty {}) => Body::RequestSnapshot,
+        wire::Body::TimeoutNow(wire::Empty {}) => Body::TimeoutNow,
     })
 }
 
@@ -246,37 +253,37 @@ pub(crate) fn message(from: wire::Message) -> Result<(GroupId, Message)> {
     Ok((group, Message { term, body: body(need(from.body, "message.body")?)? }))
 }
 
-impl From<&Transfer> for wire::Transfer {
-    fn from(transfer: &Transfer) -> Self {
-        let body = match &transfer.body {
-            TransferBody::Fetch { cursor, bytes_max } => {
-                wire::TransferBody::Fetch(wire::Fetch { cursor: cursor.clone(), bytes_max: Some(*bytes_max) })
+impl From<&SnapshotMessage> for wire::SnapshotMessage {
+    fn from(message: &SnapshotMessage) -> Self {
+        let body = match &message.body {
+            SnapshotBody::Fetch { cursor, bytes_max } => {
+                wire::SnapshotBody::Fetch(wire::Fetch { cursor: cursor.clone(), bytes_max: Some(*bytes_max) })
             }
-            TransferBody::Chunk { cursor, bytes, next } => wire::TransferBody::Chunk(wire::Chunk {
+            SnapshotBody::Chunk { cursor, bytes, next } => wire::SnapshotBody::Chunk(wire::Chunk {
                 cursor: cursor.clone(),
                 bytes: Some(bytes.clone()),
                 next: next.clone(),
             }),
-            TransferBody::Gone => wire::TransferBody::Gone(wire::Empty {}),
-            TransferBody::Done => wire::TransferBody::Done(wire::Empty {}),
+            SnapshotBody::Gone => wire::SnapshotBody::Gone(wire::Empty {}),
+            SnapshotBody::Done => wire::SnapshotBody::Done(wire::Empty {}),
         };
-        Self { group: Some(transfer.group.0), snapshot: Some(transfer.snapshot.0), body: Some(body) }
+        Self { group: Some(message.group.0), snapshot: Some(message.snapshot.0), body: Some(body) }
     }
 }
 
-pub(crate) fn transfer(from: wire::Transfer) -> Result<Transfer> {
-    Ok(Transfer {
-        group: GroupId(need(from.group, "transfer.group")?),
-        snapshot: SnapshotId(need(from.snapshot, "transfer.snapshot")?),
-        body: match need(from.body, "transfer.body")? {
-            wire::TransferBody::Fetch(from) => {
-                TransferBody::Fetch { cursor: from.cursor, bytes_max: need(from.bytes_max, "fetch.bytes_max")? }
+pub(crate) fn snapshot(from: wire::SnapshotMessage) -> Result<SnapshotMessage> {
+    Ok(SnapshotMessage {
+        group: GroupId(need(from.group, "snapshot_message.group")?),
+        snapshot: SnapshotId(need(from.snapshot, "snapshot_message.snapshot")?),
+        body: match need(from.body, "snapshot_message.body")? {
+            wire::SnapshotBody::Fetch(from) => {
+                SnapshotBody::Fetch { cursor: from.cursor, bytes_max: need(from.bytes_max, "fetch.bytes_max")? }
             }
-            wire::TransferBody::Chunk(from) => {
-                TransferBody::Chunk { cursor: from.cursor, bytes: need(from.bytes, "chunk.bytes")?, next: from.next }
+            wire::SnapshotBody::Chunk(from) => {
+                SnapshotBody::Chunk { cursor: from.cursor, bytes: need(from.bytes, "chunk.bytes")?, next: from.next }
             }
-            wire::TransferBody::Gone(wire::Empty {}) => TransferBody::Gone,
-            wire::TransferBody::Done(wire::Empty {}) => TransferBody::Done,
+            wire::SnapshotBody::Gone(wire::Empty {}) => SnapshotBody::Gone,
+            wire::SnapshotBody::Done(wire::Empty {}) => SnapshotBody::Done,
         },
     })
 }
@@ -314,7 +321,7 @@ impl From<&Hello> for wire::Hello {
             contact: hello.member.as_ref().map(Into::into),
             lane: Some(match hello.lane {
                 Lane::Messages => 0,
-                Lane::Transfers => 1,
+                Lane::Snapshots => 1,
             }),
         }
     }
@@ -328,7 +335,7 @@ pub(crate) fn hello(from: wire::Hello) -> Result<Hello> {
         to: NodeId(need(from.to, "hello.to")?),
         lane: match need(from.lane, "hello.lane")? {
             0 => Lane::Messages,
-            1 => Lane::Transfers,
+            1 => Lane::Snapshots,
             _ => return invalid("hello.lane", "is none of 0 and 1"),
         },
         member: from.contact.map(member).transpose()?,

@@ -18,7 +18,7 @@ use hezong_raft::Message;
 use prost::Message as _;
 
 use crate::handshake::{Hello, Refusal, VERSIONS, Welcome};
-use crate::{DecodeError, EncodeError, FrameError, Transfer, convert, wire};
+use crate::{DecodeError, EncodeError, FrameError, SnapshotMessage, convert, wire};
 
 /// The longest frame by default, header included: 16 MiB. Well above one `Append` with one value of the largest size.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -36,7 +36,7 @@ const KIND_HELLO: u8 = 1;
 const KIND_WELCOME: u8 = 2;
 const KIND_REFUSED: u8 = 3;
 const KIND_MESSAGES: u8 = 4;
-const KIND_TRANSFER: u8 = 5;
+const KIND_SNAPSHOT: u8 = 5;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum Frame {
     /// Messages of any number of groups, in the order in which they were sent.
     Messages(Vec<(GroupId, Message)>),
     /// About a snapshot.
-    Transfer(Transfer),
+    Snapshot(SnapshotMessage),
 }
 
 /// Appends a frame of the handshake.
@@ -68,8 +68,8 @@ pub fn encode_answer(answer: &Result<Welcome, Refusal>, out: &mut BytesMut) {
 }
 
 /// Appends a message about a snapshot. Chunks are far shorter than a frame may be: the holder cuts them so.
-pub fn encode_transfer(transfer: &Transfer, out: &mut BytesMut) {
-    put_frame(KIND_TRANSFER, &wire::Transfer::from(transfer), out);
+pub fn encode_snapshot(message: &SnapshotMessage, out: &mut BytesMut) {
+    put_frame(KIND_SNAPSHOT, &wire::SnapshotMessage::from(message), out);
 }
 
 /// Appends messages, in as few frames of at most `frame_bytes_max` bytes as they fit into in their order.
@@ -140,7 +140,7 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Frame, FrameError> {
             let messages = parse::<wire::Messages>("messages", body)?.messages;
             Frame::Messages(messages.into_iter().map(convert::message).collect::<Result<_, _>>()?)
         }
-        KIND_TRANSFER => Frame::Transfer(convert::transfer(parse("transfer", body)?)?),
+        KIND_SNAPSHOT => Frame::Snapshot(convert::snapshot(parse("snapshot message", body)?)?),
         kind => return Err(FrameError::Kind { kind }),
     };
     Ok(frame)

@@ -75,7 +75,7 @@ pub enum Lane {
     #[default]
     Messages,
     /// Snapshots, which would keep messages waiting.
-    Transfers,
+    Snapshots,
 }
 
 /// "It is me, may I talk to you?" The first frame on a connection, from the side that dialled.

@@ -16,7 +16,7 @@
 //! |---|---|
 //! | `frame.rs` | [`Frame`]: header, checksum, limit; splitting what is too long for one frame |
 //! | `handshake.rs` | [`Hello`], its answers, [`Versions`], [`ClusterId`] |
-//! | `transfer.rs` | [`Transfer`]: how snapshots travel |
+//! | `snapshot.rs` | [`SnapshotMessage`]: how snapshots travel |
 //! | `log.rs` | [`log::Record`] and [`log::Change`], to and from `raft::Write` |
 //! | `wire.rs` | the protobuf messages, private |
 //! | `convert.rs` | between those and the protocol's types |
@@ -31,11 +31,11 @@ mod error;
 pub mod frame;
 mod handshake;
 pub mod log;
-mod transfer;
+mod snapshot;
 mod wire;
 
 pub use convert::SLICE_BYTES_MIN;
 pub use error::{DecodeError, EncodeError, FrameError};
 pub use frame::{FRAME_BYTES_MAX, Frame};
 pub use handshake::{ClusterId, ClusterIdError, Hello, Lane, Refusal, VERSIONS, Versions, Welcome};
-pub use transfer::{Transfer, TransferBody};
+pub use snapshot::{SnapshotBody, SnapshotMessage};

@@ -19,7 +19,7 @@ pub(crate) struct Message {
     pub(crate) group: Option<u64>,
     #[prost(uint64, optional, tag = "2")]
     pub(crate) term: Option<u64>,
-    #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20, 21, 22")]
+    #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22")]
     pub(crate) body: Option<Body>,
 }
 
@@ -47,6 +47,8 @@ pub(crate) enum Body {
     ReadIndex(ReadIndex),
     #[prost(message, tag = "13")]
     ReadIndexAck(ReadIndexAck),
+    #[prost(message, tag = "14")]
+    TimeoutNow(Empty),
     #[prost(message, tag = "20")]
     InstallSnapshot(InstallSnapshot),
     #[prost(message, tag = "21")]
@@ -67,6 +69,8 @@ pub(crate) struct LogId {
 pub(crate) struct Candidacy {
     #[prost(message, optional, tag = "1")]
     pub(crate) last: Option<LogId>,
+    #[prost(bool, optional, tag = "2")]
+    pub(crate) transfer: Option<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -149,17 +153,17 @@ pub(crate) struct SnapshotInstalled {
 
 /// Body of a frame of kind 5.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Transfer {
+pub(crate) struct SnapshotMessage {
     #[prost(uint64, optional, tag = "1")]
     pub(crate) group: Option<u64>,
     #[prost(fixed64, optional, tag = "2")]
     pub(crate) snapshot: Option<u64>,
-    #[prost(oneof = "TransferBody", tags = "3, 4, 5, 6")]
-    pub(crate) body: Option<TransferBody>,
+    #[prost(oneof = "SnapshotBody", tags = "3, 4, 5, 6")]
+    pub(crate) body: Option<SnapshotBody>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub(crate) enum TransferBody {
+pub(crate) enum SnapshotBody {
     #[prost(message, tag = "3")]
     Fetch(Fetch),
     #[prost(message, tag = "4")]

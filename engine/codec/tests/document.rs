@@ -43,7 +43,7 @@ fn fields_of_code() -> BTreeSet<Field> {
                 "Body" => "Message",
                 "Payload" => "Entry",
                 "Refusal" => "Refused",
-                "TransferBody" => "Transfer",
+                "SnapshotBody" => "SnapshotMessage",
                 name => name,
             }
             .to_string();

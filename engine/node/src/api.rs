@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{AskId, GroupId, Index, LogId, NodeId, RequestId, Term};
-use hezong_codec::Transfer;
-use hezong_raft::{Base, Change, ChangeError, Entry, Member, Membership, Message, SnapshotId, Write};
+use hezong_codec::SnapshotMessage;
+use hezong_raft::{Base, Change, ChangeError, Entry, Member, Membership, Message, SnapshotId, TransferError, Write};
 
 use crate::GroupStatus;
 use crate::machine::{Begun, Chunk};
@@ -74,11 +74,11 @@ pub enum NodeInput {
         durable: Option<LogId>,
     },
     /// A peer says something about a snapshot.
-    Transferred {
+    SnapshotMessage {
         /// Who.
         from: NodeId,
         /// What.
-        transfer: Transfer,
+        message: SnapshotMessage,
     },
     /// What came of one [`NodeEffect::Snapshot`].
     Snapshot {
@@ -95,8 +95,9 @@ pub enum NodeInput {
     },
     /// [`Node::deadline`](crate::Node::deadline) has passed. What arrived before it has been handed in before.
     Timeout,
-    /// The node is about to stop: new requests are refused, those that wait are seen through, and once nobody waits
-    /// any more [`NodeEffect::Drained`] says so. The protocols run on meanwhile.
+    /// The node is about to stop: new requests are refused, those that wait are seen through, and the groups it leads
+    /// are handed to others, as far as there are any. Once nobody waits any more and that is done, or was tried for an
+    /// election timeout, [`NodeEffect::Drained`] says so. The protocols run on meanwhile.
     Stop,
 }
 
@@ -234,11 +235,11 @@ pub enum NodeEffect {
         work: SnapshotWork,
     },
     /// Something about a snapshot for a peer, on a way of its own, so that no message waits behind it. May be lost.
-    SendTransfer {
+    SendSnapshot {
         /// To whom.
         to: NodeId,
         /// What.
-        transfer: Transfer,
+        message: SnapshotMessage,
     },
     /// The outcome for a client that waits.
     Reply {
@@ -251,7 +252,7 @@ pub enum NodeEffect {
     Peers(BTreeMap<NodeId, Member>),
     /// News for people.
     Notice(Notice),
-    /// After [`NodeInput::Stop`]: nobody waits for anything any more. Issued once.
+    /// After [`NodeInput::Stop`]: nobody waits for anything any more, and nothing is being handed over. Issued once.
     Drained,
 }
 
@@ -293,6 +294,9 @@ pub enum ClientRequest {
     VerifyLeader,
     /// One step of membership. Leader only. Answered by [`Reply::Changed`] once committed and applied here.
     Change(Change),
+    /// To have this voter lead; without a name, the one that suits best. Leader only. Answered by
+    /// [`Reply::Transferred`] once it is known to lead.
+    Transfer(Option<NodeId>),
     /// To give a group that has no members yet its first ones. Answered by [`Reply::Bootstrapped`] once on disk.
     Bootstrap(Membership),
     /// How the group stands. Answered at once by [`Reply::Status`].
@@ -327,6 +331,13 @@ pub enum Reply {
         id: LogId,
         /// The members from it on. A member added has its [`Membership::last_id`].
         membership: Membership,
+    },
+    /// Another member leads.
+    Transferred {
+        /// In this term.
+        term: Term,
+        /// Who.
+        leader: Leader,
     },
     /// The first members are on disk.
     Bootstrapped,
@@ -375,6 +386,12 @@ pub enum Refused {
     /// The membership step makes no sense.
     #[error("{0}")]
     Change(ChangeError),
+    /// Leadership is being handed over, and nothing is taken in meanwhile. Ask again in a moment, whoever leads then.
+    #[error("leadership is being handed to member {}; try again in a moment", named(.0))]
+    Transferring(Leader),
+    /// Leadership was not handed over; this node leads on.
+    #[error("{0}")]
+    Transfer(TransferError),
     /// The group has members already; it is bootstrapped once in its life.
     #[error("the group has members already and cannot be bootstrapped again")]
     NotEmpty,
@@ -392,10 +409,14 @@ pub enum Refused {
 fn leader_hint(leader: Option<&Leader>) -> String {
     match leader {
         None => "no leader is known, try again in a moment".to_owned(),
-        Some(Leader { id, member: None }) => format!("member {} does", id.0),
-        Some(Leader { id, member: Some(member) }) => {
-            format!("member {} ({}) at {} does", id.0, member.name, member.client)
-        }
+        Some(leader) => format!("member {} does", named(leader)),
+    }
+}
+
+fn named(leader: &Leader) -> String {
+    match &leader.member {
+        None => leader.id.0.to_string(),
+        Some(member) => format!("{} ({}) at {}", leader.id.0, member.name, member.client),
     }
 }
 
@@ -411,6 +432,8 @@ impl Refused {
             Self::Lost => "lost",
             Self::ChangePending => "change_pending",
             Self::Change(_) => "change",
+            Self::Transferring(_) => "transferring",
+            Self::Transfer(_) => "transfer",
             Self::NotEmpty => "not_empty",
             Self::Restoring => "restoring",
             Self::NoGroup(_) => "no_group",

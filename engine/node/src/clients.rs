@@ -13,6 +13,8 @@ pub(crate) enum Want {
     Done,
     /// Its membership step to be applied.
     Changed,
+    /// Another to lead.
+    Transferred,
     /// The first members to be on disk.
     Bootstrapped,
     /// To read.
@@ -27,10 +29,10 @@ pub(crate) enum Want {
 }
 
 impl Want {
-    /// Whether it may leave a trace in the log.
+    /// Whether it changes anything.
     fn writes(self) -> bool {
         match self {
-            Self::Done | Self::Changed | Self::Bootstrapped => true,
+            Self::Done | Self::Changed | Self::Transferred | Self::Bootstrapped => true,
             Self::Readable { .. } | Self::Verified => false,
         }
     }

@@ -173,6 +173,7 @@ impl Common {
             Reply::Readable { .. }
             | Reply::Verified { .. }
             | Reply::Changed { .. }
+            | Reply::Transferred { .. }
             | Reply::Bootstrapped
             | Reply::Status(_) => {}
         }
@@ -246,7 +247,8 @@ fn bytes(message: &Message) -> usize {
         | Body::Heartbeat { .. }
         | Body::HeartbeatAck { .. }
         | Body::ReadIndex { .. }
-        | Body::ReadIndexAck { .. } => HEADER,
+        | Body::ReadIndexAck { .. }
+        | Body::TimeoutNow => HEADER,
     }
 }
 

@@ -33,6 +33,10 @@ enum Handed {
     Reads { clients: Vec<RequestId>, led: Option<Term> },
     /// A learner that we let vote by ourselves.
     Promotion(NodeId),
+    /// A client's wish that another lead.
+    Transfer(RequestId),
+    /// Our own, since the node stops.
+    HandOver,
     /// What needs no answer.
     Told,
 }
@@ -59,6 +63,10 @@ pub(crate) struct Group {
     quorum_reads: Vec<RequestId>,
     /// Membership steps that wait for it.
     changes: Vec<(RequestId, Change)>,
+    /// Wishes that another lead, that wait for it.
+    transfers: Vec<(RequestId, Option<NodeId>)>,
+    /// Whether the group was handed over, or that was tried, since the node stops.
+    handed_over: bool,
     /// The name our next request to the protocol gets.
     next_request: RequestId,
     /// Requests that the protocol has not decided.
@@ -101,6 +109,8 @@ impl Group {
             lease_reads: Vec::new(),
             quorum_reads: Vec::new(),
             changes: Vec::new(),
+            transfers: Vec::new(),
+            handed_over: false,
             next_request: RequestId(1),
             handed: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -219,6 +229,8 @@ impl Group {
         self.hand_commands(now, common, out);
         self.hand_changes(now, common, out);
         self.maybe_promote(now, common, out);
+        // Last: whoever hands over takes nothing more in.
+        self.hand_transfers(now, common, out);
         self.applying.pump(self.id, &self.raft, common, out);
     }
 
@@ -282,6 +294,7 @@ impl Group {
             Event::Refused { id, refusal } => self.on_refused(now, id, refusal, common, out),
             Event::Unknown { id } => self.on_unknown(id, common, out),
             Event::Readable { id, index } => self.on_readable(now, id, index, common, out),
+            Event::Transferred { id, term, leader } => self.on_transferred(id, term, leader, common, out),
             Event::Committed { through } => self.applying.committed(through),
             Event::Led { term, leader, role } => self.on_led(term, leader, role, out),
             Event::Peers(membership) => {
@@ -308,6 +321,11 @@ impl Group {
             common.due.extend(due.map(|at| (at, self.id)));
             self.due = due;
         }
+    }
+
+    /// Whether the group is being handed over since the node stops.
+    pub(crate) fn is_handing_over(&self) -> bool {
+        self.handed.values().any(|handed| matches!(handed, Handed::HandOver))
     }
 
     /// All members there are to be reached: those in force, and those that the snapshot being fetched tells of, or a node

@@ -32,7 +32,7 @@
 //! - Between two nodes a turn costs one frame, and on disk one batch, however many groups took part in it.
 //! - The same inputs at the same times give the same effects.
 //!
-//! Left out so far: handing leadership over before a stop, closing a group.
+//! Left out so far: closing a group.
 //!
 //! One node that is all of its group, run by hand:
 //!

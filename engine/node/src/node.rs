@@ -98,15 +98,18 @@ impl Node {
             NodeInput::Persisted { group, durable } => {
                 self.group(group, |group, common| group.on_persisted(now, durable, common, out));
             }
-            NodeInput::Transferred { from, transfer } => {
-                self.group(transfer.group, |group, common| group.on_transfer(now, from, transfer, common, out));
+            NodeInput::SnapshotMessage { from, message } => {
+                self.group(message.group, |group, common| group.on_snapshot_message(now, from, message, common, out));
             }
             NodeInput::Snapshot { group, done } => {
                 self.group(group, |group, common| group.on_snapshot_done(now, done, common, out));
             }
             NodeInput::DiskReserve { below } => self.common.disk_full = below,
             NodeInput::Timeout => self.on_timeout(now, out),
-            NodeInput::Stop => self.common.stopping = true,
+            NodeInput::Stop => {
+                self.common.stopping = true;
+                self.common.touched.extend(self.groups.keys());
+            }
         }
     }
 
@@ -123,7 +126,8 @@ impl Node {
         self.common.queue_bytes = 0;
         self.common.leave(out);
         self.tell_peers(out);
-        if self.common.stopping && !self.drained && self.common.clients.len() == 0 {
+        let handing_over = || self.groups.values().any(Group::is_handing_over);
+        if self.common.stopping && !self.drained && self.common.clients.len() == 0 && !handing_over() {
             self.drained = true;
             out.push(NodeEffect::Drained);
         }
@@ -185,6 +189,7 @@ impl Node {
             }
             ClientRequest::VerifyLeader => group.on_read(now, id, Want::Verified, common, out),
             ClientRequest::Change(change) => group.on_change(now, id, change, common),
+            ClientRequest::Transfer(to) => group.on_transfer(now, id, to, common),
             ClientRequest::Bootstrap(members) => group.on_bootstrap(now, id, members, common, out),
             ClientRequest::Status => unreachable!("answered above"),
         }

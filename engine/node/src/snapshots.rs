@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{AskId, GroupId, NodeId, Time};
-use hezong_codec::{Transfer, TransferBody};
+use hezong_codec::{SnapshotBody, SnapshotMessage};
 use hezong_raft::{Base, Membership, SnapshotId};
 
 use crate::machine::Chunk;
@@ -102,7 +102,7 @@ impl Snapshots {
     /// Somebody fetches.
     fn on_fetch(&mut self, now: Time, place: Place, cursor: Option<Bytes>, bytes_max: u64, out: &mut Vec<NodeEffect>) {
         let Place { group, peer: to, id } = place;
-        let Some(held) = self.held.get_mut(&id) else { return send(to, group, id, TransferBody::Gone, out) };
+        let Some(held) = self.held.get_mut(&id) else { return send(to, group, id, SnapshotBody::Gone, out) };
         held.used_at = now;
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
         out.push(NodeEffect::Snapshot { group, work: SnapshotWork::Read { id, to, cursor, bytes_max } });
@@ -119,9 +119,9 @@ impl Snapshots {
         let body = match chunk {
             Some(Chunk { bytes, next }) => {
                 self.bytes_sent += bytes.len() as u64;
-                TransferBody::Chunk { cursor, bytes, next }
+                SnapshotBody::Chunk { cursor, bytes, next }
             }
-            None => TransferBody::Gone,
+            None => SnapshotBody::Gone,
         };
         send(place.peer, place.group, place.id, body, out);
     }
@@ -167,23 +167,23 @@ impl Snapshots {
     }
 
     /// A peer says something about a snapshot. Returns the fetching that ended by it.
-    pub(crate) fn on_transfer(
+    pub(crate) fn on_message(
         &mut self,
         now: Time,
         config: &NodeConfig,
         from: NodeId,
-        transfer: Transfer,
+        message: SnapshotMessage,
         out: &mut Vec<NodeEffect>,
     ) -> Option<Ended> {
-        let Transfer { group, snapshot: id, body } = transfer;
+        let SnapshotMessage { group, snapshot: id, body } = message;
         let place = Place { group, peer: from, id };
         match body {
-            TransferBody::Fetch { cursor, bytes_max } => self.on_fetch(now, place, cursor, bytes_max, out),
-            TransferBody::Chunk { cursor, bytes, next } => {
+            SnapshotBody::Fetch { cursor, bytes_max } => self.on_fetch(now, place, cursor, bytes_max, out),
+            SnapshotBody::Chunk { cursor, bytes, next } => {
                 self.on_chunk(now, config, place, cursor, Chunk { bytes, next }, out);
             }
-            TransferBody::Gone => return self.give_up(Some(id)),
-            TransferBody::Done => self.let_go(group, id, out),
+            SnapshotBody::Gone => return self.give_up(Some(id)),
+            SnapshotBody::Done => self.let_go(group, id, out),
         }
         None
     }
@@ -244,7 +244,7 @@ impl Snapshots {
             }
         };
         let cursor = cursor.clone();
-        let body = TransferBody::Fetch { cursor: cursor.clone(), bytes_max: config.snapshot_chunk_bytes as u64 };
+        let body = SnapshotBody::Fetch { cursor: cursor.clone(), bytes_max: config.snapshot_chunk_bytes as u64 };
         fetching.phase = Phase::Asked { cursor, at: now, tries };
         send(fetching.from, group, fetching.id, body, out);
         None
@@ -274,7 +274,7 @@ impl Snapshots {
     ) -> Option<Ended> {
         self.installed += 1;
         let fetching = self.fetching.take_if(|fetching| fetching.id == id)?;
-        send(fetching.from, group, id, TransferBody::Done, out);
+        send(fetching.from, group, id, SnapshotBody::Done, out);
         Some(Ended { ask: fetching.ask, base: Some(base.clone()) })
     }
 
@@ -315,6 +315,6 @@ impl Snapshots {
 /// How often a chunk is asked for before its holder counts as gone.
 const TRIES_MAX: u32 = 5;
 
-fn send(to: NodeId, group: GroupId, snapshot: SnapshotId, body: TransferBody, out: &mut Vec<NodeEffect>) {
-    out.push(NodeEffect::SendTransfer { to, transfer: Transfer { group, snapshot, body } });
+fn send(to: NodeId, group: GroupId, snapshot: SnapshotId, body: SnapshotBody, out: &mut Vec<NodeEffect>) {
+    out.push(NodeEffect::SendSnapshot { to, message: SnapshotMessage { group, snapshot, body } });
 }

@@ -84,6 +84,7 @@ impl GroupStatus {
             ("latest_configuration_committed", raft.membership_committed.to_string()),
             ("last_contact", last_contact),
             ("lease_left", raft.lease.map_or("none".to_owned(), |span| format!("{}ms", span.as_millis()))),
+            ("transferring_to", raft.transfer.map_or("none".to_owned(), |id| id.0.to_string())),
             ("num_peers", peers.to_string()),
             ("uncommitted_bytes", raft.uncommitted_bytes.to_string()),
             ("dropped", raft.dropped.to_string()),

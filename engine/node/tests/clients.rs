@@ -484,9 +484,9 @@ fn stop_sees_those_waiting_through_and_says_when() {
     let late = cluster.ask(leader, add(1));
     assert_eq!(cluster.reply(leader, late), Some(Reply::Refused(Refused::Stopping)));
     assert_eq!(sum(&cluster.wait_reply(leader, request)), 1);
-    assert!(cluster.hosts[&leader].drained);
-    // An idle node has nothing to wait for.
-    let follower = cluster.others(leader)[0];
+    cluster.run_until(SECOND, |c| c.hosts[&leader].drained);
+    // An idle follower has nothing to wait for.
+    let follower = cluster.others(leader).into_iter().find(|id| cluster.leader(GROUP) != Some(*id)).unwrap();
     cluster.hand(follower, NodeInput::Stop);
     assert!(cluster.hosts[&follower].drained);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, LogId, NodeId, Protocol as _, Rng, Term, Time};
-use hezong_codec::{Transfer, TransferBody};
+use hezong_codec::{SnapshotBody, SnapshotMessage};
 use hezong_node::{
     Begun, Chunk, Node, NodeConfig, NodeEffect, NodeInput, Notice, SnapshotDone, SnapshotWork, StateFound,
 };
@@ -62,12 +62,15 @@ impl Fixture {
     }
 
     fn chunk(&mut self, cursor: Option<Bytes>, next: Option<Bytes>) -> Vec<NodeEffect> {
-        let body = TransferBody::Chunk { cursor, bytes: Bytes::from_static(&[0; 1_000]), next };
-        self.transfer(ID, body)
+        let body = SnapshotBody::Chunk { cursor, bytes: Bytes::from_static(&[0; 1_000]), next };
+        self.say(ID, body)
     }
 
-    fn transfer(&mut self, snapshot: SnapshotId, body: TransferBody) -> Vec<NodeEffect> {
-        self.hand(NodeInput::Transferred { from: LEADER, transfer: Transfer { group: GROUP, snapshot, body } })
+    fn say(&mut self, snapshot: SnapshotId, body: SnapshotBody) -> Vec<NodeEffect> {
+        self.hand(NodeInput::SnapshotMessage {
+            from: LEADER,
+            message: SnapshotMessage { group: GROUP, snapshot, body },
+        })
     }
 
     /// The time of the next deadline that concerns nothing but snapshots comes.
@@ -79,9 +82,9 @@ impl Fixture {
 
 fn fetches(effects: &[NodeEffect]) -> Vec<Option<Bytes>> {
     let fetch = |effect: &NodeEffect| match effect {
-        NodeEffect::SendTransfer { transfer: Transfer { body: TransferBody::Fetch { cursor, .. }, .. }, .. } => {
-            Some(cursor.clone())
-        }
+        NodeEffect::SendSnapshot {
+            message: SnapshotMessage { body: SnapshotBody::Fetch { cursor, .. }, .. }, ..
+        } => Some(cursor.clone()),
         _ => None,
     };
     effects.iter().filter_map(fetch).collect()
@@ -116,10 +119,10 @@ fn one_chunk_on_its_way_and_one_at_work() {
     let effects = fixture.done(installed());
     assert!(matches!(works(&effects)[..], [SnapshotWork::Finish { id: ID, .. }]), "{effects:?}");
     let effects = fixture.done(SnapshotDone::Finished { id: ID, base: base() });
-    let says = |wanted: &TransferBody| {
-        effects.iter().any(|e| matches!(e, NodeEffect::SendTransfer { transfer, .. } if transfer.body == *wanted))
+    let says = |wanted: &SnapshotBody| {
+        effects.iter().any(|e| matches!(e, NodeEffect::SendSnapshot { message, .. } if message.body == *wanted))
     };
-    assert!(says(&TransferBody::Done));
+    assert!(says(&SnapshotBody::Done));
     let status = fixture.node.status(fixture.now, GROUP).unwrap();
     assert_eq!((status.applied, status.snapshots_installed), (Some(LogId::new(1, 100)), 1));
 }
@@ -165,7 +168,7 @@ fn gone_or_not_understood_is_given_up() {
         fixture.offer(ID);
         fixture.done(SnapshotDone::Begun { id: ID, begun: Begun::At(None) });
         let effects = if how == 0 {
-            fixture.transfer(ID, TransferBody::Gone)
+            fixture.say(ID, SnapshotBody::Gone)
         } else {
             fixture.chunk(None, cursor(1));
             fixture.done(SnapshotDone::Installed { id: ID, understood: false })
@@ -208,15 +211,15 @@ fn snapshot_held_too_long_is_let_go() {
     fixture.done(taken.clone());
     assert!(dropped(&fixture.wait(Duration::from_millis(100))));
     fixture.done(taken.clone());
-    let fetch = || TransferBody::Fetch { cursor: None, bytes_max: 1_000 };
+    let fetch = || SnapshotBody::Fetch { cursor: None, bytes_max: 1_000 };
     for _ in 0..4 {
         let effects = fixture.wait(Duration::from_millis(60));
         assert_eq!(works(&effects).len(), 0, "{effects:?}");
-        assert!(matches!(works(&fixture.transfer(ID, fetch()))[..], [SnapshotWork::Read { .. }]));
+        assert!(matches!(works(&fixture.say(ID, fetch()))[..], [SnapshotWork::Read { .. }]));
     }
     assert!(dropped(&fixture.wait(Duration::from_millis(60))), "however much it is used");
-    let gone = fixture.transfer(ID, fetch());
-    assert!(matches!(&gone[..], [NodeEffect::SendTransfer { transfer, .. }] if transfer.body == TransferBody::Gone));
+    let gone = fixture.say(ID, fetch());
+    assert!(matches!(&gone[..], [NodeEffect::SendSnapshot { message, .. }] if message.body == SnapshotBody::Gone));
     fixture.done(taken);
-    assert!(dropped(&fixture.transfer(ID, TransferBody::Done)));
+    assert!(dropped(&fixture.say(ID, SnapshotBody::Done)));
 }

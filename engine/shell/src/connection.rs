@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use hezong_base::{GroupId, NodeId};
 use hezong_codec::{
-    ClusterId, FRAME_BYTES_MAX, Frame, FrameError, Hello, Lane, Refusal, Transfer, VERSIONS, Welcome,
-    frame::{decode, encode_answer, encode_hello, encode_messages, encode_transfer},
+    ClusterId, FRAME_BYTES_MAX, Frame, FrameError, Hello, Lane, Refusal, SnapshotMessage, VERSIONS, Welcome,
+    frame::{decode, encode_answer, encode_hello, encode_messages, encode_snapshot},
 };
 use hezong_node::NodeInput;
 use hezong_raft::Message;
@@ -33,7 +33,7 @@ use crate::threads::{Shared, chance, spawn, stop_process};
 const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 
 /// After so long without a word a connection for snapshots is closed.
-const TRANSFERS_IDLE: Duration = Duration::from_secs(30);
+const SNAPSHOTS_IDLE: Duration = Duration::from_secs(30);
 
 /// How many strangers may be in the middle of a handshake; more are hung up on.
 const HANDSHAKES_MAX: usize = 64;
@@ -92,13 +92,13 @@ impl Tcp {
     }
 
     /// Sends something about a snapshot, on a connection of its own that is made for it.
-    pub(crate) fn send_transfer(self: &Arc<Self>, to: NodeId, transfer: &Transfer) {
-        let Some(peer) = self.peers.for_transfers(to) else {
+    pub(crate) fn send_snapshot(self: &Arc<Self>, to: NodeId, message: &SnapshotMessage) {
+        let Some(peer) = self.peers.for_snapshots(to) else {
             self.shared.metrics.frames_unsent.add(1);
             return;
         };
         let mut frame = BytesMut::new();
-        encode_transfer(transfer, &mut frame);
+        encode_snapshot(message, &mut frame);
         peer.send(&self.shared, frame, self.queue_bytes_max);
         if peer.must_be_dialled() {
             self.start_dialling(peer);
@@ -134,7 +134,7 @@ impl Tcp {
     fn dial(self: &Arc<Self>, peer: &Arc<Peer>) {
         let mut rng = chance();
         let pause_min = self.pause_max / 10;
-        let at_once = self.me < peer.id || peer.lane == Lane::Transfers;
+        let at_once = self.me < peer.id || peer.lane == Lane::Snapshots;
         let first = if at_once { Duration::ZERO } else { self.pause_max };
         let mut pause = first;
         let mut last_refusal = None;
@@ -196,7 +196,7 @@ impl Tcp {
         match self.read_handshake(&mut stream, &mut buffer)? {
             Frame::Welcome(Welcome { version }) if VERSIONS.contains(version) => Ok((stream, buffer)),
             Frame::Refused(refusal) => Err(HandshakeError::Refused(refusal)),
-            Frame::Welcome(_) | Frame::Hello(_) | Frame::Messages(_) | Frame::Transfer(_) => {
+            Frame::Welcome(_) | Frame::Hello(_) | Frame::Messages(_) | Frame::Snapshot(_) => {
                 Err(HandshakeError::Unexpected)
             }
         }
@@ -333,7 +333,7 @@ impl Tcp {
         self.shared.metrics.connections.add(1);
         if peer.lane == Lane::Messages {
             self.shared.tell(Event::PeerConnected { peer: peer.id, address });
-        } else if let Err(error) = stream.set_read_timeout(Some(TRANSFERS_IDLE)) {
+        } else if let Err(error) = stream.set_read_timeout(Some(SNAPSHOTS_IDLE)) {
             tracing::debug!("a connection for snapshots cannot be given a time-out: {error}");
         }
         let writer = {
@@ -379,10 +379,10 @@ impl Tcp {
                         }
                         arrived = true;
                     }
-                    Ok(Some(Frame::Transfer(transfer))) => {
+                    Ok(Some(Frame::Snapshot(message))) => {
                         let bytes = before - buffer.len();
                         self.shared.metrics.bytes_received.add(bytes);
-                        let mail = Mail::Input(NodeInput::Transferred { from, transfer });
+                        let mail = Mail::Input(NodeInput::SnapshotMessage { from, message });
                         if self.shared.inbox.push_when_room(mail, bytes).is_err() {
                             return "this node is stopping".to_owned();
                         }

@@ -38,6 +38,17 @@ pub enum ChangeError {
     Unknown,
 }
 
+/// What came of a wish that another lead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// It does not lead, and this node leads on as far as it leads at all.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Perhaps done: this node leads no more and has not heard yet who does.
+    #[error("the outcome is unknown: look at who leads before trying again")]
+    Unknown,
+}
+
 /// What came of giving a group its first members.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BootstrapError {

@@ -16,7 +16,7 @@ use hezong_node::{ClientRequest, GroupStatus, Leader, NodeStats, Notice, ReadLev
 use hezong_raft::{Change, Member, Membership, Role};
 use tokio::sync::{broadcast, oneshot};
 
-use crate::error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError};
+use crate::error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError, TransferError};
 use crate::event::Event;
 use crate::identity::Identity;
 use crate::inbox::Full;
@@ -234,6 +234,16 @@ impl Handle {
         expect_reply!(reply, ChangeError, { Reply::Changed { membership, .. } => Ok(membership), })
     }
 
+    /// Has another voter lead, `to` or else the one that suits best, and returns it once it is known to lead. On the leader
+    /// only. It takes no commands meanwhile, at most for an election timeout.
+    ///
+    /// # Errors
+    /// [`TransferError`].
+    pub async fn transfer(&self, group: GroupId, to: Option<NodeId>) -> Result<Leader, TransferError> {
+        let reply = self.ask(group, ClientRequest::Transfer(to), 0).await;
+        expect_reply!(reply, TransferError, { Reply::Transferred { leader, .. } => Ok(leader), })
+    }
+
     /// How a group stands on this node: role, term, leader, log, members, progress of each.
     ///
     /// # Errors
@@ -306,7 +316,7 @@ impl Handle {
         self.0.address
     }
 
-    /// Stops gracefully, for all clones: takes no new request, sees those that wait through for at most
+    /// Stops gracefully, for all clones: takes no new request, hands over the groups it leads, sees those that wait through for at most
     /// [`Options::shutdown_timeout`](crate::Options::shutdown_timeout), makes the state machines durable, closes the log.
     /// Returns when nothing of the node is left and its folder may be opened again.
     pub async fn shutdown(&self) {

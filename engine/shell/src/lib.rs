@@ -58,7 +58,7 @@ mod snapshot;
 mod threads;
 
 pub use apply::StateMachines;
-pub use error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError};
+pub use error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError, TransferError};
 pub use event::Event;
 pub use handle::{Done, Handle, Readable, Stats, block_on};
 pub use hezong_codec::ClusterId;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hezong_base::{GroupId, NodeId};
-use hezong_codec::{Transfer, TransferBody};
+use hezong_codec::{SnapshotBody, SnapshotMessage};
 use hezong_node::NodeInput;
 use hezong_raft::{Body, Entry, Message};
 
@@ -73,13 +73,13 @@ impl Network {
     }
 
     /// As [`Network::send`], about a snapshot.
-    pub(crate) fn send_transfer(&self, from: NodeId, to: NodeId, transfer: Transfer) -> bool {
+    pub(crate) fn send_snapshot(&self, from: NodeId, to: NodeId, message: SnapshotMessage) -> bool {
         let Some(inbox) = self.inbox_of(from, to) else { return false };
-        let bytes = match &transfer.body {
-            TransferBody::Chunk { bytes, .. } => bytes.len(),
-            TransferBody::Fetch { .. } | TransferBody::Gone | TransferBody::Done => 0,
+        let bytes = match &message.body {
+            SnapshotBody::Chunk { bytes, .. } => bytes.len(),
+            SnapshotBody::Fetch { .. } | SnapshotBody::Gone | SnapshotBody::Done => 0,
         };
-        let taken = inbox.offer(Mail::Input(NodeInput::Transferred { from, transfer }), bytes + 64).is_ok();
+        let taken = inbox.offer(Mail::Input(NodeInput::SnapshotMessage { from, message }), bytes + 64).is_ok();
         inbox.wake();
         taken
     }
@@ -119,7 +119,8 @@ fn message_bytes(message: &Message) -> usize {
         | Body::Heartbeat { .. }
         | Body::HeartbeatAck { .. }
         | Body::ReadIndex { .. }
-        | Body::ReadIndexAck { .. } => 0,
+        | Body::ReadIndexAck { .. }
+        | Body::TimeoutNow => 0,
     };
     64 + entries
 }

@@ -130,10 +130,10 @@ impl Peer {
         if state.connection.is_some() && !accepted {
             return None;
         }
-        let waiting = std::mem::take(&mut state.queue).into_iter().filter(|_| self.lane == Lane::Transfers).collect();
+        let waiting = std::mem::take(&mut state.queue).into_iter().filter(|_| self.lane == Lane::Snapshots).collect();
         let bytes = std::mem::take(&mut state.bytes);
         state.disconnect();
-        if self.lane == Lane::Transfers {
+        if self.lane == Lane::Snapshots {
             (state.queue, state.bytes) = (waiting, bytes);
         }
         let number = state.next_number;
@@ -218,7 +218,7 @@ impl Peer {
         let mut state = self.lock();
         let mut since = Instant::now();
         loop {
-            let unwanted = self.lane == Lane::Transfers && state.queue.is_empty() && state.connection.is_none();
+            let unwanted = self.lane == Lane::Snapshots && state.queue.is_empty() && state.connection.is_none();
             if state.address.is_none() || unwanted {
                 state.dialled = false;
                 return None;
@@ -279,7 +279,7 @@ pub(crate) struct Peers {
 struct Table {
     peers: BTreeMap<NodeId, Arc<Peer>>,
     /// The same nodes, as far as snapshots travel to or from them.
-    transfers: BTreeMap<NodeId, Arc<Peer>>,
+    snapshots: BTreeMap<NodeId, Arc<Peer>>,
     /// Our own name and addresses, once we know them.
     member: Option<Member>,
     /// Whether the node has stopped: no connection is taken in any more.
@@ -302,16 +302,16 @@ impl Peers {
         }
         let peers = match lane {
             Lane::Messages => &mut table.peers,
-            Lane::Transfers => &mut table.transfers,
+            Lane::Snapshots => &mut table.snapshots,
         };
         Some(Arc::clone(peers.entry(id).or_insert_with(|| Arc::new(Peer::new(id, lane)))))
     }
 
     /// The peer of this id as far as snapshots are concerned, dialled where messages are; `None` when nobody knows where
     /// it is, or the node has stopped.
-    pub(crate) fn for_transfers(&self, id: NodeId) -> Option<Arc<Peer>> {
+    pub(crate) fn for_snapshots(&self, id: NodeId) -> Option<Arc<Peer>> {
         let address = self.get(id).and_then(|peer| peer.lock().address.clone());
-        let peer = self.admit(id, Lane::Transfers)?;
+        let peer = self.admit(id, Lane::Snapshots)?;
         // One that dialled us is answered even when nobody could dial it.
         let known = address.is_some() || peer.is_connected();
         peer.lock().address = address;
@@ -329,7 +329,7 @@ impl Peers {
         for id in members.keys() {
             table.peers.entry(*id).or_insert_with(|| Arc::new(Peer::new(*id, Lane::Messages)));
         }
-        for peer in table.transfers.values().filter(|peer| !members.contains_key(&peer.id)) {
+        for peer in table.snapshots.values().filter(|peer| !members.contains_key(&peer.id)) {
             peer.close();
         }
         let mut start = Vec::new();
@@ -353,8 +353,8 @@ impl Peers {
         if table.peers.get(&id).is_some_and(|peer| peer.is_stranger()) {
             table.peers.remove(&id);
         }
-        if table.transfers.get(&id).is_some_and(|peer| !peer.is_wanted()) {
-            table.transfers.remove(&id);
+        if table.snapshots.get(&id).is_some_and(|peer| !peer.is_wanted()) {
+            table.snapshots.remove(&id);
         }
     }
 
@@ -368,7 +368,7 @@ impl Peers {
         let mut table = self.lock();
         table.closed = true;
         std::mem::take(&mut table.peers).values().for_each(|peer| peer.close());
-        std::mem::take(&mut table.transfers).values().for_each(|peer| peer.close());
+        std::mem::take(&mut table.snapshots).values().for_each(|peer| peer.close());
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hezong_base::{GroupId, NodeId, RequestId, Time};
-use hezong_codec::Transfer;
+use hezong_codec::SnapshotMessage;
 use hezong_node::{ClientRequest, Node, NodeEffect, NodeInput, Refused, Reply, SnapshotWork};
 use hezong_raft::{Body, Message};
 use tokio::sync::oneshot;
@@ -281,7 +281,7 @@ impl Runner {
                     self.inboxes.apply.push(apply::Job::Snapshot { group, work }, 0);
                     afterwards.apply = Some(Arc::clone(&self.inboxes.apply));
                 }
-                NodeEffect::SendTransfer { to, transfer } => self.send_transfer(to, transfer),
+                NodeEffect::SendSnapshot { to, message } => self.send_snapshot(to, message),
                 NodeEffect::Reply { id, reply } => {
                     if let Some(client) = self.clients.remove(&id) {
                         afterwards.replies.push((client, reply));
@@ -314,11 +314,11 @@ impl Runner {
         }
     }
 
-    fn send_transfer(&self, to: NodeId, transfer: Transfer) {
+    fn send_snapshot(&self, to: NodeId, message: SnapshotMessage) {
         match &self.link {
-            Link::Tcp(tcp) => tcp.send_transfer(to, &transfer),
+            Link::Tcp(tcp) => tcp.send_snapshot(to, &message),
             Link::Memory { network, me } => {
-                if !network.send_transfer(*me, to, transfer) {
+                if !network.send_snapshot(*me, to, message) {
                     self.shared.metrics.frames_unsent.add(1);
                 }
             }

@@ -9,7 +9,7 @@ use common::{Cluster, GROUP, eventually, member};
 use hezong_base::{GroupId, Index, NodeId};
 use hezong_node::{Notice, ReadLevel, Refused};
 use hezong_raft::Role;
-use hezong_shell::{Event, Handle, ProposeError, ReadError, block_on};
+use hezong_shell::{Event, Handle, ProposeError, ReadError, TransferError, block_on};
 
 #[test]
 fn replicate_three_nodes_apply_the_same() {
@@ -250,4 +250,22 @@ fn lease_longer_before_a_restart_is_waited_out() {
     (0..2).for_each(|at| cluster.open(at));
     cluster.leader(GROUP);
     assert!(began.elapsed() > long, "a leader was elected after {:?}", began.elapsed());
+}
+
+#[test]
+fn transfer_and_shutdown_hand_over() {
+    let mut cluster = Cluster::start(3, 1);
+    let old = cluster.leader(GROUP);
+    let to = (old + 1) % 3;
+    let wanted = cluster.identities[to].node;
+    let leader = block_on(cluster.node(old).transfer(GROUP, Some(wanted))).unwrap();
+    assert_eq!((leader.id, leader.member.unwrap().peer), (wanted, cluster.addresses[to].clone()));
+    assert_eq!(cluster.leader(GROUP), to);
+    let again = block_on(cluster.node(to).transfer(GROUP, Some(wanted)));
+    assert!(matches!(again, Err(TransferError::Refused(Refused::Transfer(_)))), "{again:?}");
+    // Who is shut down hands over by itself: when it is gone, another leads already.
+    block_on(cluster.node(to).shutdown());
+    cluster.kill(to);
+    let others: Vec<_> = cluster.alive().collect();
+    assert!(others.iter().any(|running| block_on(running.node.state(GROUP)) == Ok(Role::Leader)));
 }

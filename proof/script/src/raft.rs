@@ -8,6 +8,7 @@
 //! | `read 2 lease\|quorum` | asks as of which index a read may be served |
 //! | `bootstrap 1 voters=1` | gives an empty log its first members |
 //! | `change 1 add 4`, `change 1 promote 4`, `change 1 remove 3` | one step of membership |
+//! | `transfer 1 [2]` | hands leadership to 2, or to whoever suits best |
 //! | `compact 1 5` | the state machine holds everything up to 5 durably, and the log may drop it |
 //! | `disk 2 term=3 vote=1 log=1@1,2@3` | what a node that is down finds when it starts |
 //! | `log 1 [2 …]` | the entries on a node's disk |
@@ -282,6 +283,10 @@ impl Dialect for RaftDialect {
                 };
                 world.request(command.node(0)?, Request::Change(change))?;
             }
+            "transfer" => {
+                let to = if command.words.len() > 1 { Some(command.node(1)?) } else { None };
+                world.request(command.node(0)?, Request::Transfer(to))?;
+            }
             "compact" => {
                 let id = command.node(0)?;
                 let index = index(command.word(1)?)?;
@@ -347,6 +352,7 @@ fn expect(world: &mut World<RaftDialect>, command: &Command) -> Result<(), Strin
                 "stored" => show_index(status.stored),
                 "base" => show(status.base),
                 "last" => show(status.last),
+                "transfer" => show(status.transfer),
                 "lease" => if status.lease.is_some() { "yes" } else { "no" }.to_owned(),
                 "members" => show_membership(&status.membership).replace(' ', ","),
                 "dropped" => status.dropped.to_string(),
@@ -428,7 +434,9 @@ pub fn show_message(message: &Message) -> String {
     match &message.body {
         Body::RequestPreVote { last } => format!("RequestPreVote last={}", show(*last)),
         Body::PreVote { granted } => format!("PreVote {}", verdict(*granted)),
-        Body::RequestVote { last } => format!("RequestVote last={}", show(*last)),
+        Body::RequestVote { last, transfer } => {
+            format!("RequestVote last={}{}", show(*last), if *transfer { " transfer" } else { "" })
+        }
         Body::Vote { granted } => format!("Vote {}", verdict(*granted)),
         Body::Append { previous, entries, committed } => {
             let entries: Vec<_> = entries.iter().map(|entry| entry.id.to_string()).collect();
@@ -453,6 +461,7 @@ pub fn show_message(message: &Message) -> String {
         Body::ReadIndexAck { token, index } => {
             format!("ReadIndexAck token={:04x} index={}", token & 0xffff, show_index(*index))
         }
+        Body::TimeoutNow => "TimeoutNow".to_owned(),
     }
 }
 
@@ -481,6 +490,7 @@ pub fn show_event(event: &Event) -> String {
         Event::Refused { id, refusal } => format!("{id} refused: {}", show_refusal(refusal)),
         Event::Unknown { id } => format!("{id} unknown"),
         Event::Readable { id, index } => format!("{id} readable at {}", show_index(*index)),
+        Event::Transferred { id, term, leader } => format!("{id} transferred to {leader} in {term}"),
         Event::Committed { through } => format!("committed {}", through.0),
         Event::Led { term, leader, role } => {
             let leader = leader.map_or_else(|| "nobody".to_owned(), |id| id.to_string());
@@ -502,6 +512,8 @@ fn show_refusal(refusal: &Refusal) -> String {
         Refusal::NotReady => "not ready".to_owned(),
         Refusal::ChangePending => "another change is pending".to_owned(),
         Refusal::Change(error) => error.to_string(),
+        Refusal::Transferring(to) => format!("leadership is being handed to {to}"),
+        Refusal::Transfer(error) => error.to_string(),
         Refusal::NotEmpty => "not empty".to_owned(),
     }
 }

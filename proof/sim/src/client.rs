@@ -213,7 +213,11 @@ impl Sim {
                 self.retry(client);
             }
             Reply::Unknown => self.on_unknown(client),
-            Reply::Verified { .. } | Reply::Changed { .. } | Reply::Bootstrapped | Reply::Status(_) => {
+            Reply::Verified { .. }
+            | Reply::Changed { .. }
+            | Reply::Transferred { .. }
+            | Reply::Bootstrapped
+            | Reply::Status(_) => {
                 let detail = format!("{node} answers a client with {reply:?}");
                 return Err(Violation::new("answers fit their questions", detail));
             }

@@ -62,6 +62,7 @@ pub fn shape(mutant: Mutant) -> Shape {
     match mutant {
         Mutant::BrokenDrift | Mutant::Weak(Weakness::LeaseFromAck | Weakness::VoteDuringLease) => Shape::Leases,
         Mutant::Weak(Weakness::MembershipWithoutEmptyEntry | Weakness::LearnerCounted) => Shape::Members,
+        Mutant::Weak(Weakness::LeaseKeptOverTransfer | Weakness::LeaseTakenUpAgain) => Shape::Transfers,
         Mutant::Weak(Weakness::StoredByIndex) => Shape::Disks,
         Mutant::Weak(Weakness::CommitOldTermByCounting) => Shape::Elections,
         Mutant::Weak(Weakness::ReadTokenReused) => Shape::Frames,

@@ -47,11 +47,15 @@ pub enum Fault {
     Addition,
     /// A member is removed.
     Removal,
+    /// A voter is asked by the leader to take over.
+    Transfer,
+    /// One of the two dies just then, or the old leader hears nothing any more.
+    StruckTransfer,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -70,6 +74,8 @@ impl Fault {
         Self::Snapshot,
         Self::Addition,
         Self::Removal,
+        Self::Transfer,
+        Self::StruckTransfer,
     ];
 
     /// A name for tables.
@@ -94,6 +100,8 @@ impl Fault {
             Self::Snapshot => "snapshot installed",
             Self::Addition => "member added",
             Self::Removal => "member removed",
+            Self::Transfer => "leadership handed over",
+            Self::StruckTransfer => "struck while handing over",
         }
     }
 }
@@ -146,6 +154,8 @@ pub enum Shape {
     Frames,
     /// Logs that keep little, nodes that are away for long, states that are lost.
     Snapshots,
+    /// Leaders that hand over and are struck while they do, and many reads.
+    Transfers,
 }
 
 /// What a seed decides.
@@ -197,9 +207,16 @@ impl Plan {
     pub(crate) fn new(rng: &mut Rng, drift_broken: bool, shape: Shape) -> Self {
         let mut plan = Self::any(rng, drift_broken);
         let shape = match shape {
-            Shape::Any if rng.chance(350) => {
-                let shapes =
-                    [Shape::Leases, Shape::Members, Shape::Disks, Shape::Elections, Shape::Frames, Shape::Snapshots];
+            Shape::Any if rng.chance(400) => {
+                let shapes = [
+                    Shape::Leases,
+                    Shape::Members,
+                    Shape::Disks,
+                    Shape::Elections,
+                    Shape::Frames,
+                    Shape::Snapshots,
+                    Shape::Transfers,
+                ];
                 shapes[pick(rng, shapes.len())]
             }
             shape => shape,
@@ -239,6 +256,13 @@ impl Plan {
                 (plan.loss, plan.duplication, plan.delay) = (50, 100, 100);
                 (plan.nodes, plan.clients) = (3, 8);
             }
+            Shape::Transfers => {
+                plan.nodes = 3;
+                plan.drawn = vec![Fault::Transfer, Fault::Transfer, Fault::Transfer, Fault::Crash, Fault::StalledDisk];
+                (plan.loss, plan.delay) = (0, 5);
+                (plan.clients, plan.keys, plan.rest) = (6, 1, plan.patience / 8);
+                plan.lease_reads = 60;
+            }
         }
         plan
     }
@@ -259,6 +283,7 @@ impl Plan {
             Fault::StateLoss,
             Fault::Addition,
             Fault::Removal,
+            Fault::Transfer,
         ];
         let mut drawn: Vec<_> = drawable.into_iter().filter(|_| rng.chance(450)).collect();
         // Crashes are where most of the promises are made or broken, and every run must have something happen to it.

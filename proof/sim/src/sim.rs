@@ -2,10 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 use hezong_base::{AskId, NodeId, RequestId, Rng};
-use hezong_codec::Transfer;
+use hezong_codec::SnapshotMessage;
 use hezong_codec::frame::{self, FRAME_BYTES_MAX, Frame};
 use hezong_node::{ClientRequest, NodeEffect, NodeInput, SnapshotDone, SnapshotWork, StateMachine};
-use hezong_raft::{Base, Member, Membership, Write};
+use hezong_raft::{Base, Body, Member, Membership, Write};
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::time::Duration;
@@ -231,7 +231,7 @@ impl Sim {
             | NodeInput::LogRead { .. }
             | NodeInput::Applied { .. }
             | NodeInput::Persisted { .. }
-            | NodeInput::Transferred { .. }
+            | NodeInput::SnapshotMessage { .. }
             | NodeInput::Snapshot { .. }
             | NodeInput::Cancel { .. }
             | NodeInput::DiskReserve { .. }
@@ -340,6 +340,9 @@ impl Sim {
                         self.checkers.on_send(node, to, message)?;
                     }
                     self.send(node, to, &messages);
+                    if let Some(wish) = messages.iter().find(|(_, message)| message.body == Body::TimeoutNow) {
+                        self.on_timeout_now(node, to, wish);
+                    }
                     if self.checkers.terms_led() > self.terms_led {
                         self.terms_led = self.checkers.terms_led();
                         if self.trouble.below(1_000) < self.plan.ambush {
@@ -380,7 +383,7 @@ impl Sim {
                         self.begin_apply(node);
                     }
                 }
-                NodeEffect::SendTransfer { to, transfer } => self.send_transfer(node, to, &transfer),
+                NodeEffect::SendSnapshot { to, message } => self.send_snapshot(node, to, &message),
                 NodeEffect::Persist { .. } => {
                     let at = self.now + self.plan.sync + self.pace.below(self.plan.patience);
                     let life = self.processes[place(node)].life;
@@ -401,22 +404,21 @@ impl Sim {
         if place(to) >= self.processes.len() {
             return;
         }
-        frame::encode_messages(messages, FRAME_BYTES_MAX, &mut self.spare_bytes).expect("messages are small");
-        self.send_frame(from, to);
+        let frame = self.framed(messages);
+        self.send_frame(from, to, &frame);
     }
 
-    fn send_transfer(&mut self, from: NodeId, to: NodeId, transfer: &Transfer) {
+    fn send_snapshot(&mut self, from: NodeId, to: NodeId, message: &SnapshotMessage) {
         if place(to) >= self.processes.len() {
             return;
         }
-        frame::encode_transfer(transfer, &mut self.spare_bytes);
-        self.send_frame(from, to);
+        frame::encode_snapshot(message, &mut self.spare_bytes);
+        let frame = self.spare_bytes.split().freeze();
+        self.send_frame(from, to, &frame);
     }
 
-    /// Sends what was encoded.
-    fn send_frame(&mut self, from: NodeId, to: NodeId) {
-        let frame = self.spare_bytes.split().freeze();
-        self.trace.write(&frame);
+    fn send_frame(&mut self, from: NodeId, to: NodeId, frame: &Bytes) {
+        self.trace.write(frame);
         let [once, twice] = self.network.send(self.now, from, to, &self.plan, &mut self.faults);
         if once.is_none() {
             self.story.lost(self.now, from, to);
@@ -424,6 +426,11 @@ impl Sim {
         for at in [once, twice].into_iter().flatten() {
             self.queue.push(at, Event::Arrive { from, to, frame: frame.clone() });
         }
+    }
+
+    pub(crate) fn framed(&mut self, messages: &[(hezong_base::GroupId, hezong_raft::Message)]) -> Bytes {
+        frame::encode_messages(messages, FRAME_BYTES_MAX, &mut self.spare_bytes).expect("messages are small");
+        self.spare_bytes.split().freeze()
     }
 
     fn on_arrive(&mut self, from: NodeId, to: NodeId, frame: Bytes) -> Result<(), Violation> {
@@ -434,7 +441,7 @@ impl Sim {
         loop {
             match frame::decode(&mut bytes, FRAME_BYTES_MAX) {
                 Ok(Some(Frame::Messages(messages))) => self.hand(to, NodeInput::Received { from, messages })?,
-                Ok(Some(Frame::Transfer(transfer))) => self.hand(to, NodeInput::Transferred { from, transfer })?,
+                Ok(Some(Frame::Snapshot(message))) => self.hand(to, NodeInput::SnapshotMessage { from, message })?,
                 Ok(None) => return Ok(()),
                 other => return Err(Violation::new("what was encoded decodes", format!("{other:?}"))),
             }
@@ -609,7 +616,7 @@ fn kind(input: &NodeInput) -> u64 {
         NodeInput::DiskReserve { .. } => 7,
         NodeInput::Timeout => 8,
         NodeInput::Stop => 9,
-        NodeInput::Transferred { from, .. } => 32 | from.0,
+        NodeInput::SnapshotMessage { from, .. } => 32 | from.0,
         NodeInput::Snapshot { .. } => 10,
     }
 }

@@ -54,8 +54,8 @@ impl Story {
             NodeInput::Applied { through, .. } => format!("{node} applied {through}"),
             NodeInput::Persisted { durable, .. } => format!("{node} persisted {durable:?}"),
             NodeInput::Cancel { id } => format!("{node} told that {id} is given up"),
-            NodeInput::Transferred { from, transfer } => {
-                format!("{node} ← {from} snapshot {} {:?}", transfer.snapshot, transfer.body)
+            NodeInput::SnapshotMessage { from, message } => {
+                format!("{node} ← {from} snapshot {} {:?}", message.snapshot, message.body)
             }
             NodeInput::Snapshot { done, .. } => format!("{node} snapshot {done:?}"),
             NodeInput::DiskReserve { below } => format!("{node} disk reserve below={below}"),
@@ -84,8 +84,8 @@ impl Story {
             }
             NodeEffect::Persist { .. } => format!("   {node} persists"),
             NodeEffect::Snapshot { work, .. } => format!("   {node} snapshot {work:?}"),
-            NodeEffect::SendTransfer { to, transfer } => {
-                format!("   {node} → {to} snapshot {} {:?}", transfer.snapshot, transfer.body)
+            NodeEffect::SendSnapshot { to, message } => {
+                format!("   {node} → {to} snapshot {} {:?}", message.snapshot, message.body)
             }
             NodeEffect::Reply { id, reply } => format!("   {node} answers {id} {reply:?}"),
             NodeEffect::Peers(peers) => {

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use hezong_base::NodeId;
+use hezong_base::{GroupId, NodeId};
 use hezong_node::ClientRequest;
-use hezong_raft::Change;
+use hezong_raft::{Change, Message};
 
 use crate::check::{Violation, place};
 use crate::network::NODES_MAX;
@@ -75,6 +75,7 @@ impl Sim {
             Fault::StateLoss => return self.lose_state(),
             Fault::Addition => return self.add_member(),
             Fault::Removal => return self.remove_member(),
+            Fault::Transfer => return self.transfer(),
             // These strike frame by frame, or by the way.
             Fault::Loss
             | Fault::Delay
@@ -82,6 +83,8 @@ impl Sim {
             | Fault::Reordering
             | Fault::TornWrite
             | Fault::Snapshot => {}
+            // Strikes whoever hands over.
+            Fault::StruckTransfer => {}
         }
         Ok(())
     }
@@ -262,6 +265,49 @@ impl Sim {
         }
         let victim = members[pick(&mut self.trouble, members.len())];
         self.change(Change::Remove(victim))
+    }
+
+    /// Whoever leads is to hand over, to this member or to whom it likes.
+    fn transfer(&mut self) -> Result<(), Violation> {
+        let Some(leader) = self.checkers.leader() else { return Ok(()) };
+        if self.trouble.chance(100) {
+            // Before or while it asks.
+            self.processes[place(leader)].crash_in = Some(1 + self.trouble.below(8));
+        }
+        let members: Vec<_> = self.membership.members().keys().copied().collect();
+        let to = self.trouble.chance(700).then(|| members[pick(&mut self.trouble, members.len())]);
+        self.ask(leader, ClientRequest::Transfer(to))
+    }
+
+    /// A leader asks another to take over; in half of all cases one of them is struck at that very moment.
+    pub(crate) fn on_timeout_now(&mut self, leader: NodeId, to: NodeId, wish: &(GroupId, Message)) {
+        self.faults.add(Fault::Transfer);
+        if self.healed.is_some() || place(to) >= self.processes.len() || self.trouble.chance(500) {
+            return;
+        }
+        self.faults.add(Fault::StruckTransfer);
+        let patience = self.plan.patience;
+        match self.trouble.below(5) {
+            0 => self.processes[place(leader)].crash_in = Some(1 + self.trouble.below(8)),
+            // In any step of its election.
+            1 => self.processes[place(to)].crash_in = Some(1 + self.trouble.below(8)),
+            2 => {
+                // All that is said to it is lost until the leader has given up and leads on; then one copy arrives, just
+                // before the leader loses touch with everybody.
+                self.network.cut(leader, to, self.now + patience * 11 / 10);
+                let at = self.now + patience * 5 / 4 + self.trouble.below(patience);
+                let frame = self.framed(std::slice::from_ref(wish));
+                self.queue.push(at, Event::Arrive { from: leader, to, frame });
+                self.queue.push(at + 1, Event::Isolate { node: leader, until: at + patience * 2 });
+            }
+            // Everybody hears it, and it hears nobody: it goes on believing that it leads.
+            _ => {
+                let until = self.now + patience / 2 + self.trouble.below(patience * 2);
+                for place in 0..self.processes.len() {
+                    self.network.cut(self.processes[place].id, leader, until);
+                }
+            }
+        }
     }
 
     /// Asks whoever leads, or thinks so.

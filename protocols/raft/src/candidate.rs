@@ -32,7 +32,7 @@ impl Raft {
             return;
         }
         if self.is_sole_voter() {
-            return self.campaign(now, out);
+            return self.campaign(now, false, out);
         }
         self.become_follower(now, None, out);
         self.wait_for_leader(now);
@@ -46,19 +46,19 @@ impl Raft {
         if self.is_sole_voter() {
             self.election_at = self.promised_until.unwrap_or(now);
             if self.promised_until.is_none() {
-                self.campaign(now, out);
+                self.campaign(now, false, out);
             }
         }
     }
 
-    /// Enters a new term and asks for its votes.
-    fn campaign(&mut self, now: Time, out: &mut Out) {
+    /// Enters a new term and asks for its votes; `transfer` when the leader wishes it.
+    pub(crate) fn campaign(&mut self, now: Time, transfer: bool, out: &mut Out) {
         self.become_follower(now, None, out);
         self.wait_for_leader(now);
         self.set_term(now, self.term.next(), Some(self.config.id), out);
         self.role = RoleState::Candidate(Ballot::default());
         // The requests rest on the term's write: a candidate that forgot it in a crash could lead it twice.
-        let message = Message { term: self.term, body: Body::RequestVote { last: self.log.last() } };
+        let message = Message { term: self.term, body: Body::RequestVote { last: self.log.last(), transfer } };
         self.ask_voters(&message, out);
         if self.weak(Weakness::ForgottenTerm) {
             self.count_own_vote(now, out);
@@ -118,20 +118,30 @@ impl Raft {
         let RoleState::PreCandidate(ballot) = &mut self.role else { return };
         ballot.votes.insert(from, granted);
         match quorum::tally(self.log.membership().voters(), |id| ballot.votes.get(&id).copied()) {
-            Tally::Won => self.campaign(now, out),
+            Tally::Won => self.campaign(now, false, out),
             Tally::Lost => self.become_follower(now, None, out),
             Tally::Open => {}
         }
     }
 
     /// "Vote for me." (figure 2, `RequestVote`)
-    pub(crate) fn on_request_vote(&mut self, now: Time, from: NodeId, term: Term, last: Option<LogId>, out: &mut Out) {
+    pub(crate) fn on_request_vote(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        term: Term,
+        last: Option<LogId>,
+        transfer: bool,
+        out: &mut Out,
+    ) {
         if term < self.term {
             return self.reply(from, Body::Vote { granted: false }, None, out);
         }
         // A leader we granted a lease to may be serving reads from memory: not even its term is taken over. Dropped, not
-        // refused: the candidate asks again after its timeout, when the lease has passed.
-        if self.is_bound(now) && (term > self.term || self.vote != Some(from)) {
+        // refused: the candidate asks again after its timeout, when the lease has passed. Leases of terms before that of
+        // a transfer are over, whomever we granted them to (see `transfer.rs`).
+        let bound = self.is_bound(now) && !(transfer && term > self.term);
+        if bound && (term > self.term || self.vote != Some(from)) {
             return;
         }
         let unspent = term > self.term || self.vote.is_none() || self.weak(Weakness::DoubleVote);

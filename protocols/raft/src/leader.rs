@@ -39,6 +39,8 @@ pub(crate) struct Leader {
     rounds: VecDeque<(u64, Time)>,
     /// Until when nobody else can lead. `None` before the first round that gave it.
     pub(crate) lease_until: Option<Time>,
+    /// Whether somebody was asked to take over: from then on there is no lease in this term any more.
+    pub(crate) lease_given_up: bool,
     /// When the next round leaves by itself.
     pub(crate) heartbeat_at: Time,
     /// Reads that wait for a round, or for the empty entry.
@@ -82,6 +84,7 @@ impl Leader {
             progress.round.map(|round| self.round - round.min(self.round)).hash(into);
         }
         (self.opened, self.reads.len(), self.lease_until.is_some_and(|until| until > now)).hash(into);
+        self.lease_given_up.hash(into);
     }
 }
 
@@ -161,6 +164,7 @@ impl Raft {
             confirmed: None,
             rounds: VecDeque::new(),
             lease_until: None,
+            lease_given_up: false,
             heartbeat_at: now.next_multiple(self.config.heartbeat_interval),
             reads: Reads::default(),
             uncommitted: VecDeque::new(),
@@ -179,7 +183,8 @@ impl Raft {
     }
 
     pub(crate) fn on_leader_timeout(&mut self, now: Time, out: &mut Out) {
-        if self.is_stalled(now) {
+        // Others may lead at once if we say so, and only after their own timeouts if we merely stop.
+        if self.is_stalled(now) && self.transfer.is_none() && !self.hand_over(now, out) {
             return self.step_down(now, out);
         }
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -204,6 +209,7 @@ impl Raft {
         }
         self.dismiss(now, out);
         self.start_round(now, out);
+        self.ask_successor(true, out);
     }
 
     /// Tells everybody that we lead, under a new number.
@@ -214,9 +220,10 @@ impl Raft {
         if leader.rounds.len() > ROUNDS_MAX {
             leader.rounds.pop_front();
         }
+        let lease = if leader.lease_given_up { Duration::ZERO } else { self.config.lease };
         for (to, progress) in &leader.progress {
             let committed = self.committed.min(progress.matched);
-            let body = Body::Heartbeat { round: leader.round, lease: self.config.lease, committed };
+            let body = Body::Heartbeat { round: leader.round, lease, committed };
             out.push(Effect::Send { to: *to, message: Message { term: self.term, body } });
         }
         // A majority of one is complete without an answer.
@@ -264,7 +271,7 @@ impl Raft {
         let advanced = confirmed > leader.confirmed;
         leader.confirmed = leader.confirmed.max(confirmed);
         while let Some((round, sent_at)) = leader.rounds.pop_front_if(|(round, _)| Some(*round) <= leased) {
-            if Some(round) == leased && !self.config.lease.is_zero() {
+            if Some(round) == leased && !self.config.lease.is_zero() && !leader.lease_given_up {
                 // Counted from before it was sent: whoever acknowledged began to wait later than that.
                 let begun = if from_ack { now } else { sent_at };
                 leader.lease_until = leader.lease_until.max(Some(begun + shortened(&self.config)));
@@ -280,6 +287,9 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else {
             return self.refuse(id, Refusal::NotLeader(self.leader()), out);
         };
+        if let Some(transfer) = &self.transfer {
+            return self.refuse(id, Refusal::Transferring(transfer.to), out);
+        }
         if leader.uncommitted_bytes >= self.config.uncommitted_bytes_max {
             return self.refuse(id, Refusal::Overloaded, out);
         }
@@ -300,6 +310,9 @@ impl Raft {
         // of the two need not meet (RAFT-11).
         if Some(leader.opened) > self.committed && !self.weak(Weakness::MembershipWithoutEmptyEntry) {
             return self.refuse(id, Refusal::NotReady, out);
+        }
+        if let Some(transfer) = &self.transfer {
+            return self.refuse(id, Refusal::Transferring(transfer.to), out);
         }
         let pending = self.log.membership_index() > self.committed;
         if pending && !self.weak(Weakness::MembershipWithoutEmptyEntry) {
@@ -390,6 +403,7 @@ impl Raft {
             }
             self.dismiss(now, out);
             self.maybe_commit(now, out);
+            self.ask_successor(false, out);
         }
     }
 
@@ -474,17 +488,20 @@ impl Raft {
         }
     }
 
-    /// The members in force are committed. If we are none of them, we stop; the others elect one of theirs.
+    /// The members in force are committed. If we are none of them, one of theirs is to lead.
     fn on_membership_committed(&mut self, now: Time, out: &mut Out) {
-        if !self.is_voter() {
-            self.start_round(now, out);
-            return self.step_down(now, out);
-        }
         let RoleState::Leader(leader) = &mut self.role else { return };
         for progress in leader.progress.values_mut().filter(|progress| progress.leaving) {
             progress.leave_by = Some(now + self.config.election_timeout);
         }
         self.dismiss(now, out);
+        if !self.is_voter() {
+            let stays = self.transfer.is_some() || self.hand_over(now, out);
+            self.start_round(now, out);
+            if !stays {
+                self.step_down(now, out);
+            }
+        }
     }
 
     /// Leaves alone who is no member any more, once it holds the entry that says so and has been told that this is

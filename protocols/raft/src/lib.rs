@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `node.rs` | the struct, the way in, what every step ends with, the invariants |
 //! | `follower.rs`, `candidate.rs`, `leader.rs` | the roles: their data and what they do with each message |
+//! | `transfer.rs` | handing leadership over, and what becomes of the lease |
 //! | `reads.rs` | reads at the leader and forwarded by followers |
 //! | `progress.rs` | what a leader knows of one member, and what is on its way to it |
 //! | `snapshot.rs` | members that need what is gone from the log |
@@ -24,6 +25,8 @@
 //! - Appends and heartbeats are two messages: rounds are numbered, entries are not repeated to say "I lead".
 //! - Pre-vote (§9.6) and check-quorum (§6.2) are always on. A node that granted a lease drops vote requests, term and
 //!   all, until the lease has passed; restarted, it waits out one lease before it votes.
+//! - A leader that hands over gives up its lease for the rest of its term before it asks another to campaign; voters then
+//!   disregard what they promised (`transfer.rs` has the argument).
 //! - A rejection carries the last entry of the follower that may be common to both logs, so that each side skips whole
 //!   terms (§5.3, last paragraphs).
 //! - A leader's own vote and own entries count once they are on its disk, not when it has issued them.
@@ -31,7 +34,7 @@
 //! - Each entry carries log time, which advances only while somebody leads.
 //!
 //! # Left out, for now
-//! Leadership transfer, joint consensus.
+//! Joint consensus.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -53,6 +56,7 @@ mod progress;
 mod reads;
 mod request;
 mod snapshot;
+mod transfer;
 mod weakness;
 
 pub use config::Config;
@@ -64,4 +68,5 @@ pub use message::{Body, Message};
 pub use node::Raft;
 pub use request::{Answer, Ask, Event, ReadLevel, Refusal, Request, Role, Saved, Status, Write};
 pub use snapshot::SnapshotId;
+pub use transfer::TransferError;
 pub use weakness::Weakness;

@@ -32,6 +32,9 @@ pub enum Body {
     RequestVote {
         /// The sender's last entry.
         last: Option<LogId>,
+        /// Whether the leader of the term before asked the sender to take over. That leader has given up its lease, so
+        /// that no lease stands in the way of this vote.
+        transfer: bool,
     },
     /// The answer.
     Vote {
@@ -104,6 +107,8 @@ pub enum Body {
         /// Wait until this is applied; `None` if the leader cannot tell, and the read is refused.
         index: Option<Index>,
     },
+    /// "Campaign at once" (§3.10 of the dissertation). From the leader, to the voter it hands leadership to.
+    TimeoutNow,
 }
 
 /// No log grows so long; an index beyond it must not make ours overflow.
@@ -116,7 +121,7 @@ impl Body {
         let place = |index: Option<Index>| index.is_none_or(place);
         let id = |id: Option<LogId>| place(id.map(|id| id.index));
         match self {
-            Self::RequestPreVote { last } | Self::RequestVote { last } => id(*last),
+            Self::RequestPreVote { last } | Self::RequestVote { last, .. } => id(*last),
             Self::Append { previous, entries, committed } => {
                 id(*previous) && place(*committed) && id(entries.last().map(|entry| entry.id))
             }
@@ -130,7 +135,8 @@ impl Body {
             | Self::SnapshotInstalled { .. }
             | Self::RequestSnapshot
             | Self::HeartbeatAck { .. }
-            | Self::ReadIndex { .. } => true,
+            | Self::ReadIndex { .. }
+            | Self::TimeoutNow => true,
         }
     }
 }

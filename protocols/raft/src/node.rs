@@ -13,6 +13,7 @@ use crate::candidate::Ballot;
 use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::snapshot::Install;
+use crate::transfer::Transfer;
 use crate::{
     Answer, Ask, Base, Body, Config, Entries, Event, Message, ReadLevel, Refusal, Request, Role, Saved, Status,
     Weakness, Write,
@@ -63,6 +64,8 @@ pub struct Raft {
     pub(crate) vote_write: Option<WriteId>,
     /// Everything held back.
     pub(crate) writes: Writes<Self>,
+    /// Leadership that is being handed over. Outlives our leading: only who leads next tells how it ended.
+    pub(crate) transfer: Option<Transfer>,
     /// Spreads election timeouts and begins the tokens.
     pub(crate) rng: Rng,
     /// The next ask's name.
@@ -132,6 +135,7 @@ impl Protocol for Raft {
             appends: VecDeque::new(),
             vote_write: None,
             writes: Writes::default(),
+            transfer: None,
             next_ask: AskId(1),
             install: None,
             state_lost: false,
@@ -169,16 +173,20 @@ impl Protocol for Raft {
 
     fn deadline(&self) -> Option<Time> {
         let campaign = self.may_campaign().then_some(self.election_at);
-        match &self.role {
+        let transfer = self.transfer.as_ref().map(|transfer| transfer.until);
+        let role = match &self.role {
             RoleState::Leader(leader) => {
-                let stalled = self.writes.oldest().map(|at| at + self.config.store_timeout);
+                // Whoever hands over already does what can be done about a disk that stalls.
+                let stalled =
+                    self.writes.oldest().filter(|_| transfer.is_none()).map(|at| at + self.config.store_timeout);
                 Some(stalled.map_or(leader.heartbeat_at, |at| at.min(leader.heartbeat_at)))
             }
             RoleState::Follower(follower) => {
                 [campaign, follower.reads.deadline(&self.config)].into_iter().flatten().min()
             }
             RoleState::PreCandidate(_) | RoleState::Candidate(_) => Some(self.election_at),
-        }
+        };
+        [role, transfer].into_iter().flatten().min()
     }
 
     fn fingerprint(&self, now: Time, mut into: &mut dyn Hasher) {
@@ -187,6 +195,7 @@ impl Protocol for Raft {
         self.log.fingerprint(into);
         (self.role(), self.leader(), self.is_bound(now), self.writes.oldest().is_some()).hash(into);
         (self.install.is_some(), self.state_lost).hash(into);
+        self.transfer.as_ref().map(|transfer| (transfer.to, transfer.asked)).hash(into);
         match &self.role {
             RoleState::Follower(follower) => follower.reads.len().hash(into),
             RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) => ballot.votes.hash(into),
@@ -302,6 +311,7 @@ impl Raft {
             installing: self.install.is_some(),
             last_contact: self.last_contact(now),
             lease: lease_until.map(|until| until.since(now)),
+            transfer: leader.and(self.transfer.as_ref()).map(|transfer| transfer.to),
             progress: leader.map_or_else(Vec::new, |leader| leader.report(now)),
             uncommitted_bytes: leader.map_or(0, |leader| leader.uncommitted_bytes),
             dropped: self.dropped,
@@ -334,7 +344,8 @@ impl Raft {
             | Body::Heartbeat { .. }
             | Body::HeartbeatAck { .. }
             | Body::ReadIndex { .. }
-            | Body::ReadIndexAck { .. } => {
+            | Body::ReadIndexAck { .. }
+            | Body::TimeoutNow => {
                 if term > self.term {
                     self.set_term(now, term, None, out);
                     self.become_follower(now, None, out);
@@ -345,7 +356,7 @@ impl Raft {
         match body {
             Body::RequestPreVote { last } => self.on_request_pre_vote(now, from, term, last, out),
             Body::PreVote { granted } => self.on_pre_vote(now, from, term, granted, out),
-            Body::RequestVote { last } => self.on_request_vote(now, from, term, last, out),
+            Body::RequestVote { last, transfer } => self.on_request_vote(now, from, term, last, transfer, out),
             Body::Vote { granted } if current => self.on_vote(now, from, granted, out),
             Body::Append { previous, entries, committed } if current => {
                 self.on_append(now, from, previous, entries, committed, out);
@@ -361,6 +372,7 @@ impl Raft {
             Body::HeartbeatAck { round, lease } if current => self.on_heartbeat_ack(now, from, round, lease, out),
             Body::ReadIndex { token } if current => self.on_read_index(now, from, token, out),
             Body::ReadIndexAck { token, index } => self.on_read_index_ack(now, from, token, index, out),
+            Body::TimeoutNow if current => self.on_timeout_now(now, from, out),
             // The sender lives in a past term: an answer that says nothing but ours makes it step down (RAFT-4).
             Body::Append { .. } | Body::InstallSnapshot { .. } => {
                 self.reply(from, Body::Appended { matched: None }, None, out);
@@ -369,13 +381,14 @@ impl Raft {
                 self.reply(from, Body::HeartbeatAck { round, lease: Duration::ZERO }, None, out);
             }
             Body::ReadIndex { token } => self.reply(from, Body::ReadIndexAck { token, index: None }, None, out),
-            // Answers to what we asked in a past term: whatever they were for is over.
+            // Answers to what we asked in a past term, or the wish of a leader of one: whatever they were for is over.
             Body::Vote { .. }
             | Body::Appended { .. }
             | Body::Diverged { .. }
             | Body::SnapshotInstalled { .. }
             | Body::RequestSnapshot
-            | Body::HeartbeatAck { .. } => {}
+            | Body::HeartbeatAck { .. }
+            | Body::TimeoutNow => {}
         }
     }
 
@@ -385,6 +398,7 @@ impl Raft {
             Request::Propose(commands) => self.on_propose(now, id, commands, out),
             Request::Read(level) => self.on_read(now, id, level, out),
             Request::Change(change) => self.on_change(now, id, &change, out),
+            Request::Transfer(to) => self.on_transfer(now, id, to, out),
             Request::Applied { applied, durable } => self.on_applied(applied, durable),
             Request::Compact(through) => self.on_compact(now, through, out),
             Request::Installed(base) => self.stand_on(now, base, out),
@@ -461,6 +475,7 @@ impl Raft {
     }
 
     fn on_timeout(&mut self, now: Time, out: &mut Out) {
+        self.on_transfer_timeout(now, out);
         match &self.role {
             RoleState::Leader(_) => self.on_leader_timeout(now, out),
             RoleState::Follower(_) => {
@@ -483,6 +498,7 @@ impl Raft {
             self.emit(Event::Peers(self.log.membership().clone()), out);
             self.sync_progress(now);
         }
+        self.conclude_transfer(out);
         let told = (self.term, self.leader(), self.role());
         if told != self.told {
             self.told = told;

@@ -6,7 +6,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use hezong_base::{AskId, Index, LogId, NodeId, RequestId, Term};
 
-use crate::{Base, Change, ChangeError, Entries, Entry, Log, Membership, SnapshotId};
+use crate::{Base, Change, ChangeError, Entries, Entry, Log, Membership, SnapshotId, TransferError};
 
 /// What the local user asks for.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub enum Request {
     Read(ReadLevel),
     /// Takes one step of membership.
     Change(Change),
+    /// Hands leadership to this voter; without a name, to the one that suits best.
+    Transfer(Option<NodeId>),
     /// The state machine has applied up to `applied`, and would find all up to `durable` again after a crash. Answered
     /// by nothing. Handed in once at the start too, so that what was applied counts as committed.
     Applied {
@@ -81,6 +83,15 @@ pub enum Event {
         /// Wait for this.
         index: Option<Index>,
     },
+    /// Leadership was handed over.
+    Transferred {
+        /// Which request.
+        id: RequestId,
+        /// The term that has begun.
+        term: Term,
+        /// Who leads it.
+        leader: NodeId,
+    },
     /// Everything up to and including this entry is committed and stored here; pull it and apply it.
     Committed {
         /// The last of them.
@@ -121,6 +132,10 @@ pub enum Refusal {
     ChangePending,
     /// The membership step makes no sense.
     Change(ChangeError),
+    /// We lead, but are handing over to this member: ask again in a moment, whoever leads then.
+    Transferring(NodeId),
+    /// Leadership was not handed over; we lead on.
+    Transfer(TransferError),
     /// The log is not empty any more.
     NotEmpty,
 }
@@ -243,6 +258,8 @@ pub struct Status {
     pub last_contact: Option<Duration>,
     /// What remains of the lease; `None` without one.
     pub lease: Option<Duration>,
+    /// To whom the leader is handing over; `None` while it is not.
+    pub transfer: Option<NodeId>,
     /// What a leader knows of each other member: the last entry it holds on disk, and how long ago it was heard.
     pub progress: Vec<(NodeId, Option<Index>, Option<Duration>)>,
     /// Payload bytes proposed here and not yet committed.

@@ -43,11 +43,16 @@ pub enum Weakness {
     LeadWithoutState,
     /// A node forgets that its vote of this term is spent.
     DoubleVote,
+    /// A leader keeps its lease although it has asked another to take over.
+    LeaseKeptOverTransfer,
+    /// A leader gives its lease up before it asks another to take over, but lets the next round renew it: what it asked
+    /// may still be on its way.
+    LeaseTakenUpAgain,
 }
 
 impl Weakness {
     /// All of them, for the proof to go through.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ForgottenTerm,
         Self::VoteBeforeStored,
         Self::AckBeforeStored,
@@ -65,5 +70,7 @@ impl Weakness {
         Self::SnapshotDropsSuffix,
         Self::LeadWithoutState,
         Self::DoubleVote,
+        Self::LeaseKeptOverTransfer,
+        Self::LeaseTakenUpAgain,
     ];
 }

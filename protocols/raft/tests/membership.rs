@@ -133,7 +133,7 @@ fn node_outside_its_own_view_still_votes() {
     // Its view may be old: the entry that makes it a voter may be one it has not got.
     let mut cluster = Cluster::with([(4, saved(&voters(3), 1, None, &[1]))]);
     cluster.now = cluster.now + millis(1_000);
-    cluster.receive(4, 2, 2, hezong_raft::Body::RequestVote { last: Some(LogId::new(1, 2)) });
+    cluster.receive(4, 2, 2, hezong_raft::Body::RequestVote { last: Some(LogId::new(1, 2)), transfer: false });
     let answers = cluster.take_all();
     assert!(matches!(
         answers[..],

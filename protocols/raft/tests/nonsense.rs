@@ -47,10 +47,10 @@ fn entries(rng: &mut Rng, previous: Option<LogId>) -> Vec<Entry> {
 
 fn body(rng: &mut Rng) -> Body {
     let lease = Duration::from_nanos(number(rng));
-    match rng.below(12) {
+    match rng.below(13) {
         0 => Body::RequestPreVote { last: maybe(rng, id) },
         1 => Body::PreVote { granted: rng.chance(500) },
-        2 => Body::RequestVote { last: maybe(rng, id) },
+        2 => Body::RequestVote { last: maybe(rng, id), transfer: rng.chance(500) },
         3 => Body::Vote { granted: rng.chance(500) },
         4..=6 => {
             let previous = maybe(rng, id);
@@ -61,6 +61,7 @@ fn body(rng: &mut Rng) -> Body {
         8 => Body::Diverged { previous: id(rng), hint: maybe(rng, id) },
         9 => Body::Heartbeat { round: number(rng), lease, committed: maybe(rng, |rng| Index(number(rng))) },
         10 => Body::HeartbeatAck { round: number(rng), lease },
+        11 => Body::TimeoutNow,
         _ if rng.chance(500) => Body::ReadIndex { token: number(rng) },
         _ => Body::ReadIndexAck { token: number(rng), index: maybe(rng, |rng| Index(number(rng))) },
     }

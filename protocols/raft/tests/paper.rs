@@ -76,7 +76,7 @@ fn committed(cluster: &Cluster) -> Option<u64> {
 #[test]
 fn state_term_vote_and_log_survive_a_crash() {
     let mut cluster = alone(3, 4, &[1, 4]);
-    cluster.receive(1, 2, 5, Body::RequestVote { last: Some(LogId::new(4, 2)) });
+    cluster.receive(1, 2, 5, Body::RequestVote { last: Some(LogId::new(4, 2)), transfer: false });
     cluster.receive(1, 2, 5, append(Some(LogId::new(4, 2)), vec![entry(5, 3)], None));
     let before = cluster.raft(1).status(cluster.now);
     cluster.crash(1);
@@ -90,7 +90,7 @@ fn state_term_vote_and_log_survive_a_crash() {
 fn state_is_on_disk_before_any_answer() {
     let mut cluster = alone(3, 4, &[1, 4]);
     cluster.node(1).prompt = false;
-    cluster.receive(1, 2, 5, Body::RequestVote { last: Some(LogId::new(4, 2)) });
+    cluster.receive(1, 2, 5, Body::RequestVote { last: Some(LogId::new(4, 2)), transfer: false });
     assert!(cluster.take_all().is_empty(), "a vote waits for the disk");
     cluster.receive(1, 2, 5, append(Some(LogId::new(4, 2)), vec![entry(5, 3)], None));
     assert!(cluster.take_all().is_empty(), "an acknowledgement waits for the disk");
@@ -215,14 +215,14 @@ fn append_5_commit_is_the_lesser_of_leaders_and_last_new() {
 #[test]
 fn vote_1_smaller_term_is_refused() {
     let mut cluster = alone(3, 5, &[1]);
-    cluster.receive(1, 2, 4, Body::RequestVote { last: Some(LogId::new(4, 9)) });
+    cluster.receive(1, 2, 4, Body::RequestVote { last: Some(LogId::new(4, 9)), transfer: false });
     assert_eq!(only_answer(&mut cluster, 2), Message { term: Term(5), body: Body::Vote { granted: false } });
 }
 
 #[test]
 fn vote_2_is_given_once_a_term() {
     let mut cluster = alone(3, 1, &[1]);
-    let ask = Body::RequestVote { last: Some(LogId::new(1, 1)) };
+    let ask = Body::RequestVote { last: Some(LogId::new(1, 1)), transfer: false };
     for (from, term, granted) in [(2, 2, true), (3, 2, false), (2, 2, true), (3, 3, true), (2, 3, false)] {
         cluster.receive(1, from, term, ask.clone());
         assert_eq!(only_answer(&mut cluster, from), Message { term: Term(term), body: Body::Vote { granted } });
@@ -232,7 +232,7 @@ fn vote_2_is_given_once_a_term() {
 #[test]
 fn vote_2_is_not_given_twice_across_a_crash() {
     let mut cluster = alone(3, 1, &[1]);
-    let ask = Body::RequestVote { last: Some(LogId::new(1, 1)) };
+    let ask = Body::RequestVote { last: Some(LogId::new(1, 1)), transfer: false };
     cluster.receive(1, 2, 2, ask.clone());
     cluster.crash(1);
     cluster.start(1);
@@ -256,7 +256,7 @@ fn vote_2_only_to_a_log_at_least_as_up_to_date() {
         let mut cluster = alone(3, 3, &[1, 2, 2]);
         cluster.receive(1, 2, 4, Body::RequestPreVote { last });
         assert_eq!(only_answer(&mut cluster, 2).body, Body::PreVote { granted }, "{last:?}");
-        cluster.receive(1, 2, 4, Body::RequestVote { last });
+        cluster.receive(1, 2, 4, Body::RequestVote { last, transfer: false });
         assert_eq!(only_answer(&mut cluster, 2).body, Body::Vote { granted }, "{last:?}");
     }
 }
@@ -287,7 +287,7 @@ fn all_2_larger_term_makes_a_follower_of_every_role() {
     let told = [
         later(append(None, vec![], None)),
         later(heartbeat(1)),
-        later(Body::RequestVote { last: None }),
+        later(Body::RequestVote { last: None, transfer: false }),
         later(Body::Vote { granted: false }),
         later(Body::PreVote { granted: false }),
         later(Body::Appended { matched: None }),
@@ -338,8 +338,8 @@ fn follower_timer_starts_anew_for_the_leader_and_for_a_vote_given() {
     let restarts: [(Body, bool); 5] = [
         (heartbeat(1), true),
         (append(Some(LogId::new(1, 1)), vec![], None), true),
-        (Body::RequestVote { last: Some(LogId::new(1, 1)) }, true),
-        (Body::RequestVote { last: None }, false),
+        (Body::RequestVote { last: Some(LogId::new(1, 1)), transfer: false }, true),
+        (Body::RequestVote { last: None, transfer: false }, false),
         (Body::RequestPreVote { last: Some(LogId::new(1, 1)) }, false),
     ];
     for (body, anew) in restarts {
@@ -361,7 +361,7 @@ fn candidate_enters_a_term_votes_for_itself_and_asks_everybody() {
     assert_eq!((status.term, status.vote), (Term(4), Some(NodeId(1))));
     assert!(due(&cluster) > cluster.now, "its timer runs anew");
     let asked = cluster.take_all();
-    let ask = Message { term: Term(4), body: Body::RequestVote { last: Some(LogId::new(3, 2)) } };
+    let ask = Message { term: Term(4), body: Body::RequestVote { last: Some(LogId::new(3, 2)), transfer: false } };
     assert_eq!(asked, (2..=5).map(|to| (1, to, ask.clone())).collect::<Vec<_>>());
 }
 

@@ -160,12 +160,15 @@ struct History {
     reads: BTreeMap<RequestId, Option<Index>>,
     /// How many reads were served, entries committed, leaders elected: a history in which nothing happens checks nothing.
     served: usize,
+    /// How many transfers were done.
+    transferred: usize,
 }
 
 impl History {
     /// Looks at everything there is to see.
     fn check(&mut self, cluster: &mut Cluster) {
         let ids: Vec<u64> = cluster.nodes.keys().map(|id| id.0).collect();
+        let mut transferred = Vec::new();
         for id in ids {
             let events = cluster.events(id);
             for event in &events {
@@ -183,6 +186,7 @@ impl History {
                             self.served += 1;
                         }
                     }
+                    Event::Transferred { leader, term, .. } => transferred.push((*term, *leader)),
                     Event::Dropped { from, reason } => panic!("n{id} finds that {from} sent {reason}"),
                     _ => {}
                 }
@@ -195,6 +199,10 @@ impl History {
             if raft.role() == Role::Leader {
                 self.check_leader(raft);
             }
+        }
+        for (term, leader) in transferred {
+            assert_eq!(self.leaders.get(&term), Some(&leader), "a transfer is told once it is done");
+            self.transferred += 1;
         }
         self.check_matching(cluster);
     }
@@ -269,7 +277,13 @@ fn happen(cluster: &mut Cluster, history: &mut History, rng: &mut Rng, count: u6
                 cluster.request(leader, Request::Change(change));
             }
         }
-        97..=98 => cluster.answer(id),
+        97 => {
+            let to = rng.chance(700).then(|| NodeId(1 + rng.below(count)));
+            if let Some(leader) = cluster.leader() {
+                cluster.request(leader, Request::Transfer(to));
+            }
+        }
+        98 => cluster.answer(id),
         _ => {
             if let Some(last) = cluster.nodes[&NodeId(id)].delivered.last().map(|entry| entry.id) {
                 cluster.request(id, Request::Applied { applied: last, durable: None });
@@ -340,17 +354,18 @@ fn heal(cluster: &mut Cluster, history: &mut History) {
 
 #[test]
 fn cluster_keeps_the_five_properties_and_heals() {
-    let (mut served, mut committed, mut elected) = (0, 0, 0);
+    let (mut served, mut committed, mut elected, mut transferred) = (0, 0, 0, 0);
     for seed in 0..60 {
         let (mut cluster, mut history) = run(seed, 3_000, |_| {});
         heal(&mut cluster, &mut history);
         served += history.served;
         committed += history.committed.len();
         elected += history.leaders.len();
+        transferred += history.transferred;
     }
     assert!(
-        served > 200 && committed > 3_000 && elected > 120,
-        "{served} reads, {committed} entries, {elected} leaders"
+        served > 200 && committed > 3_000 && elected > 120 && transferred > 20,
+        "{served} reads, {committed} entries, {elected} leaders, {transferred} transfers"
     );
 }
 

@@ -49,7 +49,7 @@ fn raft_2_first_of_two_candidates_gets_the_vote() {
     let mut cluster = Cluster::with([(c, saved(&voters(3), 3, None, &[1, 3]))]);
     // C's own timer has passed, but what had arrived before is handed in first.
     cluster.now = cluster.deadline(c).expect("a voter's timer runs");
-    let ask = Body::RequestVote { last: Some(LogId::new(3, 2)) };
+    let ask = Body::RequestVote { last: Some(LogId::new(3, 2)), transfer: false };
     cluster.receive(c, a, 4, ask.clone());
     cluster.receive(c, b, 4, ask);
     let answers = cluster.take_all();
@@ -62,7 +62,7 @@ fn raft_3_vote_refused_for_the_log_alone() {
     let (b, c) = (2, 3);
     let mut cluster = Cluster::with([(b, saved(&voters(3), 3, None, &[1, 3]))]);
     cluster.now = cluster.deadline(b).expect("a voter's timer runs");
-    cluster.receive(b, c, 4, Body::RequestVote { last: Some(LogId::new(2, 9)) });
+    cluster.receive(b, c, 4, Body::RequestVote { last: Some(LogId::new(2, 9)), transfer: false });
     assert_eq!(cluster.take_all(), [(b, c, Message { term: Term(4), body: Body::Vote { granted: false } })]);
     let status = cluster.raft(b).status(cluster.now);
     assert_eq!((status.term, status.vote), (Term(4), None), "moved to the term, its vote unspent");
@@ -228,7 +228,7 @@ fn raft_9_granted_lease_outlives_a_restart() {
     let mut cluster = cut_off();
     cluster.crash(2);
     cluster.start(2);
-    let ask = Body::RequestVote { last: Some(LogId::new(9, 9)) };
+    let ask = Body::RequestVote { last: Some(LogId::new(9, 9)), transfer: false };
     cluster.receive(2, 3, 2, ask.clone());
     assert!(cluster.take_all().is_empty(), "neither the vote nor the term");
     assert_eq!(cluster.raft(2).term(), Term(1));

@@ -134,7 +134,7 @@ fn snapshot_found_installed_at_the_start_resets_the_log() {
 fn state_lost_votes_and_acknowledges_and_asks_for_its_state() {
     let mut cluster = Cluster::new(3);
     cluster.handle(2, Input::Request { id: RequestId(1), request: Request::StateLost });
-    cluster.receive(2, 3, 1, Body::RequestVote { last: None });
+    cluster.receive(2, 3, 1, Body::RequestVote { last: None, transfer: false });
     assert_eq!(sent(&mut cluster), [Body::Vote { granted: true }]);
     cluster.receive(2, 3, 1, Body::Heartbeat { round: 1, lease: Duration::ZERO, committed: None });
     assert!(sent(&mut cluster).contains(&Body::RequestSnapshot));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, Rng, Term};
-use hezong_codec::{ClusterId, Frame, Hello, Lane, Refusal, Transfer, TransferBody, Versions, Welcome};
+use hezong_codec::{ClusterId, Frame, Hello, Lane, Refusal, SnapshotBody, SnapshotMessage, Versions, Welcome};
 use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId, Write};
 
 /// Edges of the varint's lengths and of its range, and anything.
@@ -99,10 +99,10 @@ pub(crate) fn write(rng: &mut Rng) -> Write {
 }
 
 pub(crate) fn message(rng: &mut Rng) -> (GroupId, Message) {
-    let body = match rng.below(14) {
+    let body = match rng.below(15) {
         0 => Body::RequestPreVote { last: option(rng, log_id) },
         1 => Body::PreVote { granted: rng.chance(500) },
-        2 => Body::RequestVote { last: option(rng, log_id) },
+        2 => Body::RequestVote { last: option(rng, log_id), transfer: rng.chance(500) },
         3 => Body::Vote { granted: rng.chance(500) },
         4 => Body::Append {
             previous: option(rng, log_id),
@@ -117,6 +117,7 @@ pub(crate) fn message(rng: &mut Rng) -> (GroupId, Message) {
         10 => Body::InstallSnapshot { id: SnapshotId(number(rng)), base: base(rng) },
         11 => Body::SnapshotInstalled { id: SnapshotId(number(rng)), installed: rng.chance(500) },
         12 => Body::RequestSnapshot,
+        13 => Body::TimeoutNow,
         _ => Body::ReadIndexAck { token: number(rng), index: option(rng, index) },
     };
     (GroupId(number(rng)), Message { term: Term(number(rng)), body })
@@ -134,14 +135,14 @@ fn cluster(rng: &mut Rng) -> ClusterId {
     ClusterId(u128::from(number(rng)) << 64 | u128::from(number(rng)))
 }
 
-fn transfer(rng: &mut Rng) -> Transfer {
+fn snapshot(rng: &mut Rng) -> SnapshotMessage {
     let body = match rng.below(4) {
-        0 => TransferBody::Fetch { cursor: option(rng, blob), bytes_max: number(rng) },
-        1 => TransferBody::Chunk { cursor: option(rng, blob), bytes: blob(rng), next: option(rng, blob) },
-        2 => TransferBody::Gone,
-        _ => TransferBody::Done,
+        0 => SnapshotBody::Fetch { cursor: option(rng, blob), bytes_max: number(rng) },
+        1 => SnapshotBody::Chunk { cursor: option(rng, blob), bytes: blob(rng), next: option(rng, blob) },
+        2 => SnapshotBody::Gone,
+        _ => SnapshotBody::Done,
     };
-    Transfer { group: GroupId(number(rng)), snapshot: SnapshotId(number(rng)), body }
+    SnapshotMessage { group: GroupId(number(rng)), snapshot: SnapshotId(number(rng)), body }
 }
 
 pub(crate) fn frame(rng: &mut Rng) -> Frame {
@@ -151,7 +152,7 @@ pub(crate) fn frame(rng: &mut Rng) -> Frame {
             cluster: cluster(rng),
             from: NodeId(number(rng)),
             to: NodeId(number(rng)),
-            lane: if rng.chance(500) { Lane::Messages } else { Lane::Transfers },
+            lane: if rng.chance(500) { Lane::Messages } else { Lane::Snapshots },
             member: option(rng, member),
         }),
         1 => Frame::Welcome(Welcome { version: byte(rng.next_u64()) }),
@@ -162,7 +163,7 @@ pub(crate) fn frame(rng: &mut Rng) -> Frame {
             3 => Refusal::Removed,
             _ => Refusal::NotReady,
         }),
-        3 => Frame::Transfer(transfer(rng)),
+        3 => Frame::Snapshot(snapshot(rng)),
         _ => Frame::Messages(messages(rng)),
     }
 }
@@ -174,7 +175,7 @@ pub(crate) fn encode(frame: &Frame, out: &mut bytes::BytesMut) {
         Frame::Hello(hello) => frame::encode_hello(hello, out),
         Frame::Welcome(welcome) => frame::encode_answer(&Ok(*welcome), out),
         Frame::Refused(refusal) => frame::encode_answer(&Err(refusal.clone()), out),
-        Frame::Transfer(transfer) => frame::encode_transfer(transfer, out),
+        Frame::Snapshot(message) => frame::encode_snapshot(message, out),
         Frame::Messages(messages) => frame::encode_messages(messages, FRAME_BYTES_MAX, out).unwrap(),
     }
 }

@@ -2,7 +2,7 @@
 //! over together.
 
 use bytes::Bytes;
-use hezong_base::{RequestId, Time};
+use hezong_base::{NodeId, RequestId, Time};
 use hezong_raft::{Change, Membership, ReadLevel as RaftLevel, Request, Role};
 
 use super::{Group, Handed};
@@ -59,7 +59,12 @@ impl Group {
         common.admit(now, id, self.client(want))?;
         match want {
             Want::Readable { level: ReadLevel::Stale, .. } => self.readable(now, id, None, None, common, out),
-            Want::Readable { .. } | Want::Verified | Want::Done | Want::Changed | Want::Bootstrapped => {
+            Want::Readable { .. }
+            | Want::Verified
+            | Want::Done
+            | Want::Changed
+            | Want::Transferred
+            | Want::Bootstrapped => {
                 self.queue_read(id, want);
             }
         }
@@ -77,6 +82,20 @@ impl Group {
         self.must_lead(now, common)?;
         common.admit(now, id, self.client(Want::Changed))?;
         self.changes.push((id, change));
+        Ok(())
+    }
+
+    /// A client wants another to lead.
+    pub(crate) fn on_transfer(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        to: Option<NodeId>,
+        common: &mut Common,
+    ) -> Result<(), Refused> {
+        self.must_lead(now, common)?;
+        common.admit(now, id, self.client(Want::Transferred))?;
+        self.transfers.push((id, to));
         Ok(())
     }
 
@@ -164,6 +183,19 @@ impl Group {
         }
     }
 
+    pub(super) fn hand_transfers(&mut self, now: Time, common: &mut Common, out: &mut Vec<NodeEffect>) {
+        for (id, to) in std::mem::take(&mut self.transfers) {
+            if common.clients.place(id, Place::Handed) {
+                self.request(now, Handed::Transfer(id), Request::Transfer(to), common, out);
+            }
+        }
+        // Others would miss a leader that merely goes for as long as they wait for one.
+        if common.stopping && !self.handed_over && self.role == Role::Leader {
+            self.handed_over = true;
+            self.request(now, Handed::HandOver, Request::Transfer(None), common, out);
+        }
+    }
+
     /// Puts reads back into the inbox.
     pub(super) fn read_again(&mut self, clients: &[RequestId], common: &mut Common) {
         for &id in clients {
@@ -186,7 +218,11 @@ impl Group {
             Want::Readable { level: ReadLevel::Default, .. } => self.lease_reads.push(id),
             // Who leads is confirmed as a consistent read is.
             Want::Readable { level: ReadLevel::Consistent, .. } | Want::Verified => self.quorum_reads.push(id),
-            Want::Readable { level: ReadLevel::Stale, .. } | Want::Done | Want::Changed | Want::Bootstrapped => {
+            Want::Readable { level: ReadLevel::Stale, .. }
+            | Want::Done
+            | Want::Changed
+            | Want::Transferred
+            | Want::Bootstrapped => {
                 unreachable!("the protocol is not asked for this")
             }
         }

@@ -28,7 +28,7 @@ impl Group {
                 return common.reply(client, Reply::Bootstrapped, out);
             }
             Some(Handed::Promotion(_)) => return,
-            Some(Handed::Reads { .. } | Handed::Told) | None => {
+            Some(Handed::Reads { .. } | Handed::Transfer(_) | Handed::HandOver | Handed::Told) | None => {
                 unreachable!("the protocol accepts only what it was handed to append")
             }
         };
@@ -57,23 +57,29 @@ impl Group {
             Refusal::NotReady => match handed {
                 Handed::Change(client, change) => return self.change_again(client, change, common),
                 Handed::Reads { clients, .. } => return self.read_again(&clients, common),
-                Handed::Promotion(_) | Handed::Told => return,
-                Handed::Commands(_) | Handed::Bootstrap(_) => Refused::Overloaded { limit: "raft" },
+                Handed::Promotion(_) | Handed::HandOver | Handed::Told => return,
+                Handed::Commands(_) | Handed::Bootstrap(_) | Handed::Transfer(_) => {
+                    Refused::Overloaded { limit: "raft" }
+                }
             },
             Refusal::NotLeader(_) => Refused::NotLeader(self.leader_to_ask(now)),
             Refusal::Overloaded => Refused::Overloaded { limit: "raft" },
             Refusal::ChangePending => Refused::ChangePending,
             Refusal::Change(error) => Refused::Change(error),
+            Refusal::Transferring(to) => Refused::Transferring(self.known(to)),
+            Refusal::Transfer(error) => Refused::Transfer(error),
             Refusal::NotEmpty => Refused::NotEmpty,
         };
         match handed {
             Handed::Commands(clients) | Handed::Reads { clients, .. } => self.refuse(clients, &refused, common, out),
-            Handed::Change(client, _) | Handed::Bootstrap(client) => self.refuse(vec![client], &refused, common, out),
+            Handed::Change(client, _) | Handed::Bootstrap(client) | Handed::Transfer(client) => {
+                self.refuse(vec![client], &refused, common, out);
+            }
             // What makes no sense now never will; anything else is asked again by maybe_promote.
             Handed::Promotion(learner) if matches!(refused, Refused::Change(_)) => {
                 self.caught_up.remove(&learner);
             }
-            Handed::Promotion(_) | Handed::Told => {}
+            Handed::Promotion(_) | Handed::HandOver | Handed::Told => {}
         }
     }
 
@@ -84,10 +90,25 @@ impl Group {
                     common.reply(client, Reply::Unknown, out);
                 }
             }
-            Some(Handed::Change(client, _) | Handed::Bootstrap(client)) => common.reply(client, Reply::Unknown, out),
+            Some(Handed::Change(client, _) | Handed::Bootstrap(client) | Handed::Transfer(client)) => {
+                common.reply(client, Reply::Unknown, out);
+            }
             // A read leaves no trace, so it is simply asked again.
             Some(Handed::Reads { clients, .. }) => self.read_again(&clients, common),
-            Some(Handed::Promotion(_) | Handed::Told) | None => {}
+            Some(Handed::Promotion(_) | Handed::HandOver | Handed::Told) | None => {}
+        }
+    }
+
+    pub(super) fn on_transferred(
+        &mut self,
+        id: RequestId,
+        term: Term,
+        leader: NodeId,
+        common: &mut Common,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        if let Some(Handed::Transfer(client)) = self.handed.remove(&id) {
+            common.reply(client, Reply::Transferred { term, leader: self.known(leader) }, out);
         }
     }
 
@@ -147,7 +168,9 @@ impl Group {
                     self.applying.wait(index, id);
                 }
             },
-            Want::Done | Want::Changed | Want::Bootstrapped => unreachable!("a write is not answered as a read"),
+            Want::Done | Want::Changed | Want::Transferred | Want::Bootstrapped => {
+                unreachable!("a write is not answered as a read")
+            }
         }
     }
 
@@ -211,6 +234,11 @@ impl Group {
 
     /// Whom to send to who wants the leader.
     pub(super) fn leader_to_ask(&self, now: Time) -> Option<Leader> {
-        self.raft.leader_in_touch(now).map(|id| Leader { id, member: self.membership.members().get(&id).cloned() })
+        self.raft.leader_in_touch(now).map(|id| self.known(id))
+    }
+
+    /// A member with what we know of it.
+    fn known(&self, id: NodeId) -> Leader {
+        Leader { id, member: self.membership.members().get(&id).cloned() }
     }
 }

@@ -1,7 +1,7 @@
 //! Snapshots between the protocol, the state machine and the peers: `snapshots.rs` knows how they travel, here is when.
 
 use hezong_base::{Input, LogId, NodeId, Time};
-use hezong_codec::Transfer;
+use hezong_codec::SnapshotMessage;
 use hezong_raft::{Answer, Ask, Base, Request};
 
 use super::Group;
@@ -46,15 +46,15 @@ impl Group {
     }
 
     /// A peer says something about a snapshot.
-    pub(crate) fn on_transfer(
+    pub(crate) fn on_snapshot_message(
         &mut self,
         now: Time,
         from: NodeId,
-        transfer: Transfer,
+        message: SnapshotMessage,
         common: &mut Common,
         out: &mut Vec<NodeEffect>,
     ) {
-        let ended = self.snapshots.on_transfer(now, &common.config, from, transfer, out);
+        let ended = self.snapshots.on_message(now, &common.config, from, message, out);
         self.ended(now, ended, common, out);
         self.go_on_with_snapshots(now, common, out);
     }

@@ -430,7 +430,7 @@ impl Cluster {
                     let twice = host.replies.insert(request, reply);
                     assert!(twice.is_none(), "a client is answered once: {twice:?}");
                 }
-                NodeEffect::Snapshot { .. } | NodeEffect::SendTransfer { .. } => {
+                NodeEffect::Snapshot { .. } | NodeEffect::SendSnapshot { .. } => {
                     unreachable!("logs are kept whole here, so nobody needs a snapshot")
                 }
                 NodeEffect::Peers(peers) => host.peers = peers,

@@ -132,7 +132,8 @@ impl Checkers {
             | Body::RequestSnapshot
             | Body::HeartbeatAck { .. }
             | Body::ReadIndex { .. }
-            | Body::ReadIndexAck { .. } => {}
+            | Body::ReadIndexAck { .. }
+            | Body::TimeoutNow => {}
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ impl Promises {
                     return Err(Violation::new("promises are stored", detail));
                 }
             }
-            Body::RequestVote { .. } | Body::Heartbeat { .. } | Body::Append { .. } => {
+            Body::RequestVote { .. } | Body::Heartbeat { .. } | Body::Append { .. } | Body::TimeoutNow => {
                 if term < message.term {
                     let detail = format!("{node} acts in {} with {term} stored", message.term);
                     return Err(Violation::new("promises are stored", detail));

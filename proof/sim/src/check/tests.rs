@@ -146,7 +146,7 @@ fn promises_before_stored() -> Result<(), Violation> {
     let mut story = Story::new();
     story.write(N1, vote(1, Some(N2)))?;
     sees(story.send(N1, N2, 1, Body::Vote { granted: true }), "promises are stored");
-    sees(story.send(N1, N2, 1, Body::RequestVote { last: None }), "promises are stored");
+    sees(story.send(N1, N2, 1, Body::RequestVote { last: None, transfer: false }), "promises are stored");
     story.store(N2, vote(1, Some(N2)))?;
     story.write(N2, append(vec![entry(1, 1, "a")]))?;
     sees(story.send(N2, N1, 1, Body::Appended { matched: Some(Index(1)) }), "promises are stored");

@@ -10,18 +10,18 @@ use hezong_raft::SnapshotId;
 
 /// One message about one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transfer {
+pub struct SnapshotMessage {
     /// Whose state.
     pub group: GroupId,
     /// Which snapshot of it.
     pub snapshot: SnapshotId,
     /// What it says.
-    pub body: TransferBody,
+    pub body: SnapshotBody,
 }
 
 /// What a message about a snapshot says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TransferBody {
+pub enum SnapshotBody {
     /// "The next chunk, please."
     Fetch {
         /// Where it begins; `None` at the start.
