@@ -163,7 +163,10 @@ impl Values {
     /// Takes over from `new` what may take effect at once.
     pub(crate) fn adopt(&mut self, new: &Self) {
         for key in KEYS.iter().filter(|key| key.when == When::Reload) {
-            self.0.extend(new.0.get(key.name).map(|found| (key.name, found.clone())));
+            match new.0.get(key.name) {
+                Some(found) => self.0.insert(key.name, found.clone()),
+                None => self.0.remove(key.name),
+            };
         }
     }
 

@@ -68,5 +68,6 @@ impl Reload {
         }
         self.limits.send_replace(settings.limits());
         self.node.set_slow_step(settings.slow_step);
+        self.node.tune(settings.tuning());
     }
 }

@@ -147,6 +147,26 @@ fn hangup_applies_what_may_change_and_names_what_needs_a_restart() {
     assert!(!configured.node.log_text().contains("stopped"), "{}", configured.node.log_text());
 }
 
+/// The log shrinks while the node runs: nobody stops a node because its disk fills.
+#[test]
+fn hangup_changes_how_much_of_the_log_is_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let text = "[disk]\npersist_interval = \"100ms\"\n";
+    let mut configured = Configured::new(root.path(), text);
+    configured.start(&[]);
+    let http = configured.node.http.clone();
+    let put = || assert_eq!(send(&http, "PUT", "/key/a", &[], b"v").unwrap().status, 200);
+    let status = |field: &str| get(&http, "/status").unwrap().json()[field].as_u64().unwrap();
+    (0..50).for_each(|_| put());
+    wait_until("the state is durable", || status("durableIndex") > 50);
+    assert_eq!(status("firstIndex"), 1);
+    configured.reload(&format!("{text}log_retain_entries = 5\n"), "disk.log_retain_entries: 1000000 → 5, in effect");
+    wait_until("the log begins later", || {
+        put();
+        status("firstIndex") > 40
+    });
+}
+
 #[test]
 fn hangup_without_a_file_is_harmless() {
     let root = tempfile::tempdir().unwrap();

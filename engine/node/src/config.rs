@@ -81,6 +81,27 @@ impl NodeConfig {
     }
 }
 
+/// What of a [`NodeConfig`] may change while the node runs; each as there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// What is over it goes with the next entries that are applied.
+    pub log_retain_bytes: usize,
+    /// What is over it goes with the next entries that are applied.
+    pub log_retain_entries: u64,
+    /// Holds from the next chunk on.
+    pub snapshot_bytes_per_second: Option<u64>,
+}
+
+impl NodeConfig {
+    /// Takes over what may change.
+    pub fn tune(&mut self, tuning: Tuning) {
+        let Tuning { log_retain_bytes, log_retain_entries, snapshot_bytes_per_second } = tuning;
+        self.log_retain_bytes = log_retain_bytes;
+        self.log_retain_entries = log_retain_entries;
+        self.snapshot_bytes_per_second = snapshot_bytes_per_second;
+    }
+}
+
 /// Why a group cannot be opened on what its disk holds. Nothing was changed; the node must not take part in the group.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {

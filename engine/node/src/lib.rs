@@ -93,7 +93,7 @@ pub use api::{
     BatchId, ClientRequest, Leader, NodeEffect, NodeInput, Notice, ReadLevel, Refused, Reply, SnapshotDone,
     SnapshotWork,
 };
-pub use config::{NodeConfig, StartError};
+pub use config::{NodeConfig, StartError, Tuning};
 pub use machine::{Begun, Chunk, Snapshot, StateError, StateMachine};
 pub use node::{Node, StateFound};
 pub use status::{GroupStatus, NodeStats};

@@ -10,6 +10,7 @@ use crate::common::Common;
 use crate::group::{Found, Group, Start};
 use crate::{
     ClientRequest, GroupStatus, NodeConfig, NodeEffect, NodeInput, NodeStats, ReadLevel, Refused, Reply, StartError,
+    Tuning,
 };
 
 /// Many groups behind one inbox.
@@ -35,6 +36,11 @@ impl Node {
     #[must_use]
     pub fn new(config: NodeConfig) -> Self {
         Self { groups: BTreeMap::new(), common: Common::new(config), peers: BTreeMap::new(), drained: false }
+    }
+
+    /// Takes over what may change while it runs.
+    pub fn tune(&mut self, tuning: Tuning) {
+        self.common.config.tune(tuning);
     }
 
     /// Opens a group on what its disk holds: the fold of its log, and what its state machine covers. To be followed by

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, RequestId, Term};
-use hezong_node::{ClientRequest, GroupStatus, Leader, NodeStats, Notice, ReadLevel, Refused, Reply};
+use hezong_node::{ClientRequest, GroupStatus, Leader, NodeStats, Notice, ReadLevel, Refused, Reply, Tuning};
 use hezong_raft::{Change, Member, Membership, Role};
 use tokio::sync::{broadcast, oneshot};
 
@@ -297,6 +297,11 @@ impl Handle {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.0.shared.events.subscribe()
+    }
+
+    /// From now on keeps another stretch of the log, and fetches snapshots at another pace.
+    pub fn tune(&self, tuning: Tuning) {
+        self.0.shared.post(Mail::Tune(tuning));
     }
 
     /// From now on logs steps that take longer than this; zero turns that off.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use hezong_base::{GroupId, NodeId, RequestId, Time};
 use hezong_codec::SnapshotMessage;
-use hezong_node::{ClientRequest, Node, NodeEffect, NodeInput, Refused, Reply, SnapshotWork};
+use hezong_node::{ClientRequest, Node, NodeEffect, NodeInput, Refused, Reply, SnapshotWork, Tuning};
 use hezong_raft::{Body, Message};
 use tokio::sync::oneshot;
 
@@ -40,6 +40,8 @@ pub(crate) enum Mail {
     Stats(oneshot::Sender<Stats>),
     /// Somebody wants to know whether a peer was removed.
     Removed(NodeId, std::sync::mpsc::Sender<bool>),
+    /// From now on other limits hold.
+    Tune(Tuning),
     /// Stop gracefully, and tell when done.
     Stop(oneshot::Sender<()>),
     /// Stop at once, as a crash would.
@@ -230,6 +232,7 @@ impl Runner {
                 // Err: whoever asked has gone.
                 tell.send(self.node.has_removed(peer)).ok();
             }
+            Mail::Tune(tuning) => self.node.tune(tuning),
             Mail::Stop(tell) => {
                 let until = now + self.shutdown_timeout;
                 self.stopping.get_or_insert_with(|| (until, Vec::new())).1.push(tell);
@@ -360,7 +363,12 @@ impl Runner {
                     // Dropped, it tells as well that the node is gone; so do all others.
                     None => drop(tell),
                 },
-                Mail::Input(_) | Mail::Cancel(_) | Mail::Stats(_) | Mail::Removed(..) | Mail::Abandon => {}
+                Mail::Input(_)
+                | Mail::Cancel(_)
+                | Mail::Stats(_)
+                | Mail::Removed(..)
+                | Mail::Tune(_)
+                | Mail::Abandon => {}
             }
         }
     }

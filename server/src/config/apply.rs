@@ -2,6 +2,7 @@
 //! (addresses, label, folder) or `log.rs` does.
 
 use hezong_kv::Limits;
+use hezong_node::Tuning;
 use hezong_shell::{Options, Start};
 
 use super::Settings;
@@ -25,6 +26,7 @@ impl Settings {
         options.shutdown_timeout = self.shutdown_timeout;
         options.slow_step = self.slow_step;
 
+        options.node.tune(self.tuning());
         let node = &mut options.node;
         node.request_timeout = self.request_timeout;
         node.waiting_max = self.waiting_max;
@@ -33,9 +35,6 @@ impl Settings {
         node.persist_bytes = self.persist_bytes;
         node.persist_interval = self.persist_interval;
         node.auto_promote = self.auto_promote;
-        node.log_retain_bytes = self.log_retain_bytes;
-        node.log_retain_entries = self.log_retain_entries;
-        node.snapshot_bytes_per_second = self.snapshot_bytes_per_second;
         node.snapshot_chunk_bytes = self.snapshot_chunk_bytes;
         node.snapshot_fetch_timeout = self.snapshot_fetch_timeout;
         node.snapshot_patience = self.snapshot_patience;
@@ -54,6 +53,15 @@ impl Settings {
         raft.reads_max = self.reads_max;
         raft.snapshot_patience = self.snapshot_patience;
         options
+    }
+
+    /// What of the engine may change while the node runs.
+    pub(crate) fn tuning(&self) -> Tuning {
+        Tuning {
+            log_retain_bytes: self.log_retain_bytes,
+            log_retain_entries: self.log_retain_entries,
+            snapshot_bytes_per_second: self.snapshot_bytes_per_second,
+        }
     }
 
     /// What requests on keys are held to. May change while the node runs.

@@ -184,12 +184,12 @@ settings! {
     disk.persist_interval: Duration = Span(ms(100)..=seconds(86_400)), Fixed("30s"), Restart;
     /// How many bytes of applied entries the log keeps for members that are behind; who is further behind fetches a
     /// snapshot of the state.
-    disk.log_retain_bytes: usize = Size(0..=1024 * TIB), Fixed("256MiB"), Restart;
+    disk.log_retain_bytes: usize = Size(0..=1024 * TIB), Fixed("256MiB"), Reload;
     /// How many applied entries it keeps at most.
-    disk.log_retain_entries: u64 = Count(0..=1_000_000_000_000), Fixed("1000000"), Restart;
+    disk.log_retain_entries: u64 = Count(0..=1_000_000_000_000), Fixed("1000000"), Reload;
 
     /// How many bytes of a snapshot this node fetches in a second, at most; none: as fast as it can.
-    snapshot.snapshot_bytes_per_second: Option<u64> = Size(KIB..=TIB), Absent("50MiB"), Restart;
+    snapshot.snapshot_bytes_per_second: Option<u64> = Size(KIB..=TIB), Absent("50MiB"), Reload;
     /// How many bytes of a snapshot are asked for at once.
     snapshot.snapshot_chunk_bytes: usize = Size(4 * KIB..=8 * MIB), Fixed("1MiB"), Restart;
     /// After how long a chunk is asked for again; after five times its holder counts as gone.
