@@ -111,7 +111,9 @@ pub fn explain(error: &Error) -> String {
             "it does not speak TLS".to_owned()
         }
         Error::PeerIncompatible(reason) => format!("it speaks another TLS than this side ({reason:?})"),
-        Error::AlertReceived(alert) => our_certificate(*alert),
+        Error::AlertReceived(alert) => {
+            our_certificate(*alert).map_or_else(|| format!("it broke off the TLS handshake: {alert:?}"), str::to_owned)
+        }
         other => other.to_string(),
     }
 }
@@ -119,17 +121,40 @@ pub fn explain(error: &Error) -> String {
 /// The same for an error of a stream, which may be one of TLS inside.
 #[must_use]
 pub fn explain_io(error: &io::Error) -> String {
-    inside(error).map_or_else(|| error.to_string(), explain)
+    in_stream(error).map_or_else(|| error.to_string(), explain)
+}
+
+/// What an error of some library says of TLS, if TLS is what it is about in the end.
+#[must_use]
+pub fn inside<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An error of a stream hides what is inside from whoever asks for its source.
+        let found = error.downcast_ref::<io::Error>().map_or_else(|| error.downcast_ref(), in_stream);
+        if found.is_some() {
+            return found;
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Whether an error says that the other side does not accept our certificate, which it says before it listens to anything
+/// else.
+#[must_use]
+pub fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::AlertReceived(alert) if our_certificate(*alert).is_some())
 }
 
 /// Whether an error of a stream is one of TLS rather than of the network below it.
 #[must_use]
 pub fn is_of_tls(error: &io::Error) -> bool {
-    inside(error).is_some()
+    in_stream(error).is_some()
 }
 
-fn inside(error: &io::Error) -> Option<&Error> {
-    error.get_ref()?.downcast_ref()
+fn in_stream(error: &io::Error) -> Option<&Error> {
+    let within = error.get_ref()?;
+    within.downcast_ref().or_else(|| in_stream(within.downcast_ref()?))
 }
 
 fn its_certificate(reason: &CertificateError) -> String {
@@ -156,20 +181,19 @@ fn its_certificate(reason: &CertificateError) -> String {
     }
 }
 
-/// What the other side told us before it hung up.
-fn our_certificate(alert: AlertDescription) -> String {
+/// What the other side told us of our certificate before it hung up; `None` when it spoke of something else.
+fn our_certificate(alert: AlertDescription) -> Option<&'static str> {
     use AlertDescription as A;
-    let reason = match alert {
-        A::CertificateRequired | A::NoCertificate => return "it wants a certificate, and we have none".to_owned(),
-        A::CertificateExpired => "expired",
-        A::UnknownCA => "of another authority",
-        A::CertificateRevoked => "revoked",
-        A::BadCertificate | A::UnsupportedCertificate | A::CertificateUnknown | A::AccessDenied | A::DecryptError => {
-            "not valid there"
+    Some(match alert {
+        A::CertificateRequired | A::NoCertificate => "it wants a certificate, and we have none",
+        A::CertificateExpired => "it does not accept our certificate: expired",
+        A::UnknownCA => "it does not accept our certificate: of another authority",
+        A::CertificateRevoked => "it does not accept our certificate: revoked",
+        A::BadCertificate | A::UnsupportedCertificate | A::CertificateUnknown | A::AccessDenied => {
+            "it does not accept our certificate: not valid there"
         }
-        other => return format!("it broke off the TLS handshake: {other:?}"),
-    };
-    format!("it does not accept our certificate: {reason}")
+        _ => return None,
+    })
 }
 
 /// `DnsName("host1")` as webpki writes it, as a person does.
@@ -214,5 +238,7 @@ mod tests {
         let error = io::Error::other("cut");
         assert!(!is_of_tls(&error));
         assert_eq!(explain_io(&error), "cut");
+        let error = io::Error::other(io::Error::other(Error::AlertReceived(AlertDescription::UnknownCA)));
+        assert!(inside(&error).is_some_and(is_refusal));
     }
 }

@@ -34,6 +34,6 @@ pub mod make;
 mod node;
 
 pub use client::ClientTls;
-pub use error::{TlsError, explain, explain_io, is_of_tls};
+pub use error::{TlsError, explain, explain_io, inside, is_of_tls, is_refusal};
 pub use files::{Files, labels, name_of_node};
 pub use node::{Clients, NodeTls};
