@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hezong_tls::{explain, inside, is_refusal};
 use http_body_util::{BodyExt as _, Full};
-use hyper::header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, StatusCode, Uri};
-use hyper_util::client::legacy::Client as Http;
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client as Pool, ResponseFuture};
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
@@ -31,6 +33,9 @@ const VERSION: HeaderName = HeaderName::from_static("x-hezong-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SESSION: HeaderName = HeaderName::from_static("x-hezong-session");
 const SEQUENCE: HeaderName = HeaderName::from_static("x-hezong-sequence");
+
+/// What helps against an address that is none.
+const WRITE: &str = "write host:port, as 127.0.0.1:8091";
 
 /// Redirects followed within one attempt. More than a few mean that nodes disagree about who leads: wait, then ask again.
 const REDIRECTS_MAX: usize = 4;
@@ -49,6 +54,8 @@ pub(crate) struct Request {
     anywhere: bool,
     /// Whether a node that is well may let it wait: for a leader to be elected, or for an index to come.
     may_wait: bool,
+    /// Whether it takes the cluster's token.
+    of_members: bool,
 }
 
 impl Request {
@@ -64,7 +71,22 @@ impl Request {
     }
 
     pub(crate) fn repeatable(method: Method, target: String, body: Bytes) -> Self {
-        Self { method, target, body, once: None, session: None, repeatable: true, anywhere: false, may_wait: false }
+        Self {
+            method,
+            target,
+            body,
+            once: None,
+            session: None,
+            repeatable: true,
+            anywhere: false,
+            may_wait: false,
+            of_members: false,
+        }
+    }
+
+    /// The same as a change of who takes part or leads.
+    pub(crate) fn of_members(self) -> Self {
+        Self { of_members: true, ..self }
     }
 
     pub(crate) fn write(method: Method, target: String, body: Bytes, once: Option<String>) -> Self {
@@ -86,10 +108,10 @@ impl Request {
         self.method == Method::GET || (self.once.is_some() && of_the_log)
     }
 
-    fn to_http(&self, endpoint: &Authority) -> Result<hyper::Request<Full<Bytes>>, Error> {
+    fn to_http(&self, endpoint: &Authority, options: &Options) -> Result<hyper::Request<Full<Bytes>>, Error> {
         let bad = |reason: String| Error::Endpoint { endpoint: format!("{endpoint}{}", self.target), reason };
         let mut uri = hyper::http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
+        uri.scheme = Some(if options.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
         uri.authority = Some(endpoint.clone());
         uri.path_and_query = Some(PathAndQuery::try_from(self.target.as_str()).map_err(|e| bad(e.to_string()))?);
         let uri = Uri::from_parts(uri).map_err(|e| bad(e.to_string()))?;
@@ -103,6 +125,9 @@ impl Request {
         if let Some((session, sequence)) = &self.session {
             headers.insert(SESSION, HeaderValue::from_str(session).map_err(|e| bad(e.to_string()))?);
             headers.insert(SEQUENCE, HeaderValue::from(*sequence));
+        }
+        if let Some(token) = options.token.as_ref().filter(|_| self.of_members) {
+            headers.insert(AUTHORIZATION, token.header());
         }
         Ok(request)
     }
@@ -130,16 +155,50 @@ enum Attempt {
         why: String,
         wait: Option<Duration>,
     },
+    /// Certainly not done: it cannot be talked to by TLS, and that will not change by itself.
+    Untrusted {
+        reason: String,
+    },
     /// Perhaps done.
     Open {
         why: String,
     },
 }
 
+/// How connections are made.
+#[derive(Debug)]
+enum Http {
+    Clear(Pool<HttpConnector, Full<Bytes>>),
+    Encrypted(Pool<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
+
+impl Http {
+    fn new(options: &Options) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(options.connect_timeout));
+        connector.set_nodelay(true);
+        let mut pool = Pool::builder(TokioExecutor::new());
+        // Below the time after which a node hangs up on those that say nothing.
+        pool.pool_idle_timeout(Duration::from_secs(30));
+        let Some(tls) = &options.tls else { return Self::Clear(pool.build(connector)) };
+        connector.enforce_http(false);
+        let mut connector = HttpsConnector::from((connector, tls.config()));
+        connector.enforce_https();
+        Self::Encrypted(pool.build(connector))
+    }
+
+    fn request(&self, request: hyper::Request<Full<Bytes>>) -> ResponseFuture {
+        match self {
+            Self::Clear(pool) => pool.request(request),
+            Self::Encrypted(pool) => pool.request(request),
+        }
+    }
+}
+
 /// Connections, and what is known of the cluster.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    http: Http<HttpConnector, Full<Bytes>>,
+    http: Http,
     options: Options,
     endpoints: Endpoints,
     /// First half of every idempotency key of this client: 128 random bits, so that no two clients ever share one.
@@ -150,14 +209,14 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn new<E: AsRef<str>>(endpoints: impl IntoIterator<Item = E>, options: Options) -> Result<Self, Error> {
-        let all =
-            endpoints.into_iter().map(|endpoint| authority_of(endpoint.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        let none = || Error::Endpoint { endpoint: String::new(), reason: "none was given".to_owned() };
+        let tls = options.tls.is_some();
+        let all = endpoints
+            .into_iter()
+            .map(|endpoint| authority_of(endpoint.as_ref(), tls))
+            .collect::<Result<Vec<_>, _>>()?;
+        let none = || Error::Endpoint { endpoint: String::new(), reason: format!("none was given; {WRITE}") };
         let endpoints = Endpoints::new(all).ok_or_else(none)?;
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(options.connect_timeout));
-        connector.set_nodelay(true);
-        let http = Http::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(60)).build(connector);
+        let http = Http::new(&options);
         let key_prefix = format!("{:016x}{:016x}", random(), random());
         Ok(Self { http, options, endpoints, key_prefix, key_next: AtomicU64::new(1) })
     }
@@ -176,6 +235,7 @@ impl Caller {
         let deadline = Instant::now() + self.options.timeout;
         let mut endpoint = self.endpoints.first();
         let mut tried: Vec<Authority> = Vec::new();
+        let mut untrusted: Vec<Authority> = Vec::new();
         let mut open = false;
         let mut failures = 0_u32;
         loop {
@@ -199,6 +259,15 @@ impl Caller {
                 Attempt::Failed(error) => return Err(error),
                 Attempt::Redirected(to) => (format!("{endpoint} sent us on to {to}, again and again"), None),
                 Attempt::NotDone { why, wait } => (why, wait),
+                Attempt::Untrusted { reason } => {
+                    if !untrusted.contains(&endpoint) {
+                        untrusted.push(endpoint.clone());
+                    }
+                    if !open && self.endpoints.list().iter().all(|known| untrusted.contains(known)) {
+                        return Err(Error::Tls { endpoint: endpoint.to_string(), reason });
+                    }
+                    (format!("no TLS with {endpoint}: {reason}"), None)
+                }
                 Attempt::Open { why } => {
                     open = true;
                     if !request.may_repeat() {
@@ -250,26 +319,21 @@ impl Caller {
     }
 
     async fn send(&self, request: &Request, endpoint: &Authority) -> Attempt {
-        let http = match request.to_http(endpoint) {
+        let http = match request.to_http(endpoint, &self.options) {
             Ok(http) => http,
             Err(error) => return Attempt::Failed(error),
         };
         let response = match self.http.request(http).await {
             Ok(response) => response,
-            Err(error) if error.is_connect() => {
-                if is_timeout(&error) {
-                    self.endpoints.fell_silent(endpoint);
-                }
-                return Attempt::NotDone { why: format!("{endpoint}: {}", root_of(&error)), wait: None };
-            }
-            Err(error) => return Attempt::Open { why: format!("{endpoint}: {}", root_of(&error)) },
+            Err(error) => return self.failed(endpoint, &error),
         };
         self.endpoints.answered(endpoint);
         let (head, body) = response.into_parts();
         if head.status == StatusCode::TEMPORARY_REDIRECT {
-            return match head.headers.get(LOCATION).and_then(|at| at.to_str().ok()).map(authority_of) {
-                Some(Ok(to)) => Attempt::Redirected(to),
-                _ => Attempt::NotDone { why: format!("{endpoint} redirected to nowhere"), wait: None },
+            let location = head.headers.get(LOCATION).and_then(|at| at.to_str().ok()).unwrap_or_default();
+            return match self.authority_of(location) {
+                Ok(to) => Attempt::Redirected(to),
+                Err(error) => Attempt::NotDone { why: format!("{endpoint} sent us on: {error}"), wait: None },
             };
         }
         let body = match body.collect().await {
@@ -277,6 +341,21 @@ impl Caller {
             Err(error) => return Attempt::Open { why: format!("{endpoint}: {}", root_of(&error)) },
         };
         answer_of(endpoint, head.status, &head.headers, body)
+    }
+
+    /// What a request came to that was not answered.
+    fn failed(&self, endpoint: &Authority, error: &hyper_util::client::legacy::Error) -> Attempt {
+        match inside(error) {
+            Some(tls) if error.is_connect() || is_refusal(tls) => Attempt::Untrusted { reason: explain(tls) },
+            Some(tls) => Attempt::Open { why: format!("{endpoint}: {}", explain(tls)) },
+            None if error.is_connect() => {
+                if is_timeout(error) {
+                    self.endpoints.fell_silent(endpoint);
+                }
+                Attempt::NotDone { why: format!("{endpoint}: {}", root_of(error)), wait: None }
+            }
+            None => Attempt::Open { why: format!("{endpoint}: {}", root_of(error)) },
+        }
     }
 
     /// Asks the nodes known for the members, so that a client given one address survives that node.
@@ -289,7 +368,8 @@ impl Caller {
                 continue;
             };
             if let Ok(members) = serde_json::from_slice::<Members>(&reply.body) {
-                self.endpoints.add(members.members.iter().filter_map(|member| authority_of(&member.http_addr).ok()));
+                self.endpoints
+                    .add(members.members.iter().filter_map(|member| self.authority_of(&member.http_addr).ok()));
                 return;
             }
         }
@@ -314,6 +394,10 @@ impl Caller {
         }
         let tried = tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Error::Unavailable { seconds, tried, last }
+    }
+
+    fn authority_of(&self, endpoint: &str) -> Result<Authority, Error> {
+        authority_of(endpoint, self.options.tls.is_some())
     }
 }
 
@@ -364,21 +448,26 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
-/// `host:port` out of what a person or a `Location` header writes.
-fn authority_of(endpoint: &str) -> Result<Authority, Error> {
+/// `host:port` out of what a person or a `Location` header writes. Nobody is taken from TLS into the clear, or the other
+/// way round, by what an address says.
+fn authority_of(endpoint: &str, tls: bool) -> Result<Authority, Error> {
     let bad = |reason: &str| Error::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
     let rest = endpoint.trim();
-    if rest.starts_with("https://") {
-        return Err(bad("https is not supported yet"));
-    }
-    let rest = rest.strip_prefix("http://").unwrap_or(rest);
+    let rest = match rest.split_once("://") {
+        None => rest,
+        Some(("https", rest)) if tls => rest,
+        Some(("http", rest)) if !tls => rest,
+        Some(("https", _)) => return Err(bad("https takes the certificate of the cluster's authority: --tls-ca")),
+        Some(("http", _)) => return Err(bad("it is in the clear, and --tls-ca asks for https; write https://")),
+        Some(_) => return Err(bad("it is neither http nor https")),
+    };
     let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let authority: Authority = rest.parse().map_err(|_| bad("it does not parse"))?;
+    let authority: Authority = rest.parse().map_err(|_| bad(&format!("it does not parse; {WRITE}")))?;
     if authority.port_u16().is_none() {
-        return Err(bad("the port is missing"));
+        return Err(bad(&format!("the port is missing; {WRITE}")));
     }
     if authority.host().is_empty() || authority.as_str().contains('@') {
-        return Err(bad("the host is missing"));
+        return Err(bad(&format!("the host is missing; {WRITE}")));
     }
     Ok(authority)
 }

@@ -4,11 +4,25 @@
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {
     /// An address cannot be used. Nothing was sent.
-    #[error("endpoint {endpoint:?} is no address: {reason}; write host:port, as 127.0.0.1:8091")]
+    #[error("endpoint {endpoint:?} cannot be used: {reason}")]
     Endpoint {
         /// What was given.
         endpoint: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A token that could not be sent. It is not repeated here.
+    #[error(
+        "the token is empty or has spaces or other characters that cannot be sent; write letters, digits and signs"
+    )]
+    Token,
+    /// No node known can be talked to by TLS: none shows a certificate that we believe, or none accepts ours. Nothing was
+    /// sent.
+    #[error("no TLS with {endpoint}: {reason}")]
+    Tls {
+        /// The last that was tried.
+        endpoint: String,
+        /// Why not; the node is "it".
         reason: String,
     },
     /// The cluster refused; repeating the same will not help. Nothing was changed.

@@ -6,6 +6,8 @@
 //! - A **write happens at most once**, however often it has to be sent: each carries an `Idempotency-Key` of its own,
 //!   under which the cluster remembers the first outcome. If the deadline passes while the outcome is open, the error is
 //!   [`Error::Unknown`] and names that key, so that a later [`Client::put_with_key`] settles it.
+//! - With [`Options::tls`] it **never speaks in the clear**, whatever an address or a redirect says, and only with nodes
+//!   whose certificate is of the host they were asked at.
 //! - It **never answers from a guess**: what a read returns was served at the level asked for.
 //!
 //! Its words: an *endpoint* is a node's client address, `host:port`; an *attempt* is one request to one endpoint; a
@@ -14,7 +16,7 @@
 //! Map: `lib.rs` the calls; `call.rs` attempts, back-off and the search for the leader; `endpoints.rs` whom to ask, and
 //! who is silent; `types.rs` what calls take and return; `error.rs` how they fail; `path.rs` percent-encoding of keys.
 //!
-//! Left out: TLS, and watching keys; both come with the cluster's own support for them.
+//! Left out: watching keys, which comes with the cluster's own support for it.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), hezong_client::Error> {
@@ -40,8 +42,10 @@ use serde::de::DeserializeOwned;
 use crate::call::{Caller, Request};
 pub use crate::error::Error;
 pub use crate::types::{
-    At, Deleted, Found, Join, Joined, Level, Member, Members, Options, Page, Pair, ReadAt, Scan, Session, Written,
+    At, Deleted, Found, Join, Joined, Level, Member, Members, Options, Page, Pair, ReadAt, Scan, Session, Token,
+    Written,
 };
+pub use hezong_tls::{ClientTls, TlsError};
 
 /// A handle on a cluster. Cloning it is cheap; clones share connections and what they know of the cluster.
 #[derive(Clone, Debug)]
@@ -50,7 +54,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that starts from these endpoints, each `host:port` or `http://host:port`, and learns of the others.
+    /// A client that starts from these endpoints, each `host:port`, `http://host:port` or with [`Options::tls`]
+    /// `https://host:port`, and learns of the others.
     ///
     /// # Errors
     /// [`Error::Endpoint`] when there is none, or one is no address. Nothing is dialled yet.
@@ -216,10 +221,10 @@ impl Client {
     /// Asks the cluster to take a node in, as a learner that becomes a voter once it has caught up. May be repeated.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 409 when another member uses the name or an address.
+    /// [`Error::Refused`] with status 409 when another member uses the name or an address, 401 without the right token.
     pub async fn join(&self, join: &Join) -> Result<Joined, Error> {
         let body = Bytes::from(serde_json::to_vec(join).expect("strings always serialise"));
-        let reply = self.caller.call(Request::repeatable(Method::POST, "/join".to_owned(), body)).await?;
+        let reply = self.caller.call(Request::repeatable(Method::POST, "/join".to_owned(), body).of_members()).await?;
         parse(&reply.body, "POST /join")
     }
 
@@ -238,7 +243,8 @@ impl Client {
             return Err(Error::Refused { status: 404, code: "no_such_member".to_owned(), message });
         };
         let body = Bytes::from(serde_json::json!({ "id": label, "nodeId": member.node_id }).to_string());
-        let reply = self.caller.call(Request::repeatable(Method::POST, "/remove".to_owned(), body)).await?;
+        let reply =
+            self.caller.call(Request::repeatable(Method::POST, "/remove".to_owned(), body).of_members()).await?;
         parse(&reply.body, "POST /remove")
     }
 
@@ -254,7 +260,7 @@ impl Client {
             Some(_) => Request::repeatable(Method::POST, target, body),
             None => Request::write(Method::POST, target, body, None),
         };
-        let reply = self.caller.call(request).await?;
+        let reply = self.caller.call(request.of_members()).await?;
         parse(&reply.body, "POST /transfer")
     }
 

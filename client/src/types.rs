@@ -1,12 +1,15 @@
 //! What calls take and return.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hezong_tls::ClientTls;
+use hyper::header::HeaderValue;
 use serde::{Deserialize, Deserializer, Serialize};
+use zeroize::Zeroizing;
 
-use crate::path;
+use crate::{Error, path};
 
 /// Time limits and habits of a client.
 #[derive(Clone, Debug)]
@@ -24,6 +27,41 @@ pub struct Options {
     /// Whether writes carry an `Idempotency-Key`, so that they may be repeated. Without it a write whose outcome is open
     /// is reported as [`crate::Error::Unknown`] at once. Default yes.
     pub once_only: bool,
+    /// Whom to believe, and what to show: with it every connection is by TLS, and nothing ever goes in the clear. Default
+    /// none: everything does.
+    pub tls: Option<ClientTls>,
+    /// The cluster's token, which joining, removing and handing over take where the cluster has one. Sent with those
+    /// alone.
+    pub token: Option<Token>,
+}
+
+/// A cluster's token. Never shown once it is here.
+#[derive(Clone)]
+pub struct Token(HeaderValue);
+
+impl Token {
+    /// Takes a token.
+    ///
+    /// # Errors
+    /// [`Error::Token`] when it could not be sent.
+    pub fn new(secret: &str) -> Result<Self, Error> {
+        let bearer = Zeroizing::new(format!("Bearer {secret}"));
+        let printable = !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic());
+        let mut value = HeaderValue::from_str(&bearer).ok().filter(|_| printable).ok_or(Error::Token)?;
+        // Kept out of whatever prints headers.
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+
+    pub(crate) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
 }
 
 impl Default for Options {
@@ -34,6 +72,8 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(1),
             backoff_max: Duration::from_millis(500),
             once_only: true,
+            tls: None,
+            token: None,
         }
     }
 }

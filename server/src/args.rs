@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use hezong_client::Level;
 
+use crate::cert::CertArgs;
 use crate::config::{Flags, Sources};
+use crate::secure::ClientSecurity;
 
 /// Keeps many machines agreed: a replicated, linearizable store of keys.
 #[derive(Debug, Parser)]
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     Transfer(TransferArgs),
     /// Writes keys as fast as the cluster takes them, and measures.
     Bench(BenchArgs),
+    /// Makes certificates for a cluster, and a token.
+    Cert(CertArgs),
     /// Prints what makes a shell complete this program's commands.
     Completions(CompletionsArgs),
     /// Writes man pages.
@@ -60,7 +64,7 @@ pub(crate) enum Command {
 /// Which cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClusterArgs {
-    /// Nodes to ask, host:port; any of them will do, the leader is found by itself.
+    /// Nodes to ask, host:port or https://host:port; any of them will do, the leader is found by itself.
     #[arg(
         short,
         long,
@@ -76,6 +80,8 @@ pub(crate) struct ClusterArgs {
     /// Prints JSON, for machines.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) security: ClientSecurity,
 }
 
 /// A read level as typed.
@@ -132,8 +138,9 @@ pub(crate) struct UpArgs {
     gracefully, SIGHUP has\nit read its file again. Every setting may also stand in the file, or in a variable HEZONG_…: see \
     `hezong example-config`.\n\n\
     Examples:\n  \
-        hezong node --id node01 --bootstrap --http host1:8091 --peer host1:8089 /var/lib/hezong\n  \
-        hezong node --id node02 --join host1:8091 --http host2:8091 --peer host2:8089 /var/lib/hezong\n  \
+        hezong node --id node01 --bootstrap --http 127.0.0.1:8091 --peer 127.0.0.1:8089 data01\n  \
+        hezong node --id node02 --join host1:8091 --http host2:8091 --peer host2:8089 \\\n      \
+            --tls-cert node02.pem --tls-key node02.key --tls-ca ca.pem --token-file token /var/lib/hezong\n  \
         hezong node --config /etc/hezong/hezong.toml --print-config")]
 pub(crate) struct NodeArgs {
     /// The folder for its data, as --data-dir.

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::args::BenchArgs;
-use crate::data::explain;
+use crate::data::{explain, options};
 use crate::say;
 
 const PUTS_DEFAULT: u64 = 200_000;
@@ -56,8 +56,7 @@ struct Seen {
 pub(crate) async fn run(args: BenchArgs) -> Result<()> {
     ensure!(args.clients > 0 && args.keys > 0, "--clients and --keys must be at least 1");
     ensure!(args.value_size >= 20, "--value-size is {}; at least 20 bytes name the put", args.value_size);
-    let timeout = Duration::try_from_secs_f64(args.cluster.timeout).context("--timeout is no span of time")?;
-    let options = Options { timeout, once_only: args.once, ..Options::default() };
+    let options = Options { once_only: args.once, ..options(&args.cluster)? };
     let client = Client::with_options(&args.cluster.endpoints, options)?;
     // Finds the leader before the clock runs, and says in one sentence if there is no cluster.
     client.get(b"bench", Level::Default).await.map_err(explain)?;

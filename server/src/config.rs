@@ -271,6 +271,7 @@ impl Sources {
 
     fn check(&self, relation: &Relation, values: &Values) -> Option<Problem> {
         let of = |name: &str| Some((Key::named(name)?, values.0.get(name)?));
+        let is_on = |name: &str| of(name).filter(|(_, (value, _))| *value != Value::Switch(false));
         let (first, second, text) = match *relation {
             Relation::AtMost(lesser, times, greater) => {
                 let (lesser, greater) = (of(lesser)?, of(greater)?);
@@ -295,6 +296,15 @@ impl Sources {
                     other,
                     format!("and {} are both {}; give them ports of their own", other.0.path(), one.1.0.plain()),
                 )
+            }
+            Relation::Needs(one, other) => {
+                let one = is_on(one)?;
+                let other = Key::named(other).filter(|key| is_on(key.name).is_none())?;
+                (one, one, format!("is of no use without {}; give {} too", other.path(), other.flag()))
+            }
+            Relation::Excludes(one, other) => {
+                let (one, other) = (is_on(one)?, is_on(other)?);
+                (one, other, format!("does not go with {}; leave one of them out", other.0.path()))
             }
         };
         let at = if first.1.1 == Origin::Default { second } else { first };

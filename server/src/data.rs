@@ -15,11 +15,16 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A client as the arguments want it.
 pub(crate) fn client(cluster: &ClusterArgs) -> Result<Client> {
+    Ok(Client::with_options(&cluster.endpoints, options(cluster)?)?)
+}
+
+/// The same, without its endpoints.
+pub(crate) fn options(cluster: &ClusterArgs) -> Result<Options> {
     let timeout = Duration::try_from_secs_f64(cluster.timeout)
         .ok()
         .filter(|timeout| !timeout.is_zero())
         .with_context(|| format!("--timeout {} is no span of time; write seconds above 0, as 2.5", cluster.timeout))?;
-    Ok(Client::with_options(&cluster.endpoints, Options { timeout, ..Options::default() })?)
+    Ok(Options { timeout, ..cluster.security.options()? })
 }
 
 /// Gives the failure of a call its exit code.
@@ -176,12 +181,13 @@ fn show_members(members: &Members, as_json: bool) {
 }
 
 pub(crate) async fn status(args: StatusArgs) -> Result<()> {
-    let members = client(&args.cluster)?.members().await.map_err(explain)?;
+    let options = options(&args.cluster)?;
+    let members = Client::with_options(&args.cluster.endpoints, options.clone())?.members().await.map_err(explain)?;
     let mut rows =
         vec![["ID", "HTTP", "ROLE", "TERM", "LAST", "COMMITTED", "APPLIED", "REVISION", "CONTACT"].map(str::to_owned)];
     let mut all = Vec::new();
     for member in &members.members {
-        let stands = status_of(&member.http_addr).await;
+        let stands = status_of(&member.http_addr, &options).await;
         let text = |name: &str| match stands.as_ref().map_or(&Value::Null, |stands| &stands[name]) {
             Value::Null => "-".to_owned(),
             Value::String(text) => text.clone(),
@@ -213,8 +219,8 @@ pub(crate) async fn status(args: StatusArgs) -> Result<()> {
 }
 
 /// How one node stands, by its own word.
-pub(crate) async fn status_of(http: &str) -> Result<Value, Error> {
-    let options = Options { timeout: STATUS_TIMEOUT, attempt_timeout: STATUS_TIMEOUT, ..Options::default() };
+async fn status_of(http: &str, options: &Options) -> Result<Value, Error> {
+    let options = Options { timeout: STATUS_TIMEOUT, attempt_timeout: STATUS_TIMEOUT, ..options.clone() };
     Client::with_options([http], options)?.status().await
 }
 

@@ -6,6 +6,8 @@
 //! | `args.rs` | the command line |
 //! | `config.rs`, `config/` | a node's settings |
 //! | `node.rs` | one node; `log.rs` what it says, `reload.rs` what changes while it runs, `notify.rs` what systemd is told |
+//! | `secure.rs` | its certificates and token, and a client's; what keeps secrets in this process |
+//! | `cert.rs` | making certificates |
 //! | `up.rs`, `up/` | a cluster on this machine |
 //! | `data.rs` | the commands that read and write keys |
 //! | `bench.rs` | the load it can put on a cluster |
@@ -18,6 +20,7 @@
 
 mod args;
 mod bench;
+mod cert;
 mod config;
 mod data;
 mod help;
@@ -26,6 +29,7 @@ mod node;
 mod notify;
 mod reload;
 mod say;
+mod secure;
 mod up;
 
 use std::process::ExitCode;
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
             Command::Remove(remove) => data::remove(remove).await,
             Command::Transfer(transfer) => data::transfer(transfer).await,
             Command::Bench(bench) => bench::run(bench).await,
+            Command::Cert(cert) => cert::run(cert),
             Command::Completions(completions) => help::completions(&completions),
             Command::Man(man) => help::man(&man),
         }

@@ -1,6 +1,7 @@
 //! `hezong node`: one node, put together from the floors below.
 //!
-//! In this order, so that whatever is wrong is said before anything is touched: the arguments, the ports, the folder,
+//! In this order, so that whatever is wrong is said before anything is touched: the settings, the certificates, the
+//! ports, the folder,
 //! the cluster that is to take the node in, the state, the log. The node lives until it is told to stop (SIGTERM,
 //! Ctrl-C, with `--stop-with-stdin` the end of stdin); then another node leads, requests under way are seen through, the state is made
 //! durable, and the process ends with code 0. A disk that fails ends it at once, with a sentence and a code other than 0.
@@ -12,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use hezong_base::{GroupId, NodeId};
 use hezong_client::{Client, Join, Joined, Options as ClientOptions};
-use hezong_http::Api;
+use hezong_http::{Api, Sockets};
 use hezong_kv::{Kv, KvReader, Rules};
 use hezong_node::{StateError, StateMachine};
 use hezong_raft::{Member, Membership};
@@ -27,6 +28,7 @@ use crate::config::{self, Settings};
 use crate::log::Log;
 use crate::notify;
 use crate::reload::Reload;
+use crate::secure::{self, Secured, keep_fresh, raise_file_limit};
 
 /// The one group of keys this version serves.
 const GROUP: GroupId = GroupId(1);
@@ -47,14 +49,17 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     }
     // From here on SIGHUP no longer ends the process.
     let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
+    secure::check(&settings)?;
+    let secured = Secured::load(&settings)?;
+    raise_file_limit();
     let http_bind = settings.http_bind();
     let listener = TcpListener::bind(http_bind).await.with_context(|| {
         format!("{http_bind} cannot be listened on for clients; stop what uses the port, or choose another --http")
     })?;
-    let start = start_of(&settings, args.bootstrap).await?;
+    let start = start_of(&settings, &secured, args.bootstrap).await?;
     let bootstraps = matches!(start, Start::Bootstrap(_));
 
-    let (node, keys) = open(&settings, start).await?;
+    let (node, keys) = open(&settings, &secured, start).await?;
     if bootstraps {
         bootstrap(&settings, &node).await?;
     }
@@ -65,6 +70,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         peer = %settings.peer, folder = %settings.data_dir.display(), "the node is open"
     );
     let (limits, followed) = watch::channel(settings.limits());
+    let sockets = Sockets { tls: secured.tls.clone(), ..Sockets::default() };
     let api = Api {
         node: node.clone(),
         group: GROUP,
@@ -72,6 +78,8 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         limits: followed,
         http: settings.http,
         peer: settings.peer,
+        tls: secured.tls.clone(),
+        token: secured.token,
         version: env!("CARGO_PKG_VERSION"),
     };
     let told = told_to_stop(args.stop_with_stdin)?;
@@ -85,13 +93,13 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     };
     let reload = Reload { sources, values, log, limits, node: node.clone() };
     let reload = tokio::spawn(reload.on(hangup));
+    secured.tls.map_or(Ok(()), keep_fresh)?;
     notify::ready();
-    let served = hezong_http::serve(listener, hezong_http::router(api), stop).await;
+    hezong_http::serve(listener, hezong_http::router(api), sockets, stop).await;
     reload.abort();
     notify::stopping();
     tracing::info!("stopping");
     node.shutdown().await;
-    served.context("clients can no longer be served")?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -115,7 +123,7 @@ async fn check_addresses(settings: &Settings, node: &Handle) -> Result<()> {
 }
 
 /// Who the node is to be: what its folder says, or else a new member of a new or an existing cluster.
-async fn start_of(settings: &Settings, bootstrap: bool) -> Result<Start> {
+async fn start_of(settings: &Settings, secured: &Secured, bootstrap: bool) -> Result<Start> {
     let found = Identity::load(&settings.data_dir)?;
     match found {
         Some(found) => {
@@ -129,7 +137,7 @@ async fn start_of(settings: &Settings, bootstrap: bool) -> Result<Start> {
                 );
             }
             if !settings.join.is_empty() {
-                check_cluster(settings, &found).await?;
+                check_cluster(settings, secured, &found).await?;
             }
             // A node that was taken in and holds nothing yet would otherwise found a second cluster under the same name.
             if bootstrap && found.node != NodeId(1) {
@@ -144,7 +152,7 @@ async fn start_of(settings: &Settings, bootstrap: bool) -> Result<Start> {
             Ok(if bootstrap { Start::Bootstrap(found) } else { Start::Reopen })
         }
         None if bootstrap => Ok(Start::Bootstrap(Identity::bootstrap(&settings.id))),
-        None if !settings.join.is_empty() => join(settings).await,
+        None if !settings.join.is_empty() => join(settings, secured).await,
         None => bail!(
             "{} is empty: make a new cluster with --bootstrap, join one with --join host:port, or name the folder that \
              holds this node's data",
@@ -154,8 +162,8 @@ async fn start_of(settings: &Settings, bootstrap: bool) -> Result<Start> {
 }
 
 /// A member that is told again to join, as service files do, must not be told to join another cluster.
-async fn check_cluster(settings: &Settings, found: &Identity) -> Result<()> {
-    let options = ClientOptions { timeout: CHECK_TIMEOUT, ..ClientOptions::default() };
+async fn check_cluster(settings: &Settings, secured: &Secured, found: &Identity) -> Result<()> {
+    let options = ClientOptions { timeout: CHECK_TIMEOUT, ..secured.client.clone() };
     let Ok(members) = Client::with_options(&settings.join, options)?.members().await else { return Ok(()) };
     if members.cluster_id != found.cluster.to_string() {
         bail!(
@@ -170,8 +178,8 @@ async fn check_cluster(settings: &Settings, found: &Identity) -> Result<()> {
 }
 
 /// Asks to be taken in. If the reply is lost the same request is answered the same, so it is repeated until it is known.
-async fn join(settings: &Settings) -> Result<Start> {
-    let options = ClientOptions { timeout: JOIN_TIMEOUT, ..ClientOptions::default() };
+async fn join(settings: &Settings, secured: &Secured) -> Result<Start> {
+    let options = ClientOptions { timeout: JOIN_TIMEOUT, ..secured.client.clone() };
     let client = Client::with_options(&settings.join, options)?;
     let join = Join {
         id: settings.id.clone(),
@@ -186,8 +194,9 @@ async fn join(settings: &Settings) -> Result<Start> {
 }
 
 /// Opens state and log.
-async fn open(settings: &Settings, start: Start) -> Result<(Handle, KvReader<DiskStore>)> {
-    let options = settings.options(start);
+async fn open(settings: &Settings, secured: &Secured, start: Start) -> Result<(Handle, KvReader<DiskStore>)> {
+    let mut options = settings.options(start);
+    options.tls = secured.tls.clone();
     let state = settings.data_dir.join("state");
     // The log may be long; reading it must not hold up the runtime.
     tokio::task::spawn_blocking(move || {

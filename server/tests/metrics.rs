@@ -6,7 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use support::{Cluster, get, send};
+use support::{Cluster, Node, get, get_by_tls, hezong, send, wait_until};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -34,9 +34,10 @@ fn printed() -> BTreeMap<String, Metric> {
         send(&node.http, "PUT", "/key/a", &[("Idempotency-Key", "one")], b"v").unwrap();
         get(&node.http, "/key/a").unwrap();
     }
+    let mut texts: Vec<String> = nodes.iter().map(|node| get(&node.http, "/metrics").unwrap().text()).collect();
+    texts.push(encrypted());
     let mut metrics: BTreeMap<String, Metric> = BTreeMap::new();
-    for node in nodes {
-        let text = get(&node.http, "/metrics").unwrap().text();
+    for text in texts {
         for line in text.lines() {
             if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
                 kind.clone_into(&mut metrics.entry(name.to_owned()).or_default().kind);
@@ -53,6 +54,20 @@ fn printed() -> BTreeMap<String, Metric> {
         }
     }
     metrics
+}
+
+/// What a node with a certificate prints.
+fn encrypted() -> String {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name).display().to_string();
+    let out = at("own");
+    hezong(&["cert", "authority", &out]);
+    let (_, flags, _) = hezong(&["cert", "node", "node01", "--host", "127.0.0.1", "--authority", &out, "--out", &out]);
+    let mut node = Node::new(root.path(), "node01");
+    node.start(&flags.split_whitespace().chain(["--bootstrap"]).collect::<Vec<_>>());
+    // Once it says that this port speaks TLS, it serves.
+    wait_until("it serves", || get(&node.http, "/health").is_some());
+    get_by_tls(&node.http, &root.path().join("own/ca.pem"), "/metrics").0.text()
 }
 
 fn documented() -> BTreeMap<String, Metric> {

@@ -8,11 +8,12 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("engine/codec", &["protocols"]),
     ("engine/wal", &["protocols/base", "engine/codec"]),
     ("engine/node", &["protocols", "engine/codec"]),
+    ("engine/tls", &[]),
     ("engine/shell", &["protocols", "engine"]),
     ("data/store", &["protocols/base"]),
     ("data/kv", &["protocols", "engine/codec", "engine/node", "data/store"]),
     ("dialects", &["protocols", "engine", "data"]),
-    ("client", &[]),
+    ("client", &["engine/tls"]),
     ("server", &["protocols", "engine", "data", "dialects", "client", "proof/check"]),
     ("proof/check", &[]),
     ("proof/script", &["protocols"]),
@@ -54,7 +55,8 @@ const WORLD: &[&str] = &[
 ];
 
 /// Where names of [`WORLD`] are at home; everything else below the dialects must do without.
-const WORLDLY: &[&str] = &["engine/shell/", "engine/wal/src/disk", "data/store/src/birth", "data/store/src/on_"];
+const WORLDLY: &[&str] =
+    &["engine/shell/", "engine/tls/", "engine/wal/src/disk", "data/store/src/birth", "data/store/src/on_"];
 
 /// The floors that must do without the world.
 const PURE: &[&str] = &["protocols/", "engine/", "data/", "proof/check/"];

@@ -2,7 +2,7 @@
 //! thing, the limit and the remedy. Codes are part of the interface; `docs/http.md` lists them.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use hezong_kv::{LimitError, Refusal};
 use hezong_node::{Leader, Refused};
@@ -16,8 +16,10 @@ pub(crate) struct Failure {
     pub(crate) code: &'static str,
     /// One sentence, without a full stop.
     pub(crate) message: String,
-    /// Where to go instead, for a redirect.
-    location: Option<String>,
+    /// Where to go instead, for a redirect: host, port, path and query.
+    elsewhere: Option<String>,
+    /// Whether that is to be reached by TLS, as this node is.
+    tls: bool,
     /// Seconds after which to come again.
     retry_after: Option<u32>,
     /// The methods a path does take.
@@ -30,7 +32,7 @@ impl Failure {
     /// A failure that needs nothing but status, code and sentence.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, code, message, location: None, retry_after: None, allow: None, close: false }
+        Self { status, code, message, elsewhere: None, tls: false, retry_after: None, allow: None, close: false }
     }
 
     /// The request itself is wrong; repeating it will not help.
@@ -40,9 +42,8 @@ impl Failure {
 
     /// Another node leads: the same request, path and query kept, belongs there.
     pub(crate) fn redirect(leader: &str, path_and_query: &str) -> Self {
-        let location = format!("http://{leader}{path_and_query}");
-        let message = format!("the leader serves this at {location}; follow the redirect (curl -L)");
-        Self { location: Some(location), ..Self::new(StatusCode::TEMPORARY_REDIRECT, "not_leader", message) }
+        let elsewhere = Some(format!("{leader}{path_and_query}"));
+        Self { elsewhere, ..Self::new(StatusCode::TEMPORARY_REDIRECT, "not_leader", String::new()) }
     }
 
     /// Nobody can do it at the moment.
@@ -69,14 +70,21 @@ impl Failure {
         self
     }
 
+    /// The same from a node that is reached by TLS, or not.
+    pub(crate) fn over(mut self, tls: bool) -> Self {
+        self.tls = tls;
+        self
+    }
+
     /// The reply.
     pub(crate) fn into_response(self) -> Response<Body> {
-        let body = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
-        let mut response = Response::new(Body::from(format!("{body}\n")));
+        let scheme = if self.tls { "https" } else { "http" };
+        let location = self.elsewhere.as_ref().map(|elsewhere| format!("{scheme}://{elsewhere}"));
+        let mut response = Response::new(Body::from(self.body(location.as_deref())));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(location) = self.location {
+        if let Some(location) = location {
             // Addresses are checked when a node joins and the rest came in as a valid URI; were it ever not so, a
             // redirect without Location is still an error a client understands.
             if let Ok(location) = HeaderValue::from_str(&location) {
@@ -89,10 +97,31 @@ impl Failure {
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// The reply as it goes over the wire, for a connection that HTTP is not spoken on; it ends with it.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let body = self.body(None);
+        let retry = self.retry_after.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
+        format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/json\r\nconnection: close\r\n{retry}content-length: {}\r\n\r\n{body}",
+            self.status,
+            body.len()
+        )
+        .into_bytes()
+    }
+
+    fn body(&self, location: Option<&str>) -> String {
+        let there = location.map(|at| format!("the leader serves this at {at}; follow the redirect (curl -L)"));
+        let message = there.as_ref().unwrap_or(&self.message);
+        format!("{}\n", serde_json::json!({ "error": { "code": self.code, "message": message } }))
     }
 }
 
@@ -193,9 +222,13 @@ mod tests {
     }
 
     #[test]
-    fn redirect_keeps_path_and_query() {
-        let response = Failure::redirect("host1:8091", "/key/a%2Fb?level=default").into_response();
-        assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
-        assert_eq!(response.headers()[LOCATION], "http://host1:8091/key/a%2Fb?level=default");
+    fn redirect_keeps_path_query_and_tls() {
+        for (tls, location) in
+            [(false, "http://host1:8091/key/a%2Fb?level=default"), (true, "https://host1:8091/key/a%2Fb?level=default")]
+        {
+            let response = Failure::redirect("host1:8091", "/key/a%2Fb?level=default").over(tls).into_response();
+            assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+            assert_eq!(response.headers()[LOCATION], location);
+        }
     }
 }

@@ -21,9 +21,10 @@
 //! | `metrics.rs` | `/metrics`, and the counters kept here |
 //! | `query.rs`, `body.rs`, `octets.rs` | parameters, bodies, bytes in JSON |
 //! | `error.rs` | failures as replies |
-//! | `serve.rs` | sockets |
+//! | `token.rs` | what must be shown to change who takes part or leads |
+//! | `serve.rs`, `seldom.rs` | sockets, encrypted or not; what is told of strangers |
 //!
-//! Left out: TLS and authentication (the cluster's ports are to be reached by those trusted), watches.
+//! Left out: who may read and write which keys (whoever is let in may do everything), watches.
 
 #![forbid(unsafe_code)]
 
@@ -34,9 +35,11 @@ mod members;
 mod metrics;
 mod octets;
 mod query;
+mod seldom;
 mod serve;
 mod sessions;
 mod stands;
+mod token;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -51,7 +54,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use axum::routing::{any, get};
 use hezong_base::GroupId;
 use hezong_kv::{KvReader, Limits};
-use hezong_shell::Handle;
+use hezong_shell::{Handle, NodeTls};
 use hezong_store::Store;
 use tokio::sync::watch;
 
@@ -59,7 +62,9 @@ use crate::error::Failure;
 pub use crate::members::check_address;
 use crate::metrics::{Metrics, Operation};
 pub use crate::query::nearest;
-pub use crate::serve::serve;
+use crate::seldom::Seldom;
+pub use crate::serve::{Sockets, serve};
+pub use crate::token::Token;
 
 const INDEX: HeaderName = HeaderName::from_static("x-hezong-index");
 const REVISION: HeaderName = HeaderName::from_static("x-hezong-revision");
@@ -79,6 +84,10 @@ pub struct Api<S: Store> {
     pub http: String,
     /// Where other nodes reach it.
     pub peer: String,
+    /// What this node shows clients, if they reach the cluster by TLS.
+    pub tls: Option<NodeTls>,
+    /// What must be shown to change who takes part or leads; `None` lets everybody.
+    pub token: Option<Token>,
     /// The program's version, for `/status`.
     pub version: &'static str,
 }
@@ -88,6 +97,15 @@ struct Serving<S: Store> {
     api: Api<S>,
     metrics: Metrics,
     started: Instant,
+    /// What is told of wrong tokens.
+    seldom: Seldom,
+}
+
+impl<S: Store> Serving<S> {
+    /// Lets only those pass that show the token.
+    fn token(&self, head: &Parts) -> Result<(), Failure> {
+        token::check(self.api.token.as_ref(), head, &self.seldom)
+    }
 }
 
 impl<S: Store> Serving<S> {
@@ -102,7 +120,8 @@ type Answer = Result<Response<Body>, Failure>;
 
 /// The routes. [`serve`] gives them sockets.
 pub fn router<S: Store>(api: Api<S>) -> Router {
-    let serving = Arc::new(Serving { api, metrics: Metrics::default(), started: Instant::now() });
+    let serving =
+        Arc::new(Serving { api, metrics: Metrics::default(), started: Instant::now(), seldom: Seldom::default() });
     Router::new()
         .route("/key", any(on_key_set::<S>))
         .route("/key/", any(on_key::<S>))
@@ -123,15 +142,19 @@ pub fn router<S: Store>(api: Api<S>) -> Router {
         .with_state(serving)
 }
 
-/// Names a method's handler, its operation in the metrics, and refuses other methods with what is allowed.
+/// Names a method's handler, its operation in the metrics, and refuses other methods with what is allowed. `[token]`
+/// before a handler stands for what takes the cluster's token: everything that changes who takes part or leads.
 macro_rules! methods {
-    ($name:ident, $allow:literal, { $($method:ident => $operation:ident $handler:path,)* }) => {
+    ($name:ident, $allow:literal, { $($method:ident => $operation:ident $([$guard:ident])? $handler:path,)* }) => {
         async fn $name<S: Store>(State(serving): State<Arc<Serving<S>>>, request: Request) -> Response<Body> {
             let (head, body) = request.into_parts();
             match head.method {
                 $(axum::http::Method::$method => {
-                    let answer = $handler(&serving, &head, body);
-                    observe(&serving.metrics, Operation::$operation, answer).await
+                    let answer = async {
+                        $(serving.$guard(&head)?;)?
+                        $handler(&serving, &head, body).await
+                    };
+                    observe(&serving, Operation::$operation, answer).await
                 })*
                 _ => Failure::method(head.method.as_str(), head.uri.path(), $allow).into_response(),
             }
@@ -148,9 +171,9 @@ methods!(on_key, "GET, PUT, POST, DELETE", {
 });
 methods!(on_keys, "GET", { GET => Scan keys::scan, });
 methods!(on_session, "POST, DELETE", { POST => Session sessions::post, DELETE => Session sessions::close, });
-methods!(on_join, "POST", { POST => Join members::join, });
-methods!(on_remove, "POST", { POST => Remove members::remove, });
-methods!(on_transfer, "POST", { POST => Transfer members::transfer, });
+methods!(on_join, "POST", { POST => Join [token] members::join, });
+methods!(on_remove, "POST", { POST => Remove [token] members::remove, });
+methods!(on_transfer, "POST", { POST => Transfer [token] members::transfer, });
 methods!(on_members, "GET", { GET => Members members::list, });
 methods!(on_status, "GET", { GET => Status stands::status, });
 methods!(on_metrics, "GET", { GET => Metrics metrics::show, });
@@ -182,10 +205,14 @@ async fn on_nothing(request: Request) -> Response<Body> {
     Failure::new(StatusCode::NOT_FOUND, "no_such_path", format!("there is no {path}; {remedy}")).into_response()
 }
 
-async fn observe(metrics: &Metrics, operation: Operation, answer: impl Future<Output = Answer>) -> Response<Body> {
+async fn observe<S: Store>(
+    serving: &Serving<S>,
+    operation: Operation,
+    answer: impl Future<Output = Answer>,
+) -> Response<Body> {
     let began = Instant::now();
-    let response = answer.await.unwrap_or_else(Failure::into_response);
-    metrics.observe(operation, response.status(), began.elapsed());
+    let response = answer.await.unwrap_or_else(|failure| failure.over(serving.api.tls.is_some()).into_response());
+    serving.metrics.observe(operation, response.status(), began.elapsed());
     response
 }
 

@@ -4,7 +4,7 @@
 use std::array;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response, StatusCode};
 use hezong_node::GroupStatus;
 use hezong_raft::Role;
-use hezong_shell::{BUCKETS_MICROS, HistogramSnapshot, Stats};
+use hezong_shell::{BUCKETS_MICROS, HistogramSnapshot, NodeTls, Stats};
 use hezong_store::Store;
 
 use crate::error::refused;
@@ -94,6 +94,11 @@ pub(crate) async fn show<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) 
     text.keys(view.revision().0, view.keys(), view.sessions(), view.once());
     text.group(&status);
     text.node(&stats);
+    if let Some(end) = serving.api.tls.as_ref().and_then(NodeTls::valid_until) {
+        let end = end.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let help = "When the certificate in use expires, in seconds since 1970.";
+        text.gauge("hezong_certificate_expires_timestamp_seconds", help, end);
+    }
     let mut response = Response::new(Body::from(text.0));
     let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, format);

@@ -5,8 +5,13 @@
 //!
 //! Whoever is no peer (a scanner, a browser, a node of another cluster) is told so or hung up on, counted, and told of
 //! at a limited rate; nothing it sends reaches the node.
+//!
+//! With certificates both ends are encrypted before the first frame, and each must be the node it says it is: the one
+//! dialled by the label its member has, the one that dials by the label of the number it gives. A number that is not
+//! known here yet is let in with any node's certificate, and looked at again once it is known.
 
-use std::io::{self, Read, Write};
+use std::collections::BTreeMap;
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -21,19 +26,24 @@ use hezong_codec::{
     frame::{decode, encode_answer, encode_hello, encode_messages, encode_snapshot},
 };
 use hezong_node::NodeInput;
-use hezong_raft::Message;
+use hezong_raft::{Member, Message};
+use hezong_tls::{NodeTls, TlsError, explain_io, is_of_tls, name_of_node};
 use rustix::net::sockopt;
 
 use crate::event::Event;
-use crate::peers::{Peer, Peers};
+use crate::peers::{Peer, Peers, Taken};
 use crate::run::{Mail, MayWait};
 use crate::threads::{Shared, chance, spawn, stop_process};
+use crate::wire::Wire;
 
 /// The longest frame of a handshake: labels and addresses, no payload.
 const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 
 /// After so long without a word a connection for snapshots is closed.
 const SNAPSHOTS_IDLE: Duration = Duration::from_secs(30);
+
+/// How TLS begins: an alert, or a handshake. No frame of ours does.
+const TLS_RECORDS: [u8; 2] = [0x15, 0x16];
 
 /// How many strangers may be in the middle of a handshake; more are hung up on.
 const HANDSHAKES_MAX: usize = 64;
@@ -46,6 +56,8 @@ pub(crate) struct Tcp {
     pub(crate) queue_bytes_max: usize,
     pub(crate) pause_max: Duration,
     pub(crate) timeout: Duration,
+    /// `None`: in the clear.
+    pub(crate) tls: Option<NodeTls>,
     pub(crate) peers: Peers,
     pub(crate) listener: TcpListener,
     /// Strangers in the middle of a handshake.
@@ -55,18 +67,38 @@ pub(crate) struct Tcp {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 enum HandshakeError {
-    #[error("{0}")]
+    #[error("{}", explain_io(.0))]
     Io(#[from] io::Error),
     #[error("{0}")]
     Frame(#[from] FrameError),
     #[error("it sent something else than a handshake")]
     Unexpected,
+    /// It wants to encrypt, or has told us so, and we do not.
+    #[error("it speaks TLS, and this node does not; either all nodes have certificates or none")]
+    Encrypted,
+    /// A member whose label no certificate can hold.
+    #[error("{0}")]
+    Label(#[from] TlsError),
+    /// Its certificate is not of the node it says it is.
+    #[error("it says that it is {from}, which is {wanted}, and its certificate is of {found}")]
+    Impostor { from: NodeId, wanted: String, found: String },
     /// It refused us.
     #[error("{0}")]
     Refused(Refusal),
     /// We refused it.
     #[error("it was refused: {0}")]
     Refuse(String),
+}
+
+impl HandshakeError {
+    /// Whether it is more than a network that fails or a node that is down: something a person must put right.
+    fn needs_a_person(&self) -> bool {
+        match self {
+            Self::Io(error) => is_of_tls(error),
+            Self::Frame(_) | Self::Unexpected | Self::Encrypted | Self::Label(_) | Self::Impostor { .. } => true,
+            Self::Refused(_) | Self::Refuse(_) => true,
+        }
+    }
 }
 
 impl Tcp {
@@ -106,7 +138,7 @@ impl Tcp {
     }
 
     /// Dials whoever is a member and was not dialled before.
-    pub(crate) fn set_members(self: &Arc<Self>, members: std::collections::BTreeMap<NodeId, hezong_raft::Member>) {
+    pub(crate) fn set_members(self: &Arc<Self>, members: BTreeMap<NodeId, Member>) {
         for peer in self.peers.set_members(self.me, members) {
             self.start_dialling(peer);
         }
@@ -138,23 +170,22 @@ impl Tcp {
         let first = if at_once { Duration::ZERO } else { self.pause_max };
         let mut pause = first;
         let mut last_refusal = None;
-        while let Some(address) = peer.wait_to_dial(pause) {
-            match self.reach(peer, &address) {
-                Ok((stream, buffer)) => {
+        while let Some(member) = peer.wait_to_dial(pause) {
+            match self.reach(peer, &member) {
+                Ok((wire, buffer)) => {
                     last_refusal = None;
-                    self.serve(peer, stream, buffer, false);
+                    self.serve(peer, wire, buffer, false);
                     pause = first;
                 }
                 Err(error) => {
+                    let address = member.peer;
                     self.shared.metrics.dials_failed.add(1);
                     tracing::debug!("dialling {} at {address}: {error}", peer.id);
                     if let HandshakeError::Refused(Refusal::Removed) = error {
                         // It will say the same for ever.
                         self.shared.removed(peer.id);
                         peer.close();
-                    } else if let HandshakeError::Refused(_) | HandshakeError::Frame(_) | HandshakeError::Unexpected =
-                        error
-                    {
+                    } else if error.needs_a_person() {
                         self.shared.metrics.handshakes_refused.add(1);
                         // Told once, not at every attempt.
                         let reason = error.to_string();
@@ -172,34 +203,53 @@ impl Tcp {
     }
 
     /// Connects and shakes hands.
-    fn reach(&self, to: &Peer, address: &str) -> Result<(TcpStream, BytesMut), HandshakeError> {
+    fn reach(&self, to: &Peer, member: &Member) -> Result<(Wire, BytesMut), HandshakeError> {
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "the address has no IP address");
         // Resolved anew each time: a peer may have moved.
-        for ip in address.to_socket_addrs()? {
+        for ip in member.peer.to_socket_addrs()? {
             match TcpStream::connect_timeout(&ip, self.timeout) {
-                Ok(stream) => return self.greet(to, stream),
+                Ok(stream) => return self.greet(to, member, stream),
                 Err(error) => failed = error,
             }
         }
         Err(failed.into())
     }
 
-    fn greet(&self, to: &Peer, mut stream: TcpStream) -> Result<(TcpStream, BytesMut), HandshakeError> {
+    fn greet(&self, to: &Peer, member: &Member, stream: TcpStream) -> Result<(Wire, BytesMut), HandshakeError> {
         self.tune(&stream)?;
+        let (wire, mut buffer) = match &self.tls {
+            None => (Wire::plain(stream), BytesMut::new()),
+            Some(tls) => {
+                let name = name_of_node(&member.name)?;
+                Wire::dialled(stream, tls.to_dial(), name, Instant::now() + self.timeout)?
+            }
+        };
+        // Its name was checked in the handshake; a wildcard would have passed there, and names no node.
+        self.check_certificate(&wire, to.id, Some(&member.name))?;
         let member = self.peers.member();
         let (cluster, from) = (self.cluster, self.me);
         let hello = Hello { versions: VERSIONS, cluster, from, to: to.id, lane: to.lane, member };
         let mut bytes = BytesMut::new();
         encode_hello(&hello, &mut bytes);
-        stream.write_all(&bytes)?;
-        let mut buffer = BytesMut::new();
-        match self.read_handshake(&mut stream, &mut buffer)? {
-            Frame::Welcome(Welcome { version }) if VERSIONS.contains(version) => Ok((stream, buffer)),
+        wire.write(&bytes, 0)?;
+        match self.read_handshake(&wire, &mut buffer)? {
+            Frame::Welcome(Welcome { version }) if VERSIONS.contains(version) => Ok((wire, buffer)),
             Frame::Refused(refusal) => Err(HandshakeError::Refused(refusal)),
             Frame::Welcome(_) | Frame::Hello(_) | Frame::Messages(_) | Frame::Snapshot(_) => {
                 Err(HandshakeError::Unexpected)
             }
         }
+    }
+
+    /// Checks that a certificate, if one was shown, is of the node it is said to be; of any node if that is not known.
+    fn check_certificate(&self, wire: &Wire, from: NodeId, label: Option<&str>) -> Result<(), HandshakeError> {
+        let Some(found) = wire.labels() else { return Ok(()) };
+        if label.map_or(!found.is_empty(), |label| wire.may_be(label)) {
+            return Ok(());
+        }
+        let wanted = label.map_or("a node unknown here".to_owned(), str::to_owned);
+        let found = if found.is_empty() { "no node".to_owned() } else { found.join(", ") };
+        Err(HandshakeError::Impostor { from, wanted, found })
     }
 
     fn accept(self: &Arc<Self>) {
@@ -227,19 +277,21 @@ impl Tcp {
         }
     }
 
-    fn answer(self: &Arc<Self>, mut stream: TcpStream, address: SocketAddr) {
-        let mut buffer = BytesMut::new();
-        let outcome = self.examine(&mut stream, &mut buffer);
+    fn answer(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
+        let outcome = self.examine(stream);
         self.handshakes.fetch_sub(1, Ordering::Relaxed);
         match outcome {
-            Ok((from, lane)) => {
-                if let Some(peer) = self.peers.admit(from, lane) {
-                    self.serve(&peer, stream, buffer, true);
-                    self.peers.forget_stranger(from);
+            Ok((hello, wire, buffer)) => {
+                if let Some(peer) = self.peers.admit(hello.from, hello.lane) {
+                    self.serve(&peer, wire, buffer, true);
+                    self.peers.forget_stranger(hello.from);
                 }
             }
             Err(HandshakeError::Refuse(_)) if self.peers.is_closed() => {}
-            Err(error @ HandshakeError::Refuse(_)) => {
+            Err(HandshakeError::Io(error)) if !is_of_tls(&error) => {
+                self.peers.garbage(&self.shared, address, error.to_string());
+            }
+            Err(error @ (HandshakeError::Refuse(_) | HandshakeError::Impostor { .. } | HandshakeError::Io(_))) => {
                 self.shared.metrics.handshakes_refused.add(1);
                 if self.peers.may_tell() {
                     let (address, reason) = (address.to_string(), error.to_string());
@@ -250,10 +302,21 @@ impl Tcp {
         }
     }
 
-    /// Reads a stranger's introduction and answers it; returns who it is and what it wants to talk about.
-    fn examine(&self, stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<(NodeId, Lane), HandshakeError> {
-        self.tune(stream)?;
-        let Frame::Hello(hello) = self.read_handshake(stream, buffer)? else { return Err(HandshakeError::Unexpected) };
+    /// Reads a stranger's introduction and answers it; returns how it introduced itself.
+    fn examine(&self, stream: TcpStream) -> Result<(Hello, Wire, BytesMut), HandshakeError> {
+        self.tune(&stream)?;
+        let (wire, mut buffer) = match &self.tls {
+            None => (Wire::plain(stream), BytesMut::new()),
+            Some(tls) => Wire::accepted(stream, tls.to_accept(), Instant::now() + self.timeout)?,
+        };
+        let Frame::Hello(hello) = self.read_handshake(&wire, &mut buffer)? else {
+            return Err(HandshakeError::Unexpected);
+        };
+        let known = self.peers.get(hello.from).and_then(|peer| peer.label());
+        if let Err(error) = self.check_certificate(&wire, hello.from, known.as_deref()) {
+            wire.shutdown();
+            return Err(error);
+        }
         let common = VERSIONS.common(hello.versions);
         let answer = match common {
             None => Err(Refusal::Version(VERSIONS)),
@@ -265,9 +328,9 @@ impl Tcp {
         };
         let mut bytes = BytesMut::new();
         encode_answer(&answer, &mut bytes);
-        stream.write_all(&bytes)?;
+        wire.write(&bytes, 0)?;
         match answer {
-            Ok(_) => Ok((hello.from, hello.lane)),
+            Ok(_) => Ok((hello, wire, buffer)),
             Err(_) => Err(HandshakeError::Refuse(format!(
                 "{} of cluster {} dialled {} here, speaking versions {} to {}",
                 hello.from, hello.cluster, hello.to, hello.versions.min, hello.versions.max
@@ -284,24 +347,28 @@ impl Tcp {
     }
 
     /// Reads one frame, within a time that a stranger cannot stretch by sending one byte at a time.
-    fn read_handshake(&self, stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<Frame, HandshakeError> {
+    fn read_handshake(&self, wire: &Wire, buffer: &mut BytesMut) -> Result<Frame, HandshakeError> {
         let until = Instant::now() + self.timeout;
         let mut chunk = [0; 4096];
         let frame = loop {
-            if let Some(frame) = decode(buffer, HANDSHAKE_BYTES_MAX)? {
-                break frame;
+            match decode(buffer, HANDSHAKE_BYTES_MAX) {
+                Ok(Some(frame)) => break frame,
+                Ok(None) => {}
+                Err(FrameError::Magic) if buffer.first().is_some_and(|byte| TLS_RECORDS.contains(byte)) => {
+                    return Err(HandshakeError::Encrypted);
+                }
+                Err(error) => return Err(error.into()),
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(io::Error::from(io::ErrorKind::TimedOut).into());
             }
-            stream.set_read_timeout(Some(left))?;
-            match stream.read(&mut chunk)? {
-                0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                count => buffer.extend_from_slice(&chunk[..count]),
+            wire.set_read_timeout(Some(left))?;
+            if !wire.read(&mut chunk, buffer)? {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         };
-        stream.set_read_timeout(None)?;
+        wire.set_read_timeout(None)?;
         Ok(frame)
     }
 
@@ -321,10 +388,10 @@ impl Tcp {
     }
 
     /// Runs a connection to its end, reading on this thread.
-    fn serve(self: &Arc<Self>, peer: &Arc<Peer>, stream: TcpStream, buffer: BytesMut, accepted: bool) {
-        let address = stream.peer_addr().ok();
-        let stream = Arc::new(stream);
-        let Some(number) = peer.connect(&stream, accepted) else { return };
+    fn serve(self: &Arc<Self>, peer: &Arc<Peer>, wire: Wire, buffer: BytesMut, accepted: bool) {
+        let address = wire.peer_addr().ok();
+        let wire = Arc::new(wire);
+        let Some(number) = peer.connect(&wire, accepted) else { return };
         if self.peers.is_closed() {
             // The node stopped in between, and nobody else will close what it did not know of.
             peer.disconnect(number);
@@ -333,16 +400,16 @@ impl Tcp {
         self.shared.metrics.connections.add(1);
         if peer.lane == Lane::Messages {
             self.shared.tell(Event::PeerConnected { peer: peer.id, address });
-        } else if let Err(error) = stream.set_read_timeout(Some(SNAPSHOTS_IDLE)) {
+        } else if let Err(error) = wire.set_read_timeout(Some(SNAPSHOTS_IDLE)) {
             tracing::debug!("a connection for snapshots cannot be given a time-out: {error}");
         }
         let writer = {
-            let (peer, stream) = (Arc::clone(peer), Arc::clone(&stream));
+            let (peer, wire) = (Arc::clone(peer), Arc::clone(&wire));
             let shared = Arc::clone(&self.shared);
-            spawn(&format!("hezong-write-{}", peer.id), move || write(&shared, &peer, &stream, number))
+            spawn(&format!("hezong-write-{}", peer.id), move || write(&shared, &peer, &wire, number))
         };
         let reason = match writer {
-            Ok(_) => self.read(peer.id, &stream, buffer),
+            Ok(_) => self.read(peer.id, &wire, buffer),
             Err(error) => error.to_string(),
         };
         // Whatever came before the end counts.
@@ -356,9 +423,9 @@ impl Tcp {
     }
 
     /// Hands what arrives to the node until nothing more does; returns why.
-    fn read(&self, from: NodeId, mut stream: &TcpStream, mut buffer: BytesMut) -> String {
+    fn read(&self, from: NodeId, wire: &Wire, mut buffer: BytesMut) -> String {
         let garbage = |reason: String| {
-            let address = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+            let address = wire.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
             self.peers.garbage(&self.shared, address, reason.clone());
             reason
         };
@@ -397,11 +464,11 @@ impl Tcp {
             if arrived {
                 self.shared.deliver(MayWait::Yes);
             }
-            match stream.read(&mut chunk) {
-                Ok(0) => return "the peer closed the connection".to_owned(),
-                Ok(count) => buffer.extend_from_slice(&chunk[..count]),
+            match wire.read(&mut chunk, &mut buffer) {
+                Ok(true) => {}
+                Ok(false) => return "the peer closed the connection".to_owned(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return error.to_string(),
+                Err(error) => return explain_io(&error),
             }
         }
     }
@@ -409,14 +476,14 @@ impl Tcp {
 
 /// Writes what the socket did not take at once, everything that waits in one go. A failed write is for the reader to
 /// notice, which the same failure wakes.
-fn write(shared: &Shared, peer: &Peer, mut stream: &TcpStream, number: u64) {
+fn write(shared: &Shared, peer: &Peer, wire: &Wire, number: u64) {
     let mut batch = Vec::new();
-    while let Some(waited) = peer.take(number, &mut batch) {
-        let began = Instant::now();
-        if stream.write_all(&batch).is_err() {
-            drop(stream.shutdown(std::net::Shutdown::Both));
+    while let Some(Taken { begun, waited }) = peer.take(number, &mut batch) {
+        let started = Instant::now();
+        if wire.write(&batch, begun).is_err() {
+            wire.shutdown();
             return;
         }
-        shared.slow.send(peer.id, waited, began.elapsed(), batch.len());
+        shared.slow.send(peer.id, waited, started.elapsed(), batch.len());
     }
 }

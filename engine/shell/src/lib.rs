@@ -28,14 +28,13 @@
 //! | `handle.rs`, `error.rs`, `event.rs`, `metrics.rs` | what an embedder calls, gets, follows and measures |
 //! | `options.rs`, `identity.rs`, `open.rs` | what an embedder chooses, whose folder it is, and how a node is opened |
 //! | `run.rs`, `log.rs`, `apply.rs`, `snapshot.rs` | the threads |
-//! | `peers.rs`, `connection.rs` | who is connected and what waits to be sent; sockets and handshakes |
+//! | `peers.rs`, `connection.rs`, `wire.rs` | who is connected and what waits to be sent; handshakes; sockets, encrypted or not |
 //! | `memory.rs` | a network within one process, for tests |
 //! | `promise.rs` | the longest lease this node may have granted, kept over restarts |
 //! | `slow.rs` | steps that took too long, told with their parts |
 //! | `inbox.rs`, `threads.rs`, `clock.rs` | what threads talk through, share and end by; the clock |
 //!
-//! Left out: TLS between nodes (whoever reaches the peer port and knows the cluster's id can take part),
-//! systems other than Linux, where nothing has been tried.
+//! Left out: systems other than Linux, where nothing has been tried.
 
 mod apply;
 mod clock;
@@ -56,12 +55,14 @@ mod run;
 mod slow;
 mod snapshot;
 mod threads;
+mod wire;
 
 pub use apply::StateMachines;
 pub use error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError, TransferError};
 pub use event::Event;
 pub use handle::{Done, Handle, Readable, Stats, block_on};
 pub use hezong_codec::ClusterId;
+pub use hezong_tls::{Clients, Files, NodeTls, TlsError};
 pub use identity::{Identity, IdentityError, Start};
 pub use memory::Network;
 pub use metrics::{BUCKETS_MICROS, HistogramSnapshot, MetricsSnapshot};

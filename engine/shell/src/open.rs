@@ -43,6 +43,7 @@ pub fn open_with(
     options: Options,
     machines: impl FnOnce(&Identity) -> Result<StateMachines, StateError>,
 ) -> Result<Handle, OpenError> {
+    check_certificate(&options)?;
     let (identity, lock) = identify(&options)?;
     let machines = machines(&identity).map_err(OpenError::Machines)?;
     let (wal, recovered) = open_log(&options, &identity)?;
@@ -94,6 +95,17 @@ pub fn open_with(
         OpenError::Thread(error)
     })?;
     Ok(Handle::new(Owner { identity, address, shared, requests: AtomicU64::new(1), thread: Mutex::new(Some(thread)) }))
+}
+
+/// Refuses another node's certificate while nothing has been written.
+fn check_certificate(options: &Options) -> Result<(), OpenError> {
+    let Some(tls) = &options.tls else { return Ok(()) };
+    let found = match (&options.start, &options.storage) {
+        (Start::Bootstrap(identity) | Start::Join(identity), _) => Some(identity.clone()),
+        (Start::Reopen, Storage::Folder(folder)) => Identity::load(folder)?,
+        (Start::Reopen, Storage::Memory(_)) => None,
+    };
+    found.map_or(Ok(()), |identity| tls.check_label(&identity.label)).map_err(OpenError::Tls)
 }
 
 fn identify(options: &Options) -> Result<(Identity, Option<FolderLock>), OpenError> {
@@ -206,6 +218,7 @@ fn open_link(
                 queue_bytes_max: options.peer_queue_bytes_max,
                 pause_max: options.reconnect_pause_max,
                 timeout: options.peer_timeout,
+                tls: options.tls.clone(),
                 peers: Peers::default(),
                 listener,
                 handshakes: AtomicUsize::new(0),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hezong_base::{GroupId, NodeId};
 use hezong_node::{NodeConfig, StartError, StateError};
+use hezong_tls::{NodeTls, TlsError};
 use hezong_wal::model::ModelFolder;
 
 use crate::identity::{Identity, IdentityError, Start};
@@ -20,6 +21,9 @@ pub struct Options {
     pub storage: Storage,
     /// How it reaches its peers.
     pub transport: Transport,
+    /// What it shows to its peers over TCP, and whom it believes. Without it connections are in the clear, and whoever
+    /// reaches the port and knows the cluster's id can take part. All nodes of a cluster have it, or none. Default none.
+    pub tls: Option<NodeTls>,
     /// Limits and time-outs over all groups; its `id` is taken from the identity.
     pub node: NodeConfig,
     /// Time-outs and limits of each group; its `id` is taken from the identity. The same on all nodes.
@@ -89,6 +93,7 @@ impl Options {
             start,
             storage,
             transport,
+            tls: None,
             node: NodeConfig::new(id),
             raft: hezong_raft::Config::new(id),
             segment_bytes: 64 << 20,
@@ -129,6 +134,9 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// The certificate is not this node's.
+    #[error(transparent)]
+    Tls(TlsError),
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] hezong_wal::OpenError),

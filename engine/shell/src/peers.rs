@@ -16,18 +16,18 @@
 //! the oldest goes first: Raft sends again what matters, and what is older matters less.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use hezong_base::NodeId;
 use hezong_codec::Lane;
 use hezong_raft::Member;
-use rustix::net::{SendFlags, send};
 
 use crate::event::Event;
 use crate::threads::Shared;
+use crate::wire::{Sent, Wire};
 
 /// The most bytes a writer takes at once. What it holds can no longer be dropped.
 const WRITE_BYTES: usize = 1 << 20;
@@ -46,12 +46,12 @@ pub(crate) struct Peer {
 
 #[derive(Default)]
 struct State {
-    /// Where it is dialled; `None` while it is no member.
-    address: Option<String>,
-    /// Whether a dialler is at work. It ends when the address is gone.
+    /// Its label and where it is dialled; `None` while it is no member.
+    member: Option<Member>,
+    /// Whether a dialler is at work. It ends when its peer is no member any more.
     dialled: bool,
     /// The connection and its number. Numbers only grow, so that a thread of an earlier connection knows it is one.
-    connection: Option<(Arc<TcpStream>, u64)>,
+    connection: Option<(Arc<Wire>, u64)>,
     /// The number the next connection gets.
     next_number: u64,
     /// What waits for the writer, oldest first.
@@ -69,18 +69,36 @@ struct State {
 impl State {
     /// Forgets the connection and what waits for it: its peer will be told afresh.
     fn disconnect(&mut self) {
-        if let Some((stream, _)) = self.connection.take() {
-            // Wakes reader and writer; failing means that the peer was quicker.
-            drop(stream.shutdown(Shutdown::Both));
+        if let Some((wire, _)) = self.connection.take() {
+            wire.shutdown();
         }
         self.queue.clear();
         self.since = None;
         (self.bytes, self.begun, self.writing) = (0, false, false);
     }
 
+    /// Takes note of who it is. A connection that was let in before we knew whose number this is ends here if it is
+    /// somebody else's.
+    fn know(&mut self, member: Option<Member>) {
+        self.member = member;
+        if let (Some(member), Some((wire, _))) = (&self.member, &self.connection)
+            && !wire.may_be(&member.name)
+        {
+            self.disconnect();
+        }
+    }
+
     fn is(&self, number: u64) -> bool {
         self.connection.as_ref().is_some_and(|(_, current)| *current == number)
     }
+}
+
+/// What a writer is told of what it took.
+pub(crate) struct Taken {
+    /// How many bytes at its start are the rest of what was sent before.
+    pub(crate) begun: usize,
+    /// How long the oldest of it had waited.
+    pub(crate) waited: Duration,
 }
 
 impl Peer {
@@ -92,23 +110,18 @@ impl Peer {
     pub(crate) fn send(&self, shared: &Shared, mut frame: BytesMut, queue_bytes_max: usize) {
         let metrics = &shared.metrics;
         let mut state = self.lock();
-        let connected = state.connection.as_ref().map(|(stream, _)| Arc::clone(stream));
+        let connected = state.connection.as_ref().map(|(wire, _)| Arc::clone(wire));
         if connected.is_none() && self.lane == Lane::Messages {
             metrics.frames_unsent.add(1);
             return;
         }
         metrics.frames_sent.add(1);
         metrics.bytes_sent.add(frame.len());
-        if let Some(stream) = connected.filter(|_| state.queue.is_empty() && !state.writing) {
-            match send(&stream, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(sent) if sent == frame.len() => return,
-                Ok(sent) => {
-                    frame.advance(sent);
-                    state.begun = true;
-                }
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                // The connection is broken, as its reader is about to find out.
-                Err(_) => return,
+        if let Some(wire) = connected.filter(|_| state.queue.is_empty() && !state.writing) {
+            match wire.send(frame) {
+                Sent::Whole | Sent::Broken => return,
+                Sent::Begun(rest) => (frame, state.begun) = (rest, true),
+                Sent::Nothing(whole) => frame = whole,
             }
         }
         state.since.get_or_insert_with(Instant::now);
@@ -124,21 +137,25 @@ impl Peer {
         self.writable.notify_one();
     }
 
-    /// Takes a connection into use; `None` when it has to yield.
-    pub(crate) fn connect(&self, stream: &Arc<TcpStream>, accepted: bool) -> Option<u64> {
+    /// Takes a connection into use; `None` when it has to yield, or is not of the member that this peer is.
+    pub(crate) fn connect(&self, wire: &Arc<Wire>, accepted: bool) -> Option<u64> {
         let mut state = self.lock();
-        if state.connection.is_some() && !accepted {
+        let impostor = state.member.as_ref().is_some_and(|member| !wire.may_be(&member.name));
+        if impostor || (state.connection.is_some() && !accepted) {
             return None;
         }
-        let waiting = std::mem::take(&mut state.queue).into_iter().filter(|_| self.lane == Lane::Snapshots).collect();
-        let bytes = std::mem::take(&mut state.bytes);
+        let (mut waiting, mut bytes) = (std::mem::take(&mut state.queue), std::mem::take(&mut state.bytes));
+        if state.begun {
+            // The rest of a frame means nothing to whoever has not seen its start.
+            bytes -= waiting.pop_front().map_or(0, |rest| rest.len());
+        }
         state.disconnect();
         if self.lane == Lane::Snapshots {
             (state.queue, state.bytes) = (waiting, bytes);
         }
         let number = state.next_number;
         state.next_number += 1;
-        state.connection = Some((Arc::clone(stream), number));
+        state.connection = Some((Arc::clone(wire), number));
         drop(state);
         // The writer of a connection that was replaced must find out.
         self.writable.notify_all();
@@ -161,31 +178,43 @@ impl Peer {
 
     /// Ends the connection, if there is one; its reader sees to the rest.
     pub(crate) fn hang_up(&self) {
-        if let Some((stream, _)) = &self.lock().connection {
-            // Failing means that the peer was quicker.
-            drop(stream.shutdown(Shutdown::Both));
+        if let Some((wire, _)) = &self.lock().connection {
+            wire.shutdown();
         }
     }
 
     /// Takes whatever there is out of use and stops dialling.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        state.address = None;
+        state.member = None;
         state.disconnect();
         drop(state);
         self.writable.notify_all();
         self.changed.notify_all();
     }
 
-    /// Sets where it is dialled; true when a dialler must be started for it.
-    pub(crate) fn set_address(&self, address: Option<String>) -> bool {
+    /// Sets who it is and where it is dialled; true when a dialler must be started for it.
+    pub(crate) fn set_member(&self, member: Option<Member>) -> bool {
         let mut state = self.lock();
-        state.address = address;
-        let start = state.address.is_some() && !state.dialled;
+        state.know(member);
+        let start = state.member.is_some() && !state.dialled;
         state.dialled |= start;
         drop(state);
+        self.writable.notify_all();
         self.changed.notify_all();
         start
+    }
+
+    /// The same, and it is dialled only when there is something to send.
+    fn know(&self, member: Option<Member>) {
+        self.lock().know(member);
+        self.writable.notify_all();
+        self.changed.notify_all();
+    }
+
+    /// Its label, if it is a member.
+    pub(crate) fn label(&self) -> Option<String> {
+        self.lock().member.as_ref().map(|member| member.name.clone())
     }
 
     /// Whether something speaks for keeping it: a connection, or somebody who dials.
@@ -197,7 +226,7 @@ impl Peer {
     /// Whether something waits to be sent that nobody dials for; whoever asks is to start dialling.
     pub(crate) fn must_be_dialled(&self) -> bool {
         let mut state = self.lock();
-        let start = state.address.is_some() && state.connection.is_none() && !state.dialled;
+        let start = state.member.is_some() && state.connection.is_none() && !state.dialled;
         state.dialled |= start;
         start
     }
@@ -209,17 +238,17 @@ impl Peer {
     /// Whether nothing speaks for keeping it: no member and not connected.
     pub(crate) fn is_stranger(&self) -> bool {
         let state = self.lock();
-        state.address.is_none() && state.connection.is_none() && !state.dialled
+        state.member.is_none() && state.connection.is_none() && !state.dialled
     }
 
-    /// For the dialler: waits until there has been no connection for `pause`, and returns where to dial; `None` when
+    /// For the dialler: waits until there has been no connection for `pause`, and returns whom to dial; `None` when
     /// it is to end.
-    pub(crate) fn wait_to_dial(&self, pause: Duration) -> Option<String> {
+    pub(crate) fn wait_to_dial(&self, pause: Duration) -> Option<Member> {
         let mut state = self.lock();
         let mut since = Instant::now();
         loop {
             let unwanted = self.lane == Lane::Snapshots && state.queue.is_empty() && state.connection.is_none();
-            if state.address.is_none() || unwanted {
+            if state.member.is_none() || unwanted {
                 state.dialled = false;
                 return None;
             }
@@ -230,15 +259,14 @@ impl Peer {
             }
             let left = pause.saturating_sub(since.elapsed());
             if left.is_zero() {
-                return state.address.clone();
+                return state.member.clone();
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// For the writer: waits for something to write, puts it into `batch`, and returns how long the oldest of it had
-    /// waited; `None` when the connection is over.
-    pub(crate) fn take(&self, number: u64, batch: &mut Vec<u8>) -> Option<Duration> {
+    /// For the writer: waits for something to write and puts it into `batch`; `None` when the connection is over.
+    pub(crate) fn take(&self, number: u64, batch: &mut Vec<u8>) -> Option<Taken> {
         let nothing = |state: &mut State| state.is(number) && state.queue.is_empty();
         let mut state = self.lock();
         if state.is(number) {
@@ -251,6 +279,7 @@ impl Peer {
         }
         let now = Instant::now();
         let waited = state.since.take().map_or(Duration::ZERO, |since| now - since);
+        let begun = state.queue.front().filter(|_| state.begun).map_or(0, BytesMut::len);
         batch.clear();
         while let Some(frame) = state.queue.front().filter(|f| batch.is_empty() || batch.len() + f.len() <= WRITE_BYTES)
         {
@@ -261,7 +290,7 @@ impl Peer {
         (state.writing, state.begun) = (true, false);
         // What is left came later than what was taken; when, nobody noted.
         state.since = (!state.queue.is_empty()).then_some(now);
-        Some(waited)
+        Some(Taken { begun, waited })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -310,11 +339,11 @@ impl Peers {
     /// The peer of this id as far as snapshots are concerned, dialled where messages are; `None` when nobody knows where
     /// it is, or the node has stopped.
     pub(crate) fn for_snapshots(&self, id: NodeId) -> Option<Arc<Peer>> {
-        let address = self.get(id).and_then(|peer| peer.lock().address.clone());
+        let member = self.get(id).and_then(|peer| peer.lock().member.clone());
         let peer = self.admit(id, Lane::Snapshots)?;
         // One that dialled us is answered even when nobody could dial it.
-        let known = address.is_some() || peer.is_connected();
-        peer.lock().address = address;
+        let known = member.is_some() || peer.is_connected();
+        peer.know(member);
         known.then_some(peer)
     }
 
@@ -329,12 +358,15 @@ impl Peers {
         for id in members.keys() {
             table.peers.entry(*id).or_insert_with(|| Arc::new(Peer::new(*id, Lane::Messages)));
         }
-        for peer in table.snapshots.values().filter(|peer| !members.contains_key(&peer.id)) {
-            peer.close();
+        for peer in table.snapshots.values() {
+            match members.get(&peer.id) {
+                Some(member) => peer.know(Some(member.clone())),
+                None => peer.close(),
+            }
         }
         let mut start = Vec::new();
         for peer in table.peers.values() {
-            if peer.set_address(members.get(&peer.id).map(|member| member.peer.clone())) {
+            if peer.set_member(members.get(&peer.id).cloned()) {
                 start.push(Arc::clone(peer));
             }
         }
@@ -400,17 +432,16 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
 
     use super::*;
 
     /// A connection, and the other end of it.
-    fn pair() -> (Arc<TcpStream>, TcpStream) {
+    fn pair() -> (Arc<Wire>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (Arc::new(ours), listener.accept().unwrap().0)
+        (Arc::new(Wire::plain(ours)), listener.accept().unwrap().0)
     }
 
     fn is_open(stream: &TcpStream) -> bool {
@@ -438,21 +469,55 @@ mod tests {
         assert!(!peer.is_connected());
     }
 
+    /// The same, encrypted.
+    fn encrypted_pair() -> (Arc<Wire>, Wire) {
+        let (_folder, node) = crate::wire::tests::certificate("node02");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let theirs = listener.accept().unwrap().0;
+        let until = Instant::now() + Duration::from_secs(10);
+        let far = {
+            let config = node.to_accept();
+            thread::spawn(move || Wire::accepted(theirs, config, until).unwrap().0)
+        };
+        let name = hezong_tls::name_of_node("node02").unwrap();
+        let near = Wire::dialled(ours, node.to_dial(), name, until).unwrap().0;
+        (Arc::new(near), far.join().unwrap())
+    }
+
+    /// What was encrypted has its place among the records: it cannot be dropped, though nothing of it was sent.
+    #[test]
+    fn send_full_encrypted_counts_as_begun() {
+        let fill = |wire: &Wire| while matches!(wire.send(BytesMut::zeroed(100_000)), Sent::Whole) {};
+        let (near, _far) = pair();
+        fill(&near);
+        assert!(matches!(near.send(BytesMut::zeroed(10)), Sent::Nothing(frame) if frame.len() == 10));
+        let (near, _far) = encrypted_pair();
+        fill(&near);
+        assert!(matches!(near.send(BytesMut::zeroed(10)), Sent::Begun(rest) if rest.len() > 10));
+    }
+
     #[test]
     fn send_full_drops_the_oldest_and_never_cuts_a_frame() {
+        let (near, far) = pair();
+        send_until_full(&near, &Wire::plain(far));
+        let (near, far) = encrypted_pair();
+        send_until_full(&near, &far);
+    }
+
+    fn send_until_full(near: &Arc<Wire>, far: &Wire) {
         const FRAME: usize = 10_000;
         const FRAMES: u32 = 5_000;
         let shared = Shared::new(1);
         let peer = Arc::new(Peer::new(NodeId(2), Lane::Messages));
-        let (near, mut far) = pair();
-        let number = peer.connect(&near, true).unwrap();
+        let number = peer.connect(near, true).unwrap();
         let writer = {
-            let (peer, near) = (Arc::clone(&peer), Arc::clone(&near));
+            let (peer, near) = (Arc::clone(&peer), Arc::clone(near));
             thread::spawn(move || {
                 let (mut batch, mut longest) = (Vec::new(), Duration::ZERO);
-                while let Some(waited) = peer.take(number, &mut batch) {
+                while let Some(Taken { begun, waited }) = peer.take(number, &mut batch) {
                     longest = longest.max(waited);
-                    (&*near).write_all(&batch).unwrap();
+                    near.write(&batch, begun).unwrap();
                 }
                 longest
             })
@@ -465,10 +530,14 @@ mod tests {
         }
         let dropped = shared.metrics.snapshot().frames_dropped;
         assert!(dropped > 0);
-        let mut frame = vec![0; FRAME];
+        let mut chunk = vec![0; 64 << 10];
+        let mut arrived = BytesMut::new();
         let mut seen = Vec::new();
         while seen.last() != Some(&(FRAMES - 1)) {
-            far.read_exact(&mut frame).unwrap();
+            while arrived.len() < FRAME {
+                assert!(far.read(&mut chunk, &mut arrived).unwrap(), "it was closed");
+            }
+            let frame = arrived.split_to(FRAME);
             assert!(frame.chunks(4).all(|chunk| chunk == &frame[..4]), "a frame was cut");
             seen.push(u32::from_le_bytes(frame[..4].try_into().unwrap()));
         }
@@ -476,6 +545,26 @@ mod tests {
         assert_eq!(seen.len() as u64 + dropped, u64::from(FRAMES));
         peer.close();
         assert!(writer.join().unwrap() > Duration::ZERO, "frames waited while nobody read");
+    }
+
+    #[test]
+    fn connect_anew_keeps_what_waits_for_snapshots_but_no_part_of_a_frame() {
+        let shared = Shared::new(1);
+        let peer = Peer::new(NodeId(2), Lane::Snapshots);
+        let (first, _far_first) = pair();
+        peer.connect(&first, true).unwrap();
+        for n in 0_u8.. {
+            peer.send(&shared, BytesMut::from(vec![n; 100_000].as_slice()), usize::MAX);
+            if peer.lock().queue.len() == 3 {
+                break;
+            }
+        }
+        assert!(peer.lock().begun);
+        let (second, _far_second) = pair();
+        let number = peer.connect(&second, true).unwrap();
+        let mut batch = Vec::new();
+        let Taken { begun, .. } = peer.take(number, &mut batch).unwrap();
+        assert_eq!((begun, batch.len(), peer.lock().bytes), (0, 200_000, 0));
     }
 
     #[test]
@@ -497,7 +586,7 @@ mod tests {
         assert_eq!(gone.wait_to_dial(Duration::ZERO), None);
         peers.forget_stranger(NodeId(3));
         assert!(peers.get(NodeId(3)).is_none());
-        assert_eq!(peers.get(NodeId(2)).unwrap().wait_to_dial(Duration::ZERO).as_deref(), Some("host2:1"));
+        assert_eq!(peers.get(NodeId(2)).unwrap().wait_to_dial(Duration::ZERO), Some(member(2).1));
         peers.close();
         assert!(peers.admit(NodeId(4), Lane::Messages).is_none());
     }

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{GROUP, eventually, hurry, member};
+use common::{GROUP, certificate, eventually, files_of, hurry, member};
 use hezong_base::{LogId, NodeId};
 use hezong_node::{Begun, Chunk, ReadLevel, Snapshot, StateError, StateMachine};
 use hezong_raft::{Base, Entry, Membership, Payload, SnapshotId};
 use hezong_shell::{Handle, Identity, Options, Start, StateMachines, block_on, open};
+use hezong_tls::make::{Authority, Validity};
 
 /// Every command applied. What it holds outlives the node, as a disk would.
 #[derive(Clone, Default)]
@@ -111,10 +112,12 @@ struct Cluster {
     addresses: Vec<String>,
     ledgers: Vec<Ledger>,
     nodes: Vec<Option<Handle>>,
+    /// Who signs the nodes' certificates; `None` when they talk in the clear.
+    authority: Option<Authority>,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    fn start(authority: Option<Authority>) -> Self {
         let first = Identity::bootstrap("node01");
         let joined = |n| Identity::joined(first.cluster, NodeId(n), format!("node{n:02}"));
         let mut cluster = Self {
@@ -123,6 +126,7 @@ impl Cluster {
             addresses: vec!["127.0.0.1:0".to_owned(); 3],
             ledgers: vec![Ledger::default(); 3],
             nodes: vec![None; 3],
+            authority,
         };
         for ledger in &mut cluster.ledgers {
             *ledger = Ledger::default();
@@ -139,6 +143,9 @@ impl Cluster {
     fn open(&mut self, at: usize) {
         let start = Start::Join(self.identities[at].clone());
         let mut options = hurry(Options::new(self.folder.path().join(at.to_string()), &self.addresses[at], start));
+        let label = &self.identities[at].label;
+        let signed = self.authority.as_ref();
+        options.tls = signed.map(|signed| certificate(&files_of(self.folder.path(), label), signed, label));
         options.node.persist_interval = Duration::from_millis(50);
         options.node.log_retain_entries = 10;
         let machines = StateMachines::from([(GROUP, Box::new(self.ledgers[at].clone()) as Box<dyn StateMachine>)]);
@@ -168,7 +175,15 @@ impl Cluster {
 
 #[test]
 fn away_for_longer_than_the_log_remembers() {
-    let mut cluster = Cluster::start();
+    away_and_back(Cluster::start(None));
+}
+
+#[test]
+fn away_for_longer_than_the_log_remembers_encrypted() {
+    away_and_back(Cluster::start(Some(Authority::new(Validity::days(1)).unwrap())));
+}
+
+fn away_and_back(mut cluster: Cluster) {
     cluster.put("first".to_owned());
     let away = 2;
     cluster.nodes[away] = None;
@@ -191,7 +206,7 @@ fn away_for_longer_than_the_log_remembers() {
 /// The log is whole, the state is gone: what the log does not lead to any more comes from the leader.
 #[test]
 fn state_lost_comes_back_from_the_leader() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::start(None);
     (0..100).for_each(|n| cluster.put(format!("command {n}")));
     let lost = 0;
     eventually("it has compacted its log", || {

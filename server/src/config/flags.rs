@@ -55,6 +55,10 @@ fn flag(key: &'static Key) -> Arg {
         .hide_short_help(key.section != "node" || matches!(key.kind, Kind::Size(_) | Kind::Count(_)));
     match key.kind {
         Kind::Addresses => arg.action(ArgAction::Append),
+        // There is nothing to say but that it is wanted.
+        Kind::Switch if matches!(key.fallback, Fallback::Fixed("false")) => {
+            arg.action(ArgAction::Set).num_args(0).default_missing_value("true")
+        }
         _ => arg.action(ArgAction::Set),
     }
 }

@@ -114,7 +114,9 @@ fn relations(key: &Key) -> Option<String> {
             Some(format!("at most {share}{greater}"))
         }
         Relation::Differ(one, other) if one == key.name => Some(format!("other than {other}")),
-        Relation::AtMost(..) | Relation::Differ(..) => None,
+        Relation::Needs(one, other) if one == key.name => Some(format!("only with {other}")),
+        Relation::Excludes(one, other) if one == key.name => Some(format!("not with {other}")),
+        Relation::AtMost(..) | Relation::Differ(..) | Relation::Needs(..) | Relation::Excludes(..) => None,
     });
     let told: Vec<String> = told.collect();
     if told.is_empty() { None } else { Some(told.join(", ")) }

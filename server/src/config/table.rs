@@ -55,6 +55,10 @@ pub(crate) enum Relation {
     AtMost(&'static str, u32, &'static str),
     /// They differ.
     Differ(&'static str, &'static str),
+    /// The first is of no use without the second.
+    Needs(&'static str, &'static str),
+    /// At most one of them.
+    Excludes(&'static str, &'static str),
 }
 
 /// The sections of a file, in order, and what each is about.
@@ -64,12 +68,20 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("disk", "What is kept on disk, and how much of it stays free."),
     ("snapshot", "How members that were away for long get the state."),
     ("peer", "Connections to other nodes."),
+    ("security", "Who is let in, and how nodes and clients prove who they are. Secrets are named by their files."),
     ("kv", "What requests on keys are held to."),
     ("log", "What the node says on stderr."),
 ];
 
 pub(crate) const RELATIONS: &[Relation] = &[
     Relation::Differ("http", "peer"),
+    Relation::Needs("tls_cert", "tls_key"),
+    Relation::Needs("tls_cert", "tls_ca"),
+    // Someone who gives one of these believes that the node encrypts.
+    Relation::Needs("tls_key", "tls_cert"),
+    Relation::Needs("tls_ca", "tls_cert"),
+    Relation::Needs("tls_client_auth", "tls_cert"),
+    Relation::Excludes("insecure", "tls_cert"),
     Relation::AtMost("heartbeat_interval", 3, "election_timeout"),
     Relation::AtMost("lease", 1, "election_timeout"),
     Relation::AtMost("append_bytes_max", 1, "window_bytes_max"),
@@ -205,6 +217,20 @@ settings! {
     peer.peer_timeout: Duration = Span(ms(100)..=seconds(600)), Fixed("5s"), Restart;
     /// The longest pause before a peer is dialled again.
     peer.reconnect_pause_max: Duration = Span(ms(10)..=seconds(600)), Fixed("1s"), Restart;
+
+    /// The node's certificate (PEM). With it everything is encrypted, with clients and with other nodes, which must all have
+    /// one. Its file, like those of the key and the authority, is read again when it changes.
+    security.tls_cert: Option<PathBuf> = Path, Absent("/etc/hezong/node01.pem"), Restart;
+    /// The key of the certificate (PEM).
+    security.tls_key: Option<PathBuf> = Path, Absent("/etc/hezong/node01.key"), Restart;
+    /// The certificate of the cluster's authority (PEM).
+    security.tls_ca: Option<PathBuf> = Path, Absent("/etc/hezong/ca.pem"), Restart;
+    /// Whether only clients are served that show a certificate of the authority.
+    security.tls_client_auth: bool = Switch, Fixed("false"), Restart;
+    /// The file with the cluster's token, the same on all nodes: joining, removing and handing over then take it.
+    security.token_file: Option<PathBuf> = Path, Absent("/etc/hezong/token"), Restart;
+    /// Whether other machines may reach this node in the clear, where anybody may read and change everything.
+    security.insecure: bool = Switch, Fixed("false"), Restart;
 
     /// The longest key taken, in reads too: lowered, it hides longer ones that are there.
     kv.key_bytes_max: usize = Size(1..=32 * KIB), Fixed("4KiB"), Reload;

@@ -52,7 +52,10 @@ fn table_every_row_resolves_and_is_well_formed() {
         }
     }
     for relation in RELATIONS {
-        let (Relation::AtMost(one, _, other) | Relation::Differ(one, other)) = relation;
+        let (Relation::AtMost(one, _, other)
+        | Relation::Differ(one, other)
+        | Relation::Needs(one, other)
+        | Relation::Excludes(one, other)) = relation;
         assert!(Key::named(one).is_some() && Key::named(other).is_some(), "{relation:?}");
     }
 }
@@ -62,10 +65,12 @@ fn table_every_row_resolves_and_is_well_formed() {
 fn table_every_row_does_something() {
     /// Used by `node.rs` and `log.rs` themselves, and tried there.
     const ELSEWHERE: &[&str] = &["id", "http", "http_bind", "join", "log_level", "log_format"];
+    /// Used by `secure.rs`, and tried there.
+    const OF_SECURITY: &str = "security";
     let effect =
         |settings: &Settings| format!("{:?} {:?}", settings.options(hezong_shell::Start::Reopen), settings.limits());
     let before = with(&[], &[]).load().unwrap();
-    for key in KEYS.iter().filter(|key| !ELSEWHERE.contains(&key.name)) {
+    for key in KEYS.iter().filter(|key| !ELSEWHERE.contains(&key.name) && key.section != OF_SECURITY) {
         let now = before.1.value(key.name);
         let other = match &key.kind {
             Kind::Size(bounds) | Kind::Count(bounds) => {
@@ -178,6 +183,27 @@ fn load_relations_are_held_whoever_breaks_them() {
     assert!(text.starts_with("--command-bytes-max: kv.value_bytes_max is 1MiB, above kv.command_bytes_max"), "{text}");
     let text = said(with(&[("peer", "host1:8091")], &[]));
     assert!(text.contains("node.http and node.peer are both host1:8091"), "{text}");
+}
+
+#[test]
+fn load_certificates_are_whole_and_not_insecure() {
+    let said = |flags: &[(&'static str, &str)]| with(flags, &[]).load().unwrap_err().to_string();
+    let whole = [("tls_cert", "a"), ("tls_key", "b"), ("tls_ca", "c")];
+    assert!(with(&whole, &[("HEZONG_TLS_CLIENT_AUTH", "true")]).load().is_ok());
+    assert_eq!(
+        said(&whole[..2]),
+        "--tls-cert: security.tls_cert is of no use without security.tls_ca; give --tls-ca too"
+    );
+    for alone in [("tls_key", "b"), ("tls_ca", "c"), ("tls_client_auth", "true")] {
+        assert!(said(&[alone]).contains("of no use without security.tls_cert"), "{alone:?}");
+    }
+    let both = [whole[0], whole[1], whole[2], ("insecure", "true")];
+    assert!(
+        said(&both).contains("--insecure: security.insecure does not go with security.tls_cert"),
+        "{}",
+        said(&both)
+    );
+    assert!(with(&[("insecure", "false"), ("tls_client_auth", "false")], &[]).load().is_ok());
 }
 
 #[test]

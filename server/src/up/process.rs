@@ -43,6 +43,11 @@ impl Process {
             .args(place.args())
             .args(role)
             .arg("--stop-with-stdin")
+            // What the environment says of certificates is meant for others: these nodes talk within this machine.
+            .env_remove("HEZONG_TLS_CERT")
+            .env_remove("HEZONG_TLS_KEY")
+            .env_remove("HEZONG_TLS_CA")
+            .env_remove("HEZONG_TLS_CLIENT_AUTH")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)

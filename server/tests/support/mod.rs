@@ -137,6 +137,11 @@ impl Node {
         }
     }
 
+    /// The process it runs as.
+    pub fn process(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     pub fn runs(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
@@ -320,6 +325,20 @@ fn parse(bytes: &[u8]) -> Option<Reply> {
 /// `GET`, without redirects.
 pub fn get(node: &str, target: &str) -> Option<Reply> {
     send(node, "GET", target, &[], b"")
+}
+
+/// The same by TLS, of a node that must answer; and the certificate it showed.
+#[track_caller]
+pub fn get_by_tls(node: &str, ca: &Path, target: &str) -> (Reply, Vec<u8>) {
+    let connection = TcpStream::connect(node).unwrap();
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+    let config = hezong_tls::ClientTls::load(ca, None).unwrap().config();
+    let mut stream = rustls::StreamOwned::new(rustls::ClientConnection::new(config, name).unwrap(), connection);
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nhost: {node}\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    (parse(&bytes).unwrap(), stream.conn.peer_certificates().unwrap()[0].to_vec())
 }
 
 /// The same, for a node that must answer, following redirects as `curl -L` does.

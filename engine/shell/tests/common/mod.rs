@@ -12,7 +12,10 @@ use bytes::Bytes;
 use hezong_base::{GroupId, LogId, NodeId};
 use hezong_node::{ReadLevel, StateError, StateMachine};
 use hezong_raft::{Base, Entry, Member, Membership, Payload, Role};
-use hezong_shell::{Handle, Identity, OpenError, Options, Start, StateMachines, block_on, open};
+use hezong_shell::{
+    Clients, Files, Handle, Identity, NodeTls, OpenError, Options, Start, StateMachines, block_on, open,
+};
+use hezong_tls::make::{Authority, Pair, Validity};
 
 pub const GROUP: GroupId = GroupId(1);
 
@@ -100,6 +103,10 @@ pub struct Cluster {
     pub nodes: Vec<Option<Running>>,
     pub groups: u64,
     pub change: fn(&mut Options),
+    /// Who signs the nodes' certificates; `None` when they talk in the clear.
+    pub authority: Option<Authority>,
+    /// The certificates in use.
+    pub tls: BTreeMap<usize, NodeTls>,
 }
 
 impl Cluster {
@@ -109,6 +116,15 @@ impl Cluster {
     }
 
     pub fn start_with(count: u64, groups: u64, change: fn(&mut Options)) -> Self {
+        Self::start_signed(count, groups, change, None)
+    }
+
+    /// The same, each node with a certificate.
+    pub fn start_encrypted(count: u64, change: fn(&mut Options)) -> Self {
+        Self::start_signed(count, 1, change, Some(Authority::new(Validity::days(2)).unwrap()))
+    }
+
+    fn start_signed(count: u64, groups: u64, change: fn(&mut Options), authority: Option<Authority>) -> Self {
         let first = Identity::bootstrap("node01");
         let joined = |n| Identity::joined(first.cluster, NodeId(n), format!("node{n:02}"));
         let mut cluster = Self {
@@ -118,6 +134,8 @@ impl Cluster {
             nodes: (0..count).map(|_| None).collect(),
             groups,
             change,
+            authority,
+            tls: BTreeMap::new(),
         };
         for at in 0..cluster.nodes.len() {
             cluster.open(at);
@@ -137,13 +155,26 @@ impl Cluster {
     pub fn options(&self, at: usize) -> Options {
         let start = Start::Join(self.identities[at].clone());
         let mut options = hurry(Options::new(self.path(at), self.addresses[at].clone(), start));
+        options.tls = self.authority.as_ref().map(|_| self.certificate(&self.identities[at].label));
         (self.change)(&mut options);
         options
     }
 
+    /// The certificate of the node of this label: the same files each time.
+    pub fn certificate(&self, label: &str) -> NodeTls {
+        certificate(&self.files(label), self.authority.as_ref().unwrap(), label)
+    }
+
+    /// Where a node's certificate lies.
+    pub fn files(&self, label: &str) -> Files {
+        files_of(self.folder.path(), label)
+    }
+
     /// Opens a node, again at the port it had before.
     pub fn open(&mut self, at: usize) {
-        let running = open_with(self.options(at), self.groups).unwrap();
+        let options = self.options(at);
+        self.tls.extend(options.tls.clone().map(|tls| (at, tls)));
+        let running = open_with(options, self.groups).unwrap();
         self.addresses[at] = running.node.peer_address().unwrap().to_string();
         self.nodes[at] = Some(running);
     }
@@ -185,6 +216,27 @@ impl Cluster {
             self.alive().find_map(|running| block_on(running.node.propose(GROUP, command.clone())).ok()).map(|d| d.id)
         })
     }
+}
+
+/// Where the certificate of a node lies in a folder.
+pub fn files_of(folder: &Path, label: &str) -> Files {
+    let path = |end: &str| folder.join(format!("{label}.{end}"));
+    Files { certificate: path("pem"), key: path("key"), authority: path("ca") }
+}
+
+/// The certificate in these files, which is made if it is not there.
+pub fn certificate(files: &Files, authority: &Authority, label: &str) -> NodeTls {
+    if !files.certificate.exists() {
+        write_pair(files, authority, &authority.node(label, &[], Validity::days(1)).unwrap());
+    }
+    NodeTls::load(files.clone(), label, Clients::Anyone).unwrap()
+}
+
+/// Writes a certificate and whom it is to be believed with.
+pub fn write_pair(files: &Files, authority: &Authority, pair: &Pair) {
+    std::fs::write(&files.authority, authority.certificate()).unwrap();
+    std::fs::write(&files.certificate, &pair.certificate).unwrap();
+    std::fs::write(&files.key, pair.key.as_bytes()).unwrap();
 }
 
 /// Tries again until there is something; what is tried waits by itself, mostly.

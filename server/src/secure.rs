@@ -1,0 +1,236 @@
+//! Certificates, the token, and the network beyond this machine: what nodes and clients are told of them, and what keeps
+//! secrets in this process.
+//!
+//! A secret is named by its file and never by itself: whatever stands on a command line, `ps` shows to everybody.
+
+use std::fs;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use hezong_client::{ClientTls, Options as ClientOptions, Token};
+use hezong_shell::{Clients, Files, NodeTls};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior};
+use zeroize::Zeroizing;
+
+use crate::config::Settings;
+use crate::say::{self, Exit};
+
+/// Shorter tokens could be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+const TOKEN_BYTES_MAX: usize = 1_024;
+/// How often the files of certificates are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long before its end a certificate is warned of, and how often.
+const END_NEAR: Duration = Duration::from_secs(14 * 86_400);
+const END_AGAIN: Duration = Duration::from_secs(86_400);
+
+/// What was read from a node's files.
+#[derive(Clone, Debug)]
+pub(crate) struct Secured {
+    /// `None`: in the clear.
+    pub(crate) tls: Option<NodeTls>,
+    /// What the node's own client shows and believes when it asks to be taken in.
+    pub(crate) client: ClientOptions,
+    /// What clients must show to change who takes part or leads.
+    pub(crate) token: Option<hezong_http::Token>,
+}
+
+/// Refuses to be reached from other machines in the clear, unless told that this is meant.
+pub(crate) fn check(settings: &Settings) -> Result<()> {
+    if settings.tls_cert.is_some() || settings.insecure {
+        return Ok(());
+    }
+    let http = settings.http_bind.as_ref().map_or(("--http", &settings.http), |bind| ("--http-bind", bind));
+    let peer = settings.peer_bind.as_ref().map_or(("--peer", &settings.peer), |bind| ("--peer-bind", bind));
+    match [http, peer].into_iter().find(|(_, address)| !is_of_this_machine(address)) {
+        None => Ok(()),
+        Some((name, address)) => {
+            let message = format!(
+                "{name} {address} is reached from other machines, and without certificates anybody there may read and \
+                 change everything: give --tls-cert, --tls-key and --tls-ca (hezong cert makes them), or on a network \
+                 you trust --insecure"
+            );
+            Err(Exit { code: say::UNFIT, message }.into())
+        }
+    }
+}
+
+impl Secured {
+    /// Reads and checks all files.
+    pub(crate) fn load(settings: &Settings) -> Result<Self> {
+        let mut client = ClientOptions::default();
+        let mut tls = None;
+        let files = (&settings.tls_cert, &settings.tls_key, &settings.tls_ca);
+        if let (Some(certificate), Some(key), Some(authority)) = files {
+            keep_secrets()?;
+            let files = Files { certificate: certificate.clone(), key: key.clone(), authority: authority.clone() };
+            let clients = if settings.tls_client_auth { Clients::Certified } else { Clients::Anyone };
+            tls = Some(NodeTls::load(files, &settings.id, clients)?);
+            client.tls = Some(ClientTls::load(authority, Some((certificate, key)))?);
+        }
+        let mut token = None;
+        if let Some(path) = &settings.token_file {
+            keep_secrets()?;
+            let secret = read_token(path)?;
+            token = Some(hezong_http::Token::of(secret.as_bytes()));
+            client.token = Some(Token::new(&secret)?);
+        }
+        Ok(Self { tls, client, token })
+    }
+}
+
+/// Whom a client believes, and what it shows.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Security")]
+pub(crate) struct ClientSecurity {
+    /// The certificate of the cluster's authority (PEM); with it every connection is by TLS.
+    #[arg(long, env = "HEZONG_TLS_CA", value_name = "FILE", global = true)]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// A certificate to show to nodes that ask for one (PEM).
+    #[arg(long, env = "HEZONG_TLS_CERT", value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, env = "HEZONG_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The file with the cluster's token, which changing who takes part or leads takes.
+    #[arg(long, env = "HEZONG_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl ClientSecurity {
+    /// Client options with what the files say.
+    pub(crate) fn options(&self) -> Result<ClientOptions> {
+        let mut options = ClientOptions::default();
+        if let Some(authority) = &self.tls_ca {
+            let own = self.tls_cert.as_deref().zip(self.tls_key.as_deref());
+            if own.is_some() {
+                keep_secrets()?;
+            }
+            options.tls = Some(ClientTls::load(authority, own)?);
+        }
+        if let Some(path) = &self.token_file {
+            keep_secrets()?;
+            options.token = Some(Token::new(&read_token(path)?)?);
+        }
+        Ok(options)
+    }
+}
+
+/// Whether only this machine reaches an address. One that cannot be resolved cannot be listened on either, which is said
+/// in other words.
+fn is_of_this_machine(address: &str) -> bool {
+    match address.to_socket_addrs() {
+        Ok(mut all) => all.all(|address: SocketAddr| address.ip().is_loopback()),
+        Err(_) => true,
+    }
+}
+
+/// Reads a token: one line, without what ends it.
+fn read_token(path: &Path) -> Result<Zeroizing<String>> {
+    let shown = path.display();
+    let bytes = fs::read(path).map(Zeroizing::new).with_context(|| format!("the token {shown} cannot be read"))?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_end_matches(['\r', '\n']);
+    if !(TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        bail!(
+            "{shown} holds no token: it is one line of {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} letters, digits and signs \
+             without spaces; make one with: hezong cert token {shown}"
+        );
+    }
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Keeps what is in this process's memory in it: no core dump is written, and nobody but root may look inside.
+fn keep_secrets() -> Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("core dumps cannot be switched off")?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("core dumps cannot be limited")
+}
+
+/// Lets a node have as many sockets and files as the system grants: the limit set by default is meant for programs of
+/// another time.
+pub(crate) fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// Takes new certificates into use as they come, and warns of an end that is near, for as long as the node runs.
+pub(crate) fn keep_fresh(tls: NodeTls) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut warned = warn_of_end(&tls, None);
+    tokio::spawn(async move {
+        loop {
+            let asked = tokio::select! {
+                told = hangup.recv() => told.is_some(),
+                _ = look.tick() => false,
+            };
+            // Files may lie on a disk that is slow to answer.
+            let (of_look, again) = (tls.clone(), asked);
+            let looked =
+                tokio::task::spawn_blocking(
+                    move || if again { of_look.reload().map(|()| true) } else { of_look.refresh() },
+                );
+            match looked.await {
+                Ok(Ok(true)) => {
+                    tracing::info!("new connections use the certificate that was put in place");
+                    warned = warn_of_end(&tls, None);
+                }
+                Ok(Ok(false)) => warned = warn_of_end(&tls, warned),
+                Ok(Err(error)) => tracing::error!("{error}; the certificate in use stays in use"),
+                // The runtime is shutting down.
+                Err(_) => return,
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Warns if the certificate's end is near and that was not said today. Returns when it was last said.
+fn warn_of_end(tls: &NodeTls, warned: Option<Instant>) -> Option<Instant> {
+    let left = tls.valid_until()?.duration_since(SystemTime::now()).unwrap_or_default();
+    if left > END_NEAR || warned.is_some_and(|at| at.elapsed() < END_AGAIN) {
+        return warned;
+    }
+    tracing::warn!("the certificate ends in {} hours; put a new one in its place", left.as_secs() / 3_600);
+    Some(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_of_this_machine_means_loopback_alone() {
+        for here in ["127.0.0.1:8091", "127.8.0.1:1", "[::1]:8091", "localhost:8091"] {
+            assert!(is_of_this_machine(here), "{here}");
+        }
+        for beyond in ["0.0.0.0:8091", "[::]:8091", "10.0.0.5:8091", "192.0.2.1:80"] {
+            assert!(!is_of_this_machine(beyond), "{beyond}");
+        }
+    }
+
+    #[test]
+    fn read_token_takes_one_line_and_repeats_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            read_token(&path)
+        };
+        assert_eq!(*read("0123456789abcdef\n").unwrap(), "0123456789abcdef");
+        assert_eq!(*read("0123456789abcdef").unwrap(), "0123456789abcdef");
+        for bad in ["", "\n", "0123456789abcde", "0123456789 abcdef", "0123456789abcdef\nmore", &"x".repeat(1_025)] {
+            let error = format!("{:#}", read(bad).unwrap_err());
+            assert!(error.contains("hezong cert token"), "{error}");
+            assert!(!error.contains("0123456789"), "{error}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(format!("{:#}", read_token(&path).unwrap_err()).contains("cannot be read"));
+    }
+}
