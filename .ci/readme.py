@@ -1,6 +1,6 @@
-"""Types what README.md tells a new user to type, and compares what comes back with what it shows.
+"""Types what a page (README.md, or the one named) tells its reader to type, and compares what comes back with what it shows.
 
-Only blocks fenced as ```console are run. A line that starts with `$ ` is a command; the lines below it are its output, in
+The binary built for release is found as `hezong`. Only blocks fenced as ```console are run. A line that starts with `$ ` is a command; the lines below it are its output, in
 which `…` stands for anything. `hezong up` runs in the background until the last block is done; the test command is left to
 the rung that runs it anyway.
 """
@@ -46,19 +46,21 @@ def matches(shown, printed):
 
 
 def main():
-    with open("README.md", encoding="utf-8") as file:
+    page = sys.argv[1] if len(sys.argv) > 1 else "README.md"
+    os.environ["PATH"] = os.path.abspath("target/release") + ":" + os.environ["PATH"]
+    with open(page, encoding="utf-8") as file:
         commands = list(blocks(file.read()))
     if len(commands) < 5:
-        sys.exit("readme: found hardly a command to run; the blocks are fenced as ```console")
+        sys.exit(f"{page}: found hardly a command to run; the blocks are fenced as ```console")
     up, failures = None, 0
     try:
         for command, shown in commands:
             if command in ELSEWHERE:
                 continue
-            if command.endswith("-- up"):
+            if command.endswith(" up"):
                 up = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, start_new_session=True)
                 if not all(ready(port, 60) for port in (8091, 8092, 8093)):
-                    sys.exit("readme: the three nodes were not ready within 60 s")
+                    sys.exit(f"{page}: the three nodes were not ready within 60 s")
                 continue
             done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120)
             good = done.returncode == 0 and (not shown or matches(shown, done.stdout))
