@@ -129,6 +129,6 @@ async fn strike(nodes: &mut [Node], seen: &Seen, how: &str) -> Outcome<Duration>
     } else {
         nodes[at].signal("CONT")?;
     }
-    wait_ready(&nodes[at].client).await?;
+    wait_ready(&nodes[at]).await?;
     Ok(gap)
 }

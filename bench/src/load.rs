@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hezong_client::{Client, Level};
+use hezong_client::{Client, ClientTls, Level};
 
 use crate::Outcome;
 use crate::etcd::Etcd;
@@ -15,8 +15,8 @@ use crate::rest::Rest;
 pub(crate) enum Target {
     /// Ours: the client finds the leader, again and again if need be.
     Hezong(Client),
-    /// The client port of our leader, over a bare connection.
-    Leader(String),
+    /// The client port of our leader, over a bare connection, which may be encrypted.
+    Leader(String, Option<ClientTls>),
     /// The client port of etcd's leader.
     Etcd(String),
 }
@@ -71,7 +71,7 @@ impl Connection {
     async fn new(target: &Target) -> Outcome<Self> {
         Ok(match target {
             Target::Hezong(client) => Self::Hezong(client.clone()),
-            Target::Leader(endpoint) => Self::Leader(Box::new(Rest::connect(endpoint).await?)),
+            Target::Leader(endpoint, tls) => Self::Leader(Box::new(Rest::connect(endpoint, tls.as_ref()).await?)),
             Target::Etcd(endpoint) => Self::Etcd(Box::new(Etcd::connect(endpoint).await?)),
         })
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hezong_client::{Client, Options};
+use hezong_client::{Client, ClientTls, Options};
 
 use crate::Outcome;
 
@@ -49,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) client: String,
     /// Where its data lies.
     pub(crate) folder: PathBuf,
+    /// Whom its clients believe; `None` when they talk in the clear.
+    pub(crate) tls: Option<ClientTls>,
 }
 
 impl Node {
@@ -99,8 +101,29 @@ impl Drop for Node {
     }
 }
 
-/// Three hezong nodes, all of them voters.
+/// Three hezong nodes, all of them voters, in the clear.
 pub(crate) async fn hezong(program: &Path, root: &Path) -> Outcome<Vec<Node>> {
+    three(program, root, None).await
+}
+
+/// The same with certificates, which the program itself makes.
+pub(crate) async fn hezong_by_tls(program: &Path, root: &Path) -> Outcome<Vec<Node>> {
+    let authority = root.join("authority");
+    cert(program, &["authority".into(), authority.clone()])?;
+    three(program, root, Some(&authority)).await
+}
+
+/// Runs `hezong cert`, and returns what it printed.
+fn cert(program: &Path, args: &[PathBuf]) -> Outcome<String> {
+    let output = Command::new(program).arg("cert").args(args).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+async fn three(program: &Path, root: &Path, authority: Option<&Path>) -> Outcome<Vec<Node>> {
+    let tls = authority.map(|authority| ClientTls::load(&authority.join("ca.pem"), None)).transpose()?;
     let mut nodes: Vec<Node> = Vec::new();
     for n in 1..=3 {
         let id = format!("node{n:02}");
@@ -109,17 +132,24 @@ pub(crate) async fn hezong(program: &Path, root: &Path) -> Outcome<Vec<Node>> {
         let args = ["node", "--id", &id, "--http", &client, "--peer", &peer, &folder.display().to_string()];
         let mut args = args.map(str::to_owned).to_vec();
         args.push("--stop-with-stdin".to_owned());
+        if let Some(authority) = authority {
+            let whose = ["node", &id, "--host", "127.0.0.1", "--authority"].map(PathBuf::from);
+            let flags =
+                cert(program, &[&whose[..], &[authority.to_owned(), "--out".into(), root.join("secrets")]].concat())?;
+            args.extend(flags.split_whitespace().map(str::to_owned));
+        }
         let first = match nodes.first() {
             None => vec!["--bootstrap".to_owned()],
             Some(node) => vec!["--join".to_owned(), node.client.clone()],
         };
         let log = root.join(format!("{id}.log"));
-        let mut node = Node { program: program.to_owned(), args, first, log, child: None, client, folder };
+        let tls = tls.clone();
+        let mut node = Node { program: program.to_owned(), args, first, log, child: None, client, folder, tls };
         node.start()?;
-        wait_ready(&node.client).await?;
+        wait_ready(&node).await?;
         nodes.push(node);
     }
-    let client = client_of(&nodes, Options::default())?;
+    let client = client_of(&nodes, Options { tls, ..Options::default() })?;
     let began = Instant::now();
     while client.members().await?.members.iter().filter(|member| member.suffrage == "voter").count() < 3 {
         if began.elapsed() > PATIENCE {
@@ -136,29 +166,32 @@ pub(crate) fn client_of(nodes: &[Node], options: Options) -> Outcome<Client> {
 }
 
 /// Waits until a hezong node knows a leader.
-pub(crate) async fn wait_ready(http: &str) -> Outcome<()> {
+pub(crate) async fn wait_ready(node: &Node) -> Outcome<()> {
     let began = Instant::now();
-    let options = Options { timeout: Duration::from_millis(500), ..Options::default() };
-    let client = Client::with_options([http], options)?;
+    let client = Client::with_options([&node.client], quick(node))?;
     loop {
         if client.status().await.is_ok_and(|status| !status["leader"].is_null()) {
             return Ok(());
         }
         if began.elapsed() > PATIENCE {
-            return Err(format!("the node at {http} does not become ready").into());
+            return Err(format!("the node at {} does not become ready; see {}", node.client, node.log.display()).into());
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
+/// How a client asks a node something that it is to answer at once.
+fn quick(node: &Node) -> Options {
+    Options { timeout: Duration::from_millis(500), tls: node.tls.clone(), ..Options::default() }
+}
+
 /// Which of them leads: of those that believe so, the one in the latest term. One that was stopped believes it still.
 pub(crate) async fn leader(nodes: &[Node]) -> Outcome<usize> {
     let began = Instant::now();
-    let options = Options { timeout: Duration::from_millis(500), ..Options::default() };
     while began.elapsed() < PATIENCE {
         let mut latest = None;
         for (at, node) in nodes.iter().enumerate() {
-            let status = Client::with_options([&node.client], options.clone())?.status().await;
+            let status = Client::with_options([&node.client], quick(node))?.status().await;
             if let Some(term) = status.ok().filter(|s| s["role"] == "leader").and_then(|s| s["term"].as_u64()) {
                 latest = latest.max(Some((term, at)));
             }
@@ -206,7 +239,8 @@ pub(crate) async fn etcd(program: &Path, root: &Path) -> Outcome<Vec<Node>> {
         ];
         let args = args.map(str::to_owned).to_vec();
         let log = root.join(format!("{name}.log"));
-        let mut node = Node { program: program.to_owned(), args, first: Vec::new(), log, child: None, client, folder };
+        let mut node =
+            Node { program: program.to_owned(), args, first: Vec::new(), log, child: None, client, folder, tls: None };
         node.start()?;
         nodes.push(node);
     }

@@ -1,7 +1,9 @@
 //! Puts of three hezong nodes against three etcd nodes on one machine, in turns: A B A B. Both with fdatasync on, their
 //! default time-outs, and clients of one thread that talk to the leader over the product's own API, each over a bare
-//! connection of its own. A put counts once it
-//! was acknowledged; after each turn every acknowledged key is read back.
+//! connection of its own. A put counts once it was acknowledged; after each turn every acknowledged key is read back.
+//!
+//! With `--tls` three more hezong nodes take turns that have certificates, and talk by TLS with each other and with
+//! their clients, whose share of the work is measured too: they run on the same machine.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::load::{Load, Target, Took, quantile, run as put_all, verify};
-use crate::nodes::{etcd, etcd_leader, hezong, hezong_beside, leader};
+use crate::nodes::{Node, etcd, etcd_leader, hezong, hezong_beside, hezong_by_tls, leader};
 use crate::{Outcome, say};
 
 /// Turns of the part with one client, each with its share of the puts and of the disk's timings.
@@ -40,6 +42,9 @@ pub(crate) struct Options {
     /// Puts of the part with a single client; 0 leaves it out.
     #[arg(long, default_value_t = 2_000)]
     single: u64,
+    /// Puts three hezong nodes with certificates beside those without.
+    #[arg(long)]
+    tls: bool,
     /// Leaves etcd out.
     #[arg(long)]
     no_etcd: bool,
@@ -57,7 +62,17 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> Outcome<()> {
     let folder = tempfile::tempdir_in(&options.dir)?;
     let ours = hezong(&hezong_beside()?, folder.path()).await?;
-    let mut sides = vec![("hezong", Target::Leader(ours[leader(&ours).await?].client.clone()))];
+    let mut sides = vec![("hezong", leader_of(&ours).await?)];
+    let encrypted = if options.tls {
+        let folder = folder.path().join("tls");
+        std::fs::create_dir(&folder)?;
+        hezong_by_tls(&hezong_beside()?, &folder).await?
+    } else {
+        Vec::new()
+    };
+    if !encrypted.is_empty() {
+        sides.push(("by TLS", leader_of(&encrypted).await?));
+    }
     let peer = if options.no_etcd { Vec::new() } else { etcd(&options.etcd, folder.path()).await? };
     if !peer.is_empty() {
         sides.push(("etcd", Target::Etcd(peer[etcd_leader(&peer).await?].client.clone())));
@@ -83,18 +98,19 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
         }
     }
     let medians: Vec<f64> = rates.iter_mut().map(|rates| median(rates)).collect();
-    let ratio = medians.get(1).map(|peer| medians[0] / peer);
-    say(&format!("median puts a second: {:.0}{}", medians[0], against(medians.get(1), ratio)))?;
+    say(&format!("median puts a second: {:.0}", medians[0]))?;
+    let ratios: Vec<f64> = medians[1..].iter().map(|peer| medians[0] / peer).collect();
+    for ((name, _), (rate, ratio)) in sides[1..].iter().zip(medians[1..].iter().zip(&ratios)) {
+        say(&format!("{name:>7}: {rate:.0}, ratio {ratio:.2}"))?;
+    }
     let single = single(options, &sides, &ours[0].folder).await?;
-    say(&json!({ "turns": turns, "medians": medians, "ratio": ratio, "single": single }).to_string())?;
+    say(&json!({ "turns": turns, "medians": medians, "ratios": ratios, "single": single }).to_string())?;
     Ok(())
 }
 
-fn against(peer: Option<&f64>, ratio: Option<f64>) -> String {
-    match (peer, ratio) {
-        (Some(peer), Some(ratio)) => format!(" against {peer:.0}, ratio {ratio:.2}"),
-        _ => String::new(),
-    }
+async fn leader_of(nodes: &[Node]) -> Outcome<Target> {
+    let leader = &nodes[leader(nodes).await?];
+    Ok(Target::Leader(leader.client.clone(), leader.tls.clone()))
 }
 
 fn told(took: &Took) -> String {

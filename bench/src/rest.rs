@@ -3,12 +3,19 @@
 
 use std::io;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use hezong_client::ClientTls;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+/// What a connection is made of.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// One connection, to the leader.
 pub(crate) struct Rest {
-    connection: BufReader<TcpStream>,
+    connection: BufReader<Box<dyn Stream>>,
     host: String,
     /// The request, then the reply's lines: kept so that neither is allocated anew.
     line: Vec<u8>,
@@ -16,9 +23,17 @@ pub(crate) struct Rest {
 
 impl Rest {
     /// Connects to a client port, `host:port`.
-    pub(crate) async fn connect(endpoint: &str) -> io::Result<Self> {
+    pub(crate) async fn connect(endpoint: &str, tls: Option<&ClientTls>) -> io::Result<Self> {
         let connection = TcpStream::connect(endpoint).await?;
         connection.set_nodelay(true)?;
+        let connection: Box<dyn Stream> = match tls {
+            None => Box::new(connection),
+            Some(tls) => {
+                let host = endpoint.split(':').next().unwrap_or_default().to_owned();
+                let name = ServerName::try_from(host).map_err(io::Error::other)?;
+                Box::new(TlsConnector::from(tls.config()).connect(name, connection).await?)
+            }
+        };
         Ok(Self { connection: BufReader::new(connection), host: endpoint.to_owned(), line: Vec::new() })
     }
 
@@ -49,6 +64,8 @@ impl Rest {
         self.line.extend_from_slice(head.as_bytes());
         self.line.extend_from_slice(body);
         self.connection.write_all(&self.line).await?;
+        // What is encrypted may be held back until it is told to go.
+        self.connection.flush().await?;
         // "HTTP/1.1 200 OK"
         let status = self.read_line().await?.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| io::Error::other("the reply does not begin with a status"))?;
