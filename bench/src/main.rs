@@ -19,6 +19,7 @@
 mod core;
 mod etcd;
 mod failover;
+mod join;
 mod load;
 mod memory;
 mod nodes;
@@ -47,6 +48,8 @@ enum Command {
     Failover(failover::Options),
     /// Resident memory, idle and with many keys, and the time to a consistent read after kill -9.
     Memory(memory::Options),
+    /// A node that joins a cluster with a large state: how soon it votes, and what clients feel of it.
+    Join(join::Options),
 }
 
 /// Why a benchmark could not be run, in one sentence.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Puts(options) => on_runtime(puts::run(&options)),
         Command::Failover(options) => on_runtime(failover::run(&options)),
         Command::Memory(options) => on_runtime(memory::run(&options)),
+        Command::Join(options) => on_runtime(join::run(&options)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -123,41 +123,53 @@ fn cert(program: &Path, args: &[PathBuf]) -> Outcome<String> {
 }
 
 async fn three(program: &Path, root: &Path, authority: Option<&Path>) -> Outcome<Vec<Node>> {
-    let tls = authority.map(|authority| ClientTls::load(&authority.join("ca.pem"), None)).transpose()?;
     let mut nodes: Vec<Node> = Vec::new();
-    for n in 1..=3 {
-        let id = format!("node{n:02}");
-        let (client, peer) = (format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?));
-        let folder = root.join(&id);
-        let args = ["node", "--id", &id, "--http", &client, "--peer", &peer, &folder.display().to_string()];
-        let mut args = args.map(str::to_owned).to_vec();
-        args.push("--stop-with-stdin".to_owned());
-        if let Some(authority) = authority {
-            let whose = ["node", &id, "--host", "127.0.0.1", "--authority"].map(PathBuf::from);
-            let flags =
-                cert(program, &[&whose[..], &[authority.to_owned(), "--out".into(), root.join("secrets")]].concat())?;
-            args.extend(flags.split_whitespace().map(str::to_owned));
-        }
-        let first = match nodes.first() {
-            None => vec!["--bootstrap".to_owned()],
-            Some(node) => vec!["--join".to_owned(), node.client.clone()],
-        };
-        let log = root.join(format!("{id}.log"));
-        let tls = tls.clone();
-        let mut node = Node { program: program.to_owned(), args, first, log, child: None, client, folder, tls };
-        node.start()?;
+    for _ in 0..3 {
+        let node = one_more(program, root, authority, &nodes)?;
         wait_ready(&node).await?;
         nodes.push(node);
     }
-    let client = client_of(&nodes, Options { tls, ..Options::default() })?;
+    wait_voters(&nodes, 3).await?;
+    Ok(nodes)
+}
+
+/// Starts a node that joins the others, or founds their cluster.
+pub(crate) fn one_more(program: &Path, root: &Path, authority: Option<&Path>, others: &[Node]) -> Outcome<Node> {
+    let tls = authority.map(|authority| ClientTls::load(&authority.join("ca.pem"), None)).transpose()?;
+    let id = format!("node{:02}", others.len() + 1);
+    let (client, peer) = (format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?));
+    let folder = root.join(&id);
+    let args = ["node", "--id", &id, "--http", &client, "--peer", &peer, &folder.display().to_string()];
+    let mut args = args.map(str::to_owned).to_vec();
+    args.push("--stop-with-stdin".to_owned());
+    if let Some(authority) = authority {
+        let whose = ["node", &id, "--host", "127.0.0.1", "--authority"].map(PathBuf::from);
+        let flags =
+            cert(program, &[&whose[..], &[authority.to_owned(), "--out".into(), root.join("secrets")]].concat())?;
+        args.extend(flags.split_whitespace().map(str::to_owned));
+    }
+    let first = match others.first() {
+        None => vec!["--bootstrap".to_owned()],
+        Some(node) => vec!["--join".to_owned(), node.client.clone()],
+    };
+    let log = root.join(format!("{id}.log"));
+    let mut node = Node { program: program.to_owned(), args, first, log, child: None, client, folder, tls };
+    node.start()?;
+    Ok(node)
+}
+
+/// Waits until so many members vote.
+pub(crate) async fn wait_voters(nodes: &[Node], voters: usize) -> Outcome<()> {
+    let tls = nodes.first().and_then(|node| node.tls.clone());
+    let client = client_of(nodes, Options { tls, ..Options::default() })?;
     let began = Instant::now();
-    while client.members().await?.members.iter().filter(|member| member.suffrage == "voter").count() < 3 {
-        if began.elapsed() > PATIENCE {
-            return Err("not all hezong nodes became voters".into());
+    while client.members().await?.members.iter().filter(|member| member.suffrage == "voter").count() < voters {
+        if began.elapsed() > 5 * PATIENCE {
+            return Err(format!("{voters} hezong nodes did not become voters").into());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Ok(nodes)
+    Ok(())
 }
 
 /// A client of these nodes.

@@ -177,6 +177,7 @@ impl<S: Store> StateMachine for Kv<S> {
 
     fn persist(&mut self) -> Result<Option<LogId>, StateError> {
         self.store.persist().map_err(KvError::from)?;
+        self.shelf.persisted()?;
         Ok(self.state.as_ref().map(StateRecord::last))
     }
 

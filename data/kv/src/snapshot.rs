@@ -37,7 +37,13 @@ pub(crate) struct Shelf<S: Store> {
     current: Current,
     /// The maps of the generation being built.
     staging: Option<Maps>,
+    /// How often the state was made durable since a chunk came.
+    idle: u32,
 }
+
+/// When a generation being built has had no chunk while the state was made durable so often, nobody builds it any more:
+/// this replica got on without it.
+const IDLE_MAX: u32 = 3;
 
 impl<S: Store> Shelf<S> {
     /// Opens the current generation, and the one being built if there is one.
@@ -49,7 +55,7 @@ impl<S: Store> Shelf<S> {
         };
         let current = Arc::new(RwLock::new(Maps::open(&store, name, record.current)?));
         let staging = record.staging.map(|staging| Maps::open(&store, name, staging)).transpose()?;
-        let mut shelf = Self { store, name: name.to_owned(), map, record, current, staging };
+        let mut shelf = Self { store, name: name.to_owned(), map, record, current, staging, idle: 0 };
         shelf.remove_garbage()?;
         Ok(shelf)
     }
@@ -64,6 +70,7 @@ impl<S: Store> Shelf<S> {
 
     /// See [`StateMachine::begin`](hezong_node::StateMachine::begin).
     pub(crate) fn begin(&mut self, id: SnapshotId) -> Result<Begun, KvError> {
+        self.idle = 0;
         if self.staging.is_some() && self.record.snapshot == id.0 {
             return Ok(if self.record.whole { Begun::Whole } else { Begun::At(self.record.cursor.clone()) });
         }
@@ -101,6 +108,7 @@ impl<S: Store> Shelf<S> {
             };
             batch.put(map, key, value);
         }
+        self.idle = 0;
         self.record.cursor.clone_from(&chunk.next);
         self.record.whole = chunk.next.is_none();
         self.note(&mut batch);
@@ -130,6 +138,23 @@ impl<S: Store> Shelf<S> {
         self.store.persist()?;
         self.remove_garbage()?;
         Ok((state, base.membership.clone()))
+    }
+
+    /// The state was made durable. Gives up what nobody builds any more.
+    pub(crate) fn persisted(&mut self) -> Result<(), KvError> {
+        if self.staging.is_none() {
+            return Ok(());
+        }
+        self.idle += 1;
+        if self.idle <= IDLE_MAX {
+            return Ok(());
+        }
+        self.staging = None;
+        self.record.garbage.extend(self.record.staging.take());
+        let mut batch = Batch::new();
+        self.note(&mut batch);
+        self.store.apply(&batch)?;
+        self.remove_garbage()
     }
 
     fn note(&self, batch: &mut Batch) {

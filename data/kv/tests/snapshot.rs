@@ -220,3 +220,19 @@ fn old_generation_is_removed() {
     to.finish(ID, &base(40)).unwrap();
     assert!(store.view().unwrap().get(old, b"key 1").unwrap().is_none());
 }
+
+/// Whoever caught up by its log keeps no half of a snapshot for ever.
+#[test]
+fn snapshot_nobody_builds_any_more_is_removed() {
+    let store = ModelStore::new();
+    let mut to = open(store.clone());
+    apply(&mut to, 1);
+    let chunks = chunks(&mut source(40), 300);
+    to.begin(ID).unwrap();
+    assert!(to.install(ID, &chunks[0]).unwrap());
+    (0..3).for_each(|_| drop(to.persist().unwrap()));
+    assert!(to.install(ID, &chunks[1]).unwrap(), "it is slow, but comes");
+    (0..4).for_each(|_| drop(to.persist().unwrap()));
+    assert!(!to.install(ID, &chunks[2]).unwrap());
+    assert_eq!(to.begin(ID).unwrap(), Begun::At(None));
+}
