@@ -230,9 +230,13 @@ fn snapshot_nobody_builds_any_more_is_removed() {
     let chunks = chunks(&mut source(40), 300);
     to.begin(ID).unwrap();
     assert!(to.install(ID, &chunks[0]).unwrap());
-    (0..3).for_each(|_| drop(to.persist().unwrap()));
+    for _ in 0..3 {
+        to.persist().unwrap();
+    }
     assert!(to.install(ID, &chunks[1]).unwrap(), "it is slow, but comes");
-    (0..4).for_each(|_| drop(to.persist().unwrap()));
+    for _ in 0..4 {
+        to.persist().unwrap();
+    }
     assert!(!to.install(ID, &chunks[2]).unwrap());
     assert_eq!(to.begin(ID).unwrap(), Begun::At(None));
 }
