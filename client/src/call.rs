@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use hezong_tls::{explain, inside, is_refusal};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::http::response::Parts as Head;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
@@ -319,16 +321,82 @@ impl Caller {
     }
 
     async fn send(&self, request: &Request, endpoint: &Authority) -> Attempt {
+        match self.dial(request, endpoint).await {
+            Ok((head, body)) => self.read(endpoint, head, body).await,
+            Err(attempt) => attempt,
+        }
+    }
+
+    /// How long a call may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.options.timeout
+    }
+
+    /// As [`Caller::call`], for a read whose reply is too long to be held: hands its body over, and who sends it.
+    pub(crate) async fn open(&self, request: &Request) -> Result<(Incoming, String), Error> {
+        let deadline = Instant::now() + self.options.timeout;
+        let mut endpoint = self.endpoints.first();
+        let mut tried: Vec<Authority> = Vec::new();
+        let mut failures = 0_u32;
+        let mut redirects = 0;
+        loop {
+            let limit = self.options.attempt_timeout.min(deadline.saturating_duration_since(Instant::now()));
+            if !tried.contains(&endpoint) {
+                tried.push(endpoint.clone());
+            }
+            let attempt = async {
+                match self.dial(request, &endpoint).await {
+                    Ok((head, body)) if head.status.is_success() => Ok(body),
+                    Ok((head, body)) => Err(self.read(&endpoint, head, body).await),
+                    Err(attempt) => Err(attempt),
+                }
+            };
+            let why = match tokio::time::timeout(limit, attempt).await {
+                Ok(Ok(body)) => return Ok((body, endpoint.to_string())),
+                Ok(Err(Attempt::Failed(error))) => return Err(error),
+                Ok(Err(Attempt::Redirected(to))) => {
+                    self.endpoints.add([to.clone()]);
+                    redirects += 1;
+                    let why = format!("{endpoint} sent us on to {to}, again and again");
+                    endpoint = to;
+                    if redirects <= REDIRECTS_MAX {
+                        continue;
+                    }
+                    redirects = 0;
+                    why
+                }
+                Ok(Err(Attempt::NotDone { why, .. } | Attempt::Open { why })) => why,
+                Ok(Err(Attempt::Untrusted { reason })) => format!("no TLS with {endpoint}: {reason}"),
+                // Only read() makes one, and not of what it is given here.
+                Ok(Err(Attempt::Done(_))) => "a reply could not be used".to_owned(),
+                Err(_) => format!("{endpoint} did not answer within {limit:?}"),
+            };
+            let pause = self.pause(failures, None, tried.len());
+            failures += 1;
+            if Instant::now() + pause >= deadline {
+                return Err(self.out_of_time(request, &tried, false, why));
+            }
+            tokio::time::sleep(pause).await;
+            endpoint = self.endpoints.next_after(&endpoint);
+        }
+    }
+
+    /// Sends a request and waits for the head of its reply.
+    async fn dial(&self, request: &Request, endpoint: &Authority) -> Result<(Head, Incoming), Attempt> {
         let http = match request.to_http(endpoint, &self.options) {
             Ok(http) => http,
-            Err(error) => return Attempt::Failed(error),
+            Err(error) => return Err(Attempt::Failed(error)),
         };
         let response = match self.http.request(http).await {
             Ok(response) => response,
-            Err(error) => return self.failed(endpoint, &error),
+            Err(error) => return Err(self.failed(endpoint, &error)),
         };
         self.endpoints.answered(endpoint);
-        let (head, body) = response.into_parts();
+        Ok(response.into_parts())
+    }
+
+    /// Reads a reply to its end.
+    async fn read(&self, endpoint: &Authority, head: Head, body: Incoming) -> Attempt {
         if head.status == StatusCode::TEMPORARY_REDIRECT {
             let location = head.headers.get(LOCATION).and_then(|at| at.to_str().ok()).unwrap_or_default();
             return match self.authority_of(location) {

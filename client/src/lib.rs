@@ -13,7 +13,7 @@
 //! Its words: an *endpoint* is a node's client address, `host:port`; an *attempt* is one request to one endpoint; a
 //! *call* is all attempts until an answer or the deadline.
 //!
-//! Map: `lib.rs` the calls; `call.rs` attempts, back-off and the search for the leader; `endpoints.rs` whom to ask, and
+//! Map: `lib.rs` the calls; `backup.rs` taking a backup; `call.rs` attempts, back-off and the search for the leader; `endpoints.rs` whom to ask, and
 //! who is silent; `types.rs` what calls take and return; `error.rs` how they fail; `path.rs` percent-encoding of keys.
 //!
 //! Left out: watching keys, which comes with the cluster's own support for it.
@@ -27,6 +27,7 @@
 //! # Ok(()) }
 //! ```
 
+mod backup;
 mod call;
 mod endpoints;
 mod error;
@@ -39,6 +40,7 @@ use bytes::Bytes;
 use hyper::Method;
 use serde::de::DeserializeOwned;
 
+pub use crate::backup::Backup;
 use crate::call::{Caller, Request};
 pub use crate::error::Error;
 pub use crate::types::{

@@ -51,6 +51,12 @@ pub(crate) enum Command {
     Remove(RemoveArgs),
     /// Has another node lead.
     Transfer(TransferArgs),
+    /// Writes the whole state, as of one moment, to a file.
+    Backup(BackupArgs),
+    /// Makes the first node of a new cluster from a backup.
+    Restore(RestoreArgs),
+    /// Makes a new cluster of what one node holds, after the majority was lost.
+    Recover(RecoverArgs),
     /// Writes keys as fast as the cluster takes them, and measures.
     Bench(BenchArgs),
     /// Makes certificates for a cluster, and a token.
@@ -320,6 +326,89 @@ pub(crate) struct TransferArgs {
     pub(crate) cluster: ClusterArgs,
     /// The label of the member that is to lead; without it, the voter that suits best.
     pub(crate) to: Option<String>,
+}
+
+/// `hezong backup`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Nothing stops meanwhile. The file is there once it is whole, checked and on the disk; until then it is \
+    FILE.part.\n\nExamples:\n  \
+        hezong backup /backup/hezong-monday\n  \
+        hezong backup --check /backup/hezong-monday       is the file whole?\n  \
+        hezong backup b --level stale -e host3:8091       from a node that does not lead"
+)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The file; one that is there is replaced.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// How fresh.
+    #[arg(long, value_enum, default_value = "default")]
+    pub(crate) level: LevelArg,
+    /// Reads the file to its end and tells what is wrong with it; no cluster is asked.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// `hezong restore`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The cluster is a new one: nodes of the old one cannot join it by mistake. Start the folder with \
+    `hezong node`\nwithout --bootstrap; further nodes join it with empty folders.\n\nExample:\n  \
+        hezong restore /backup/hezong-monday /var/lib/hezong --id node01 --http host1:8091 --peer host1:8089"
+)]
+pub(crate) struct RestoreArgs {
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The folder to make; empty, or not there yet.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The node's label.
+    #[arg(long)]
+    pub(crate) id: String,
+    /// Where clients will reach it, host:port.
+    #[arg(long)]
+    pub(crate) http: String,
+    /// Where other nodes will reach it, host:port.
+    #[arg(long)]
+    pub(crate) peer: String,
+    /// Prints JSON, for machines.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `hezong recover`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "For when more than half of the voters are gone for good. What only they had is lost. The node must \
+    not run; its\nfolder is left as it is, and the new one needs as much room. Refused while a majority could be \
+    had.\n\nExample:\n  \
+        hezong recover /var/lib/hezong /var/lib/hezong-new"
+)]
+pub(crate) struct RecoverArgs {
+    /// The folder of the node that is left. Of several, take the one whose `hezong status` told the highest LAST.
+    #[arg(value_name = "DIR")]
+    pub(crate) from: PathBuf,
+    /// The folder to make; empty, or not there yet.
+    #[arg(value_name = "NEWDIR")]
+    pub(crate) to: PathBuf,
+    /// The new node's label [default: as it was].
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Where clients will reach it, host:port [default: as it was].
+    #[arg(long)]
+    pub(crate) http: Option<String>,
+    /// Where other nodes will reach it, host:port [default: as it was].
+    #[arg(long)]
+    pub(crate) peer: Option<String>,
+    /// Prints JSON, for machines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How the other voters are asked whether they are there.
+    #[command(flatten)]
+    pub(crate) security: ClientSecurity,
 }
 
 /// `hezong bench`

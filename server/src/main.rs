@@ -10,6 +10,7 @@
 //! | `cert.rs` | making certificates |
 //! | `up.rs`, `up/` | a cluster on this machine |
 //! | `data.rs` | the commands that read and write keys |
+//! | `backup.rs`, `restore.rs` | a state in a file; a new cluster from a file, or from what is left |
 //! | `bench.rs` | the load it can put on a cluster |
 //! | `help.rs` | completions and man pages |
 //! | `say.rs` | how it talks |
@@ -19,6 +20,7 @@
 //! could serve in time, 5 when the outcome of a write is unknown.
 
 mod args;
+mod backup;
 mod bench;
 mod cert;
 mod config;
@@ -28,6 +30,7 @@ mod log;
 mod node;
 mod notify;
 mod reload;
+mod restore;
 mod say;
 mod secure;
 mod up;
@@ -71,6 +74,9 @@ fn main() -> ExitCode {
             Command::Members(members) => data::members(members).await,
             Command::Remove(remove) => data::remove(remove).await,
             Command::Transfer(transfer) => data::transfer(transfer).await,
+            Command::Backup(backup) => backup::run(backup).await,
+            Command::Restore(restore) => restore::restore(&restore),
+            Command::Recover(recover) => restore::recover(&recover).await,
             Command::Bench(bench) => bench::run(bench).await,
             Command::Cert(cert) => cert::run(cert),
             Command::Completions(completions) => help::completions(&completions),

@@ -31,7 +31,7 @@ use crate::reload::Reload;
 use crate::secure::{self, Secured, keep_fresh, raise_file_limit};
 
 /// The one group of keys this version serves.
-const GROUP: GroupId = GroupId(1);
+pub(crate) const GROUP: GroupId = GroupId(1);
 /// How long a node asks to be taken in. A cluster that elects a leader just now, or takes in another, needs a while.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the cluster a member names again with `--join` may take to say which one it is.

@@ -20,23 +20,29 @@
 //! | `record.rs` | how the state lies in the store |
 //! | `snapshot.rs` | the state in chunks, and a new one built beside it |
 //! | `reader.rs` | [`KvReader`]: reading while it is applied to |
+//! | `backup.rs` | a view as a stream of bytes that is whole or refused |
+//! | `refound.rs` | a state that a new cluster begins with |
 //!
 //! Left out: leases on keys, history of keys (only the last value is kept), watches.
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod command;
 mod machine;
 mod once;
 mod reader;
 mod record;
+mod refound;
 mod reply;
 mod snapshot;
 mod turn;
 mod wire;
 
+pub use backup::{BACKUP_VERSION, BackupError, BackupMember, BackupReader, BackupWriter, Header};
 pub use command::{Command, Condition, Expect, LimitError, Limits, Once, Operation, Request, RequestDigest, SessionId};
 pub use machine::{Kv, KvError, Rules};
 pub use reader::{KeyValue, KvReader, KvView, Page};
+pub use refound::STEP;
 pub use reply::{Done, Refusal, Reply, ReplyError, Revision};
 pub use wire::DecodeError;

@@ -91,13 +91,13 @@ impl From<KvError> for StateError {
 
 /// Keys and values replicated through a log, in a store.
 pub struct Kv<S: Store> {
-    store: S,
-    shelf: Shelf<S>,
+    pub(crate) store: S,
+    pub(crate) shelf: Shelf<S>,
     rules: Rules,
     /// As it lies in the store; `None` before the first entry.
-    state: Option<StateRecord>,
+    pub(crate) state: Option<StateRecord>,
     /// As it lies in the store.
-    membership: Membership,
+    pub(crate) membership: Membership,
 }
 
 impl<S: Store> Kv<S> {
@@ -145,7 +145,7 @@ impl<S: Store> Kv<S> {
     }
 
     /// How far the state is goes into the same batch as the data, or a crash between the two would apply entries twice.
-    fn write(&self, batch: &mut Batch, state: &StateRecord, membership: Option<&Membership>) {
+    pub(crate) fn write(&self, batch: &mut Batch, state: &StateRecord, membership: Option<&Membership>) {
         let meta = self.shelf.maps().meta;
         batch.put(meta, STATE, state.encode_to_vec());
         if let Some(membership) = membership {

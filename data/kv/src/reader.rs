@@ -5,12 +5,13 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 use hezong_base::{Index, LogId};
+use hezong_node::Chunk;
 use hezong_store::{KeyRange, Store, View};
 use sha2::{Digest, Sha256};
 
 use crate::machine::read_state;
 use crate::record::{Maps, StateRecord, decode_value};
-use crate::snapshot::Current;
+use crate::snapshot::{Current, read_chunk};
 use crate::{KvError, Revision};
 
 /// A key with its value and its revisions.
@@ -146,6 +147,15 @@ impl<V: View> KvView<V> {
             page.items.push(decode_value(key, &stored)?);
         }
         Ok(page)
+    }
+
+    /// A part of the whole state, as a snapshot has it, for a backup: `None` is the first, then whatever the one before
+    /// named as the next.
+    ///
+    /// # Errors
+    /// [`KvError`]; fatal to the node.
+    pub fn chunk(&self, cursor: Option<&[u8]>, bytes_max: usize) -> Result<Chunk, KvError> {
+        read_chunk(&self.view, &self.maps, cursor, bytes_max)
     }
 
     /// SHA-256 over everything this state holds but the members and how it came here. Replicas of the same index have the same one, however their entries

@@ -192,39 +192,42 @@ impl<V: View> Snapshot for KvSnapshot<V> {
     }
 
     fn chunk(&self, cursor: Option<&[u8]>, bytes_max: usize) -> Result<Chunk, StateError> {
-        Ok(self.read(cursor, bytes_max)?)
+        Ok(read_chunk(&self.view, &self.maps, cursor, bytes_max)?)
     }
 }
 
-impl<V: View> KvSnapshot<V> {
-    /// A cursor is the number of a map and the last key of it that is behind.
-    fn read(&self, cursor: Option<&[u8]>, bytes_max: usize) -> Result<Chunk, KvError> {
-        let (first, mut after) = match cursor {
-            None => (0, None),
-            Some(cursor) => {
-                let (map, key) = cursor.split_first().ok_or(KvError::Corrupt { what: "a cursor" })?;
-                (usize::from(*map), Some(key))
-            }
-        };
-        let mut pairs = Pairs::default();
-        let mut bytes = 0;
-        for (number, map) in (0_u8..).zip(self.maps.all()).skip(first) {
-            let from = after.take().map_or(Bound::Unbounded, Bound::Excluded);
-            for pair in self.view.range(map, KeyRange { from, to: Bound::Unbounded })? {
-                let (key, value) = pair?;
-                bytes += key.len() + value.len() + PAIR_BYTES;
-                let last = key.clone();
-                pairs.pairs.push(Pair { map: u32::from(number), key, value });
-                if bytes >= bytes_max {
-                    let mut next = BytesMut::with_capacity(1 + last.len());
-                    next.put_u8(number);
-                    next.put_slice(&last);
-                    return Ok(Chunk { bytes: pairs.encode_to_vec().into(), next: Some(next.freeze()) });
-                }
+/// The chunk of `maps` that begins at `cursor`: the number of a map and the last key of it that is behind.
+pub(crate) fn read_chunk(
+    view: &impl View,
+    maps: &Maps,
+    cursor: Option<&[u8]>,
+    bytes_max: usize,
+) -> Result<Chunk, KvError> {
+    let (first, mut after) = match cursor {
+        None => (0, None),
+        Some(cursor) => {
+            let (map, key) = cursor.split_first().ok_or(KvError::Corrupt { what: "a cursor" })?;
+            (usize::from(*map), Some(key))
+        }
+    };
+    let mut pairs = Pairs::default();
+    let mut bytes = 0;
+    for (number, map) in (0_u8..).zip(maps.all()).skip(first) {
+        let from = after.take().map_or(Bound::Unbounded, Bound::Excluded);
+        for pair in view.range(map, KeyRange { from, to: Bound::Unbounded })? {
+            let (key, value) = pair?;
+            bytes += key.len() + value.len() + PAIR_BYTES;
+            let last = key.clone();
+            pairs.pairs.push(Pair { map: u32::from(number), key, value });
+            if bytes >= bytes_max {
+                let mut next = BytesMut::with_capacity(1 + last.len());
+                next.put_u8(number);
+                next.put_slice(&last);
+                return Ok(Chunk { bytes: pairs.encode_to_vec().into(), next: Some(next.freeze()) });
             }
         }
-        Ok(Chunk { bytes: pairs.encode_to_vec().into(), next: None })
     }
+    Ok(Chunk { bytes: pairs.encode_to_vec().into(), next: None })
 }
 
 /// What a pair takes besides its key and value, roughly.
@@ -232,16 +235,16 @@ const PAIR_BYTES: usize = 12;
 
 /// What is in a chunk.
 #[derive(Clone, PartialEq, Message)]
-struct Pairs {
+pub(crate) struct Pairs {
     #[prost(message, repeated, tag = "1")]
-    pairs: Vec<Pair>,
+    pub(crate) pairs: Vec<Pair>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Pair {
+pub(crate) struct Pair {
     /// The place of its map among [`Maps::all`].
     #[prost(uint32, tag = "1")]
-    map: u32,
+    pub(crate) map: u32,
     #[prost(bytes = "bytes", tag = "2")]
     key: Bytes,
     #[prost(bytes = "bytes", tag = "3")]

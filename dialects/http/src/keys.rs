@@ -177,7 +177,7 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
-    fn tell(&self, response: &mut Response<Body>) {
+    pub(crate) fn tell(&self, response: &mut Response<Body>) {
         if let Some(ms) = self.last_contact_ms {
             response.headers_mut().insert(LAST_CONTACT, HeaderValue::from(ms));
         }

@@ -17,6 +17,7 @@
 //! | `keys.rs` | `/key`, `/keys`: reading and writing |
 //! | `sessions.rs` | `/session` |
 //! | `members.rs` | `/join`, `/remove`, `/transfer`, `/members` |
+//! | `backup.rs` | `/backup` |
 //! | `stands.rs` | `/status`, `/health`, `/ready` |
 //! | `metrics.rs` | `/metrics`, and the counters kept here |
 //! | `query.rs`, `body.rs`, `octets.rs` | parameters, bodies, bytes in JSON |
@@ -28,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod body;
 mod error;
 mod keys;
@@ -134,6 +136,7 @@ pub fn router<S: Store>(api: Api<S>) -> Router {
         .route("/remove", any(on_remove::<S>))
         .route("/transfer", any(on_transfer::<S>))
         .route("/members", any(on_members::<S>))
+        .route("/backup", any(on_backup::<S>))
         .route("/status", any(on_status::<S>))
         .route("/metrics", any(on_metrics::<S>))
         .route("/ready", any(on_ready::<S>))
@@ -175,6 +178,7 @@ methods!(on_join, "POST", { POST => Join [token] members::join, });
 methods!(on_remove, "POST", { POST => Remove [token] members::remove, });
 methods!(on_transfer, "POST", { POST => Transfer [token] members::transfer, });
 methods!(on_members, "GET", { GET => Members members::list, });
+methods!(on_backup, "GET", { GET => Backup backup::stream, });
 methods!(on_status, "GET", { GET => Status stands::status, });
 methods!(on_metrics, "GET", { GET => Metrics metrics::show, });
 methods!(on_ready, "GET", { GET => Ready stands::ready, });
@@ -192,6 +196,7 @@ async fn on_nothing(request: Request) -> Response<Body> {
         "/remove",
         "/transfer",
         "/members",
+        "/backup",
         "/status",
         "/metrics",
         "/health",

@@ -35,14 +35,15 @@ pub(crate) enum Operation {
     Remove,
     Transfer,
     Members,
+    Backup,
     Status,
     Metrics,
     Ready,
 }
 
-const OPERATIONS: [&str; 14] = [
-    "get", "scan", "set", "put", "add", "delete", "session", "join", "remove", "transfer", "members", "status",
-    "metrics", "ready",
+const OPERATIONS: [&str; 15] = [
+    "get", "scan", "set", "put", "add", "delete", "session", "join", "remove", "transfer", "members", "backup",
+    "status", "metrics", "ready",
 ];
 /// Status classes, from 2xx to 5xx.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];

@@ -24,7 +24,7 @@ use rustix::fs::{FlockOperation, flock};
 /// The version of the identity file, and with it of the folder, that this code writes and reads.
 const VERSION: u32 = 1;
 const FILE: &str = "identity";
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 /// Written beside the log once the log has begun: from then on a log that is not there was lost.
 const LOG_BEGUN: &str = "log-begun";
 
@@ -46,9 +46,14 @@ impl Identity {
     /// When the system has no entropy: a cluster id that another cluster could share is worse than none.
     #[must_use]
     pub fn bootstrap(label: impl Into<String>) -> Self {
+        Self::founder(NodeId(1), label)
+    }
+
+    /// The same under another number: of a cluster that is made from what is left of an older one.
+    pub(crate) fn founder(node: NodeId, label: impl Into<String>) -> Self {
         let mut id = [0; 16];
         getrandom::fill(&mut id).expect("the system's source of entropy works");
-        Self { cluster: ClusterId(u128::from_le_bytes(id)), node: NodeId(1), label: label.into() }
+        Self { cluster: ClusterId(u128::from_le_bytes(id)), node, label: label.into() }
     }
 
     /// A node that a cluster has taken in under this number.
@@ -86,7 +91,7 @@ impl Identity {
     }
 
     /// Writes it, so that a crash leaves the whole file or none.
-    fn store(&self, folder: &Path) -> Result<(), IdentityError> {
+    pub(crate) fn store(&self, folder: &Path) -> Result<(), IdentityError> {
         let text = format!(
             "hezong identity {VERSION}\ncluster {}\nnode {}\nlabel {}\n",
             self.cluster, self.node.0, self.label
@@ -129,6 +134,14 @@ pub enum IdentityError {
     /// A folder with files in it, but no identity.
     #[error("{} holds {found:?} but no file named identity: it is no data folder; name an empty one", .folder.display())]
     Stray {
+        /// The folder.
+        folder: PathBuf,
+        /// The first file in it.
+        found: String,
+    },
+    /// A folder that was to be empty.
+    #[error("{} is not empty, it holds {found:?}: name an empty folder, or one that is not there yet", .folder.display())]
+    Taken {
         /// The folder.
         folder: PathBuf,
         /// The first file in it.
@@ -204,19 +217,11 @@ pub(crate) fn claim(folder: &Path, start: &Start) -> Result<(Identity, FolderLoc
     let io = |source| IdentityError::Io { path: folder.to_owned(), source };
     if let Start::Bootstrap(identity) | Start::Join(identity) = start {
         fs::create_dir_all(folder).map_err(io)?;
-        let label = &identity.label;
-        if label.is_empty() || label.len() > 64 || label.chars().any(char::is_control) {
-            return Err(IdentityError::Label(label.clone()));
-        }
+        check_label(&identity.label)?;
     } else if !folder.exists() {
         return Err(IdentityError::Empty(folder.to_owned()));
     }
-    let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK)).map_err(io)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(IdentityError::InUse(folder.to_owned())),
-        Err(error) => return Err(io(error.into())),
-    }
+    let lock = lock(folder)?;
     let identity = match (Identity::load(folder)?, start) {
         (None, Start::Reopen) => return Err(IdentityError::Empty(folder.to_owned())),
         (None, Start::Bootstrap(new) | Start::Join(new)) => {
@@ -227,7 +232,26 @@ pub(crate) fn claim(folder: &Path, start: &Start) -> Result<(Identity, FolderLoc
         (Some(found), Start::Bootstrap(wanted)) => same(folder, found, &wanted.label, None)?,
         (Some(found), Start::Join(wanted)) => same(folder, found, &wanted.label, Some(wanted))?,
     };
-    Ok((identity, FolderLock(lock)))
+    Ok((identity, lock))
+}
+
+/// Locks a folder that is there.
+pub(crate) fn lock(folder: &Path) -> Result<FolderLock, IdentityError> {
+    let io = |source| IdentityError::Io { path: folder.to_owned(), source };
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK)).map_err(io)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(FolderLock(lock)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(IdentityError::InUse(folder.to_owned())),
+        Err(error) => Err(io(error.into())),
+    }
+}
+
+/// Refuses a label that would not survive being written down.
+pub(crate) fn check_label(label: &str) -> Result<(), IdentityError> {
+    if label.is_empty() || label.len() > 64 || label.chars().any(char::is_control) {
+        return Err(IdentityError::Label(label.to_owned()));
+    }
+    Ok(())
 }
 
 /// Refuses a node whose log has begun and is gone.

@@ -27,6 +27,7 @@
 //! |---|---|
 //! | `handle.rs`, `error.rs`, `event.rs`, `metrics.rs` | what an embedder calls, gets, follows and measures |
 //! | `options.rs`, `identity.rs`, `open.rs` | what an embedder chooses, whose folder it is, and how a node is opened |
+//! | `offline.rs` | data folders while no node runs on them |
 //! | `run.rs`, `log.rs`, `apply.rs`, `snapshot.rs` | the threads |
 //! | `peers.rs`, `connection.rs`, `wire.rs` | who is connected and what waits to be sent; handshakes; sockets, encrypted or not |
 //! | `memory.rs` | a network within one process, for tests |
@@ -47,6 +48,7 @@ mod inbox;
 mod log;
 mod memory;
 mod metrics;
+mod offline;
 mod open;
 mod options;
 mod peers;
@@ -66,5 +68,6 @@ pub use hezong_tls::{Clients, Files, NodeTls, TlsError};
 pub use identity::{Identity, IdentityError, Start};
 pub use memory::Network;
 pub use metrics::{BUCKETS_MICROS, HistogramSnapshot, MetricsSnapshot};
+pub use offline::{Founding, Resting};
 pub use open::{open, open_with};
 pub use options::{OpenError, Options, Storage, Transport};

@@ -128,8 +128,7 @@ fn open_log(options: &Options, identity: &Identity) -> Result<(Wal, Vec<Recovere
         }
         Storage::Memory(folder) => folder.handle(),
     };
-    let owner = format!("cluster {} node {}", identity.cluster, identity.node.0);
-    let mut wal = hezong_wal::Options::new(owner);
+    let mut wal = wal_options(identity);
     wal.segment_bytes = options.segment_bytes;
     let (wal, recovered) = Wal::open(folder, wal)?;
     if let Storage::Folder(folder) = &options.storage {
@@ -140,6 +139,11 @@ fn open_log(options: &Options, identity: &Identity) -> Result<(Wal, Vec<Recovere
         tracing::info!("{}: cut {} bytes of a torn tail at offset {}", cut.path, cut.bytes, cut.offset);
     }
     Ok((wal, recovered))
+}
+
+/// How the log of this node is kept, with segments of the usual size.
+pub(crate) fn wal_options(identity: &Identity) -> hezong_wal::Options {
+    hezong_wal::Options::new(format!("cluster {} node {}", identity.cluster, identity.node.0))
 }
 
 /// Folds what the log holds and brings the node to life on it.

@@ -140,6 +140,9 @@ pub enum OpenError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] hezong_wal::OpenError),
+    /// The log of a new cluster cannot be written.
+    #[error("the log cannot be written: {0}")]
+    LogWrite(hezong_wal::WriteError),
     /// The log holds what this version cannot read.
     #[error("the log of group {} holds what this version cannot read: {source}; was it written by a newer one?", group.0)]
     Record {
