@@ -32,6 +32,10 @@ pub struct Summary {
     pub committed: Vec<u64>,
     /// Operations: begun, succeeded, unknown.
     pub operations: [u64; 3],
+    /// Writes recognised when they came again.
+    pub repeated: u64,
+    /// Sessions that expired.
+    pub expired: u64,
     /// Election timeouts from healing until all was well, in thousandths, a seed each.
     pub recovery: Vec<u64>,
     /// Reports of seeds that failed.
@@ -109,6 +113,8 @@ impl Summary {
         for (sum, count) in self.operations.iter_mut().zip([report.operations, report.succeeded, report.unknown]) {
             *sum += count;
         }
+        self.repeated += report.repeated;
+        self.expired += report.expired;
         self.recovery.push(report.recovery * 1_000 / report.patience);
         if report.violation.is_some() {
             self.failures.push(report);

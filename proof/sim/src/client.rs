@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use hezong_base::{Index, NodeId, RequestId, Rng};
+use hezong_kv::SessionId;
 use hezong_node::{ClientRequest, NodeInput, ReadLevel, Refused, Reply};
 
 use crate::check::{Violation, place};
 use crate::history::{Action, History, Outcome};
-use crate::machine::{Command, written};
+use crate::machine::{Command, Once, Told, told};
 use crate::plan::{Plan, pick};
 use crate::process::GROUP;
 use crate::sim::{Event, Sim};
@@ -36,6 +37,10 @@ pub(crate) struct Client {
     pub(crate) maybe: bool,
     /// Sorts out wake-ups that were planned for something that is over.
     pub(crate) tick: u64,
+    /// When it began the present operation.
+    pub(crate) began: u64,
+    /// Its session, if it has one.
+    pub(crate) session: Option<Session>,
     /// The largest index it has heard of: its stale reads must not lie before it.
     pub(crate) seen: Option<Index>,
     /// The value it last saw of each register, to compare with.
@@ -44,11 +49,23 @@ pub(crate) struct Client {
     pub(crate) done_since_healed: u64,
 }
 
+/// A session as its client knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session {
+    id: SessionId,
+    /// For how many nanoseconds of log time it lives without being used.
+    ttl: u64,
+    /// When its last use that is known to have happened began: it happened then or later.
+    used: u64,
+    /// The number of the last write known to have happened.
+    sequence: u64,
+}
+
 /// What a client wants of a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted {
     /// A command; perhaps one that may be sent again.
-    Write { command: Command, once: bool },
+    Write { command: Command, once: Once },
     /// A register.
     Read { key: u64, level: ReadLevel, min_index: Option<Index> },
 }
@@ -71,6 +88,7 @@ impl Wanted {
             Self::Write { command: Command::Cas { key, expected, value }, .. } => {
                 Some(Action::Cas { key, expected, value })
             }
+            Self::Write { command: Command::Open { .. } | Command::KeepAlive(_), .. } => None,
             Self::Read { level: ReadLevel::Stale, .. } => None,
             Self::Read { key, .. } => Some(Action::Get { key }),
         }
@@ -95,23 +113,39 @@ impl Client {
             (None, dice) if dice < plan.lease_reads => Wanted::Read { key, level: ReadLevel::Default, min_index: None },
             // What is left is divided in the same way, however much that is.
             (None, _) => match rng.below(80) {
-                0..35 => {
+                0..4 => {
+                    let longest = 1 + rng.below(8);
+                    let open = Command::Open { ttl: plan.patience / 4 + rng.below(plan.patience * longest) };
+                    let command = self.session.map_or(open, |session| Command::KeepAlive(session.id));
+                    Wanted::Write { command, once: Once::Never }
+                }
+                4..35 => {
                     let command = Command::Put { key, value: history.fresh_value() };
-                    Wanted::Write { command, once: rng.chance(500) }
+                    Wanted::Write { command, once: self.once(rng) }
                 }
                 35..55 => {
                     let expected = self.values.get(&key).copied().unwrap_or(0);
                     let command = Command::Cas { key, expected, value: history.fresh_value() };
-                    Wanted::Write { command, once: rng.chance(500) }
+                    Wanted::Write { command, once: self.once(rng) }
                 }
                 55..72 => Wanted::Read { key, level: ReadLevel::Consistent, min_index: None },
                 _ => Wanted::Read { key, level: ReadLevel::Stale, min_index: self.seen },
             },
         };
+        self.began = now;
         self.operation = wanted.action().map(|action| history.begin(name, action, now));
         self.wanted = Some(wanted);
         self.refusals = 0;
         self.maybe = false;
+    }
+
+    /// By what the next write is recognised.
+    fn once(&self, rng: &mut Rng) -> Once {
+        match self.session {
+            Some(session) if rng.chance(500) => Once::Numbered(session.id, session.sequence + 1),
+            _ if rng.chance(500) => Once::Keyed,
+            _ => Once::Never,
+        }
     }
 }
 
@@ -190,7 +224,7 @@ impl Sim {
         let it = &mut self.clients[client];
         it.maybe = true;
         match it.wanted {
-            Some(Wanted::Write { once: true, .. }) => self.retry(client),
+            Some(Wanted::Write { once: Once::Keyed | Once::Numbered(..), .. }) => self.retry(client),
             _ => self.end(client, Outcome::Unknown),
         }
     }
@@ -203,7 +237,7 @@ impl Sim {
         match reply {
             Reply::Done { id, reply } => {
                 it.seen = it.seen.max(Some(id.index));
-                self.end(client, Outcome::Written(written(&reply)?));
+                return self.on_done(client, &reply);
             }
             Reply::Readable { applied, .. } => return self.read(client, node, applied),
             Reply::Refused(refused) => {
@@ -222,6 +256,42 @@ impl Sim {
                 return Err(Violation::new("answers fit their questions", detail));
             }
         }
+        Ok(())
+    }
+
+    /// A command was applied.
+    fn on_done(&mut self, client: usize, reply: &[u8]) -> Result<(), Violation> {
+        let it = &mut self.clients[client];
+        let Some(Wanted::Write { command, once }) = it.wanted else { return Ok(()) };
+        let (told, repeated) = told(command, reply)?;
+        self.repeated += u64::from(repeated);
+        let outcome = match (told, command) {
+            (Told::Session(id), Command::Open { ttl }) => {
+                it.session = Some(Session { id, ttl, used: it.began, sequence: 0 });
+                Outcome::Written(true)
+            }
+            (Told::Session(_) | Told::Written(_), _) => {
+                let uses = matches!(once, Once::Numbered(..)) || matches!(command, Command::KeepAlive(_));
+                if let Some(session) = it.session.as_mut().filter(|_| uses) {
+                    session.used = it.began;
+                    session.sequence += u64::from(matches!(once, Once::Numbered(..)));
+                }
+                Outcome::Written(told != Told::Written(false))
+            }
+            (Told::Gone, _) => {
+                let Some(session) = it.session.take() else { return Ok(()) };
+                self.expired += 1;
+                // Log time passes no faster than the fastest clock, and while nobody leads not at all.
+                let most = u128::from(self.now - session.used) * u128::from(1_000_000 + self.plan.clock_ppm);
+                if most < u128::from(session.ttl) * 1_000_000 {
+                    let detail = format!("{session:?} is gone at {}", self.now);
+                    return Err(Violation::new("sessions live as long as promised", detail));
+                }
+                // What is refused for that was not done; but an earlier copy may have been, while the session lived.
+                if it.maybe { Outcome::Unknown } else { Outcome::Failed }
+            }
+        };
+        self.end(client, outcome);
         Ok(())
     }
 
@@ -258,6 +328,12 @@ impl Sim {
         let it = &mut self.clients[client];
         if let Some(operation) = it.operation {
             self.history.end(operation, outcome, self.now);
+        }
+        if let Some(Wanted::Write { once: Once::Numbered(..), .. }) = it.wanted
+            && matches!(outcome, Outcome::Unknown | Outcome::Failed)
+        {
+            // Which number comes next is not known any more.
+            it.session = None;
         }
         if self.healed.is_some() && matches!(outcome, Outcome::Written(_) | Outcome::Value(_)) {
             it.done_since_healed += 1;

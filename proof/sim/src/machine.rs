@@ -3,32 +3,49 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{LogId, Rng};
-use hezong_kv::{Condition, Done, Expect, Kv, KvReader, Once, Operation, Reply, Request, Rules};
+use hezong_kv::{Condition, Done, Expect, Kv, KvReader, Operation, Refusal, Reply, Request, Rules, SessionId};
 use hezong_node::{Begun, Chunk, Snapshot, StateError, StateMachine};
 use hezong_raft::{Base, Entry, SnapshotId};
 use hezong_store::ModelStore;
 
 use crate::check::Violation;
 
-/// What a client does to a register. Every value written is written once in a run, so that a value read tells which
-/// write it saw.
+/// What a client does to a register, or to its session. Every value written is written once in a run, so that a value
+/// read tells which write it saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Writes.
     Put { key: u64, value: u64 },
     /// Writes if the register holds `expected`; 0 stands for "was never written".
     Cas { key: u64, expected: u64, value: u64 },
+    /// Opens a session that lives for so many nanoseconds without being used.
+    Open { ttl: u64 },
+    /// Uses a session.
+    KeepAlive(SessionId),
+}
+
+/// By what a command is recognised when it comes again, so that whoever does not know what came of it may send it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Once {
+    /// By nothing: every copy counts.
+    Never,
+    /// By its value, which is unique, as its idempotency key.
+    Keyed,
+    /// By its number in a session.
+    Numbered(SessionId, u64),
 }
 
 impl Command {
-    /// As an entry of the log. With `once` it carries its value, which is unique, as its idempotency key: then it may be
-    /// sent again by whoever does not know what came of it.
-    pub(crate) fn encode(self, once: bool) -> Bytes {
+    /// As an entry of the log.
+    pub(crate) fn encode(self, once: Once) -> Bytes {
         let (command, unique) = match self {
             Self::Put { key, value } => (hezong_kv::Command::Put(vec![(name(key), text(value))]), value),
+            Self::Open { ttl } => (hezong_kv::Command::SessionOpen { ttl: Duration::from_nanos(ttl) }, 0),
+            Self::KeepAlive(session) => (hezong_kv::Command::SessionKeepAlive(session), 0),
             Self::Cas { key, expected, value } => {
                 let expect = if expected == 0 { Expect::Absent } else { Expect::Value(text(expected)) };
                 let conditions = vec![Condition { key: name(key), expect }];
@@ -36,18 +53,44 @@ impl Command {
                 (hezong_kv::Command::Txn { conditions, then }, value)
             }
         };
-        let once = once.then(|| Once::idempotency(text(unique), &command));
+        let once = match once {
+            Once::Never => None,
+            Once::Keyed => Some(hezong_kv::Once::idempotency(text(unique), &command)),
+            Once::Numbered(session, number) => Some(hezong_kv::Once::session(session, number, &command)),
+        };
         Request { once, command }.encode()
     }
 }
 
-/// What a write's reply says: whether it was done, or found its register changed.
-pub(crate) fn written(reply: &[u8]) -> Result<bool, Violation> {
-    match Reply::decode(reply).map(|reply| reply.result) {
-        Ok(Ok(Done::Put { .. } | Done::Committed { .. })) => Ok(true),
-        Ok(Ok(Done::NotHeld { .. })) => Ok(false),
-        other => Err(Violation::new("answers fit their questions", format!("a write was answered with {other:?}"))),
-    }
+/// What the reply to a command says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The register was written, or, false, was found changed.
+    Written(bool),
+    /// The session is open, or lives on.
+    Session(SessionId),
+    /// The session is gone.
+    Gone,
+}
+
+/// What the reply to `command` says, and whether that is what an earlier copy was told.
+pub(crate) fn told(command: Command, reply: &[u8]) -> Result<(Told, bool), Violation> {
+    let decoded = Reply::decode(reply);
+    let repeated = decoded.as_ref().is_ok_and(|reply| reply.repeated);
+    let told = match (command, decoded.map(|reply| reply.result)) {
+        (Command::Put { .. }, Ok(Ok(Done::Put { .. }))) => Told::Written(true),
+        (Command::Cas { .. }, Ok(Ok(Done::Committed { .. }))) => Told::Written(true),
+        (Command::Cas { .. }, Ok(Ok(Done::NotHeld { .. }))) => Told::Written(false),
+        (Command::Open { .. }, Ok(Ok(Done::SessionOpened(session)))) => Told::Session(session),
+        (Command::KeepAlive(session), Ok(Ok(Done::SessionKept))) => Told::Session(session),
+        (_, Ok(Err(Refusal::SessionGone { .. }))) => Told::Gone,
+        // Who numbers without gaps, and goes on only once it knows what came of the last, is refused nothing else.
+        (command, other) => {
+            let detail = format!("{command:?} was answered with {other:?}");
+            return Err(Violation::new("answers fit their questions", detail));
+        }
+    };
+    Ok((told, repeated))
 }
 
 fn name(key: u64) -> Bytes {

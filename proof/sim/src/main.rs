@@ -130,6 +130,7 @@ fn print(summary: &Summary, options: Options) -> io::Result<()> {
     let (real, simulated) = (summary.elapsed, Duration::from_nanos(summary.simulated));
     let rate = summary.events_handled as f64 / real.as_secs_f64();
     writeln!(out, "\noperations {begun}, succeeded {succeeded}, unknown {unknown}")?;
+    writeln!(out, "writes recognised {}, sessions expired {}", summary.repeated, summary.expired)?;
     writeln!(out, "events {} ({rate:.0} a second, second runs included)", summary.events)?;
     writeln!(
         out,

@@ -62,6 +62,10 @@ pub struct Report {
     pub succeeded: u64,
     /// See `operations`.
     pub unknown: u64,
+    /// Writes that were told what an earlier copy of them was told.
+    pub repeated: u64,
+    /// Sessions whose clients were told that they are gone.
+    pub expired: u64,
     /// From healing until every client had finished and all replicas were equal, in nanoseconds.
     pub recovery: u64,
     /// The same for the same seed, always.
@@ -113,6 +117,8 @@ fn play(seed: u64, options: Options, story: Story) -> (Report, Vec<String>) {
         operations: sim.history.operations.len() as u64,
         succeeded: count(|outcome| matches!(outcome, Outcome::Written(_) | Outcome::Value(_))),
         unknown: count(|outcome| *outcome == Outcome::Unknown),
+        repeated: sim.repeated,
+        expired: sim.expired,
         recovery,
         trace: sim.trace.finish(),
         violation,

@@ -67,6 +67,10 @@ pub(crate) struct Sim {
     /// Which client waits for which request.
     pub(crate) waiting: BTreeMap<RequestId, usize>,
     pub(crate) history: History,
+    /// Writes that were told what an earlier copy of them was told.
+    pub(crate) repeated: u64,
+    /// Sessions whose clients were told that they are gone.
+    pub(crate) expired: u64,
     pub(crate) faults: FaultCounts,
     pub(crate) story: Story,
     /// What clients do.
@@ -111,6 +115,8 @@ impl Sim {
             clients,
             waiting: BTreeMap::new(),
             history: History::default(),
+            repeated: 0,
+            expired: 0,
             faults: FaultCounts::default(),
             story,
             workload,

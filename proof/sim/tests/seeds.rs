@@ -17,6 +17,8 @@ fn seeds_hold_every_property() {
     let unseen: Vec<_> = Fault::ALL.into_iter().filter(|fault| summary.faults.of(*fault) == 0).collect();
     assert!(unseen.is_empty(), "these never struck: {unseen:?}");
     let [begun, succeeded, _] = summary.operations;
+    assert!(summary.repeated > 0, "no write that came again was recognised");
+    assert!(summary.expired > 0, "no session expired");
     assert!(succeeded * 2 > begun, "clients get things done: {succeeded} of {begun}");
 }
 
