@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use hezong_base::NodeId;
 use hezong_node::{GroupStatus, Refused};
-use hezong_raft::{ChangeError as Step, Member, Membership, Role, Status, TransferError as Unfit};
+use hezong_raft::{ChangeError as Step, Member, Membership, Role, TransferError as Unfit};
 use hezong_shell::{ChangeError, TransferError};
 use hezong_store::Store;
 use serde::Deserialize;
@@ -54,29 +54,14 @@ pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Bod
         );
         return Err(Failure::new(StatusCode::CONFLICT, "other_cluster", message));
     }
-    let (id, membership) =
-        match taken_in(&status.raft, &member).map_err(|pending| refused(&pending, path_and_query(head)))? {
-            Some(id) => (id, status.raft.membership.clone()),
-            None => add(serving, head, member).await?,
-        };
+    let (id, membership) = match status.taken_in(&member).map_err(|pending| refused(&pending, path_and_query(head)))? {
+        Some(id) => (id, status.raft.membership.clone()),
+        None => add(serving, head, member).await?,
+    };
     let status = stands(serving).await?;
     let mut reply = list_of(&status, &membership);
     reply["nodeId"] = json!(id.0);
     respond(serving, &status, reply)
-}
-
-/// The id of a node that was taken in already and whose reply was lost: everything is the same, and it has never held
-/// an entry. One that has is a live member, or one that lost its disk, whose number must not be used again: what it
-/// once acknowledged would be believed of an empty log.
-fn taken_in(raft: &Status, member: &Member) -> Result<Option<NodeId>, Refused> {
-    let Some((id, _)) = raft.membership.members().iter().find(|(_, other)| *other == member) else { return Ok(None) };
-    let Some(progress) = raft.progress.iter().find(|(other, ..)| other == id) else { return Ok(None) };
-    if raft.membership.is_voter(*id) || progress.1.is_some() {
-        return Ok(None);
-    }
-    // Only a number that is committed may be told: a leader that falls takes an uncommitted member with it, and its
-    // successor gives the same number to somebody else. Two nodes of one number would vote twice.
-    if raft.membership_committed { Ok(Some(*id)) } else { Err(Refused::ChangePending) }
 }
 
 async fn add<S: Store>(serving: &Serving<S>, head: &Parts, member: Member) -> Result<(NodeId, Membership), Failure> {
@@ -102,7 +87,7 @@ pub(crate) async fn remove<S: Store>(serving: &Serving<S>, head: &Parts, body: B
     let document = body::document(head, body, &serving.limits()).await?;
     let remove: Remove = body::fields(&document, &["id", "nodeId"])?;
     let status = leading(serving, head).await?;
-    let status = match meant(&status.raft, &remove, head)? {
+    let status = match meant(&status.raft.membership, status.raft.membership_committed, &remove, head)? {
         None => status,
         Some(id) => {
             match serving.api.node.remove(serving.api.group, id).await {
@@ -117,12 +102,12 @@ pub(crate) async fn remove<S: Store>(serving: &Serving<S>, head: &Parts, body: B
 }
 
 /// Which member is to go; `None` if it has gone already.
-fn meant(raft: &Status, remove: &Remove, head: &Parts) -> Result<Option<NodeId>, Failure> {
+fn meant(membership: &Membership, committed: bool, remove: &Remove, head: &Parts) -> Result<Option<NodeId>, Failure> {
     let nobody = |name: &str| {
         let message = format!("no member is called {name}; see GET /members");
         Failure::new(StatusCode::NOT_FOUND, "no_such_member", message)
     };
-    let members = raft.membership.members();
+    let members = membership.members();
     let (label, id) = match (&remove.id, remove.node_id.map(NodeId)) {
         (label, Some(id)) => (label, id),
         (Some(label), None) => {
@@ -145,7 +130,7 @@ fn meant(raft: &Status, remove: &Remove, head: &Parts) -> Result<Option<NodeId>,
         }
         // Numbers are given in order and never twice, so this one was given and taken back; if that is not committed,
         // it may yet come to nothing.
-        None if (Some(NodeId(1))..=raft.membership.last_id()).contains(&Some(id)) => match raft.membership_committed {
+        None if (Some(NodeId(1))..=membership.last_id()).contains(&Some(id)) => match committed {
             true => Ok(None),
             false => Err(refused(&Refused::ChangePending, path_and_query(head))),
         },
@@ -289,62 +274,18 @@ pub fn check_address(address: &str) -> Result<(), &'static str> {
 mod tests {
     use super::*;
 
-    /// A leader, node 1, that is taking `member` in as node 2.
-    fn leader_taking_in(member: &Member) -> Status {
-        let founder = Member { name: "node01".into(), peer: "host1:8089".into(), client: "host1:8091".into() };
-        let founded = Membership::of_voters([(NodeId(1), founder)]);
-        Status {
-            id: NodeId(1),
-            role: Role::Leader,
-            term: hezong_base::Term(1),
-            vote: Some(NodeId(1)),
-            leader: Some(NodeId(1)),
-            last: None,
-            base: None,
-            committed: None,
-            stored: None,
-            applied: None,
-            membership: founded.change(&hezong_raft::Change::Add(member.clone())).unwrap(),
-            membership_index: Some(hezong_base::Index(2)),
-            membership_committed: false,
-            last_contact: None,
-            state_lost: false,
-            installing: false,
-            lease: None,
-            transfer: None,
-            progress: vec![(NodeId(2), None, None)],
-            uncommitted_bytes: 0,
-            dropped: 0,
-            asks: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn taken_in_is_told_only_once_it_is_committed() {
-        let member = Member { name: "node02".into(), peer: "host2:8089".into(), client: "host2:8091".into() };
-        let mut leader = leader_taking_in(&member);
-        assert_eq!(taken_in(&leader, &member), Err(Refused::ChangePending), "a new leader may give 2 to another");
-        leader.membership_committed = true;
-        assert_eq!(taken_in(&leader, &member), Ok(Some(NodeId(2))));
-        let other = Member { peer: "host3:8089".into(), ..member.clone() };
-        assert_eq!(taken_in(&leader, &other), Ok(None));
-        leader.progress[0].1 = Some(hezong_base::Index(2));
-        assert_eq!(taken_in(&leader, &member), Ok(None), "it has held entries; an empty disk must not take its number");
-    }
-
     #[test]
     fn meant_member_is_gone_only_once_that_is_committed() {
-        let member = Member { name: "node02".into(), peer: "host2:8089".into(), client: "host2:8091".into() };
-        let mut leader = leader_taking_in(&member);
+        let member = |n: u64| Member { name: format!("node{n:02}"), ..Member::default() };
+        let both = Membership::of_voters([1, 2].map(|n| (NodeId(n), member(n))));
+        let one = both.change(&hezong_raft::Change::Remove(NodeId(2))).unwrap();
         let head = axum::http::Request::new(()).into_parts().0;
-        let remove = |id: Option<&str>, node_id| Remove { id: id.map(str::to_owned), node_id };
-        let both = remove(Some("node02"), Some(2));
-        assert_eq!(meant(&leader, &both, &head).unwrap(), Some(NodeId(2)));
-        leader.membership = leader.membership.change(&hezong_raft::Change::Remove(NodeId(2))).unwrap();
-        assert_eq!(meant(&leader, &both, &head).unwrap_err().code, "change_pending", "a new leader may keep it");
-        leader.membership_committed = true;
-        assert_eq!(meant(&leader, &both, &head).unwrap(), None);
-        assert_eq!(meant(&leader, &remove(Some("node02"), None), &head).unwrap_err().code, "no_such_member");
+        let remove = Remove { id: Some("node02".to_owned()), node_id: Some(2) };
+        assert_eq!(meant(&both, true, &remove, &head).unwrap(), Some(NodeId(2)));
+        assert_eq!(meant(&one, false, &remove, &head).unwrap_err().code, "change_pending", "a new leader may keep it");
+        assert_eq!(meant(&one, true, &remove, &head).unwrap(), None);
+        let by_label = Remove { node_id: None, ..remove };
+        assert_eq!(meant(&one, true, &by_label, &head).unwrap_err().code, "no_such_member");
     }
 
     #[test]

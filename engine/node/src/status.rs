@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hezong_base::{GroupId, Index, LogId, NodeId};
-use hezong_raft::{Role, Status};
+use hezong_raft::{Member, Role, Status};
 
-use crate::Leader;
+use crate::{Leader, Refused};
 
 /// How one group stands on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,19 @@ pub struct GroupStatus {
 }
 
 impl GroupStatus {
+    /// On a leader: the number of a node that was taken in already and whose reply was lost, so that asking again does no
+    /// harm. It is the same member in everything, and has never held an entry: one that has is a live member, or one that
+    /// lost its disk, whose number must not be used again, since what it once acknowledged would be believed of an empty
+    /// log. `None`: it is to be added.
+    ///
+    /// # Errors
+    /// [`Refused::ChangePending`]: it is being taken in, ask again. Only a number that is committed may be told: a leader
+    /// that falls takes an uncommitted member with it, and its successor gives the same number to somebody else. Two
+    /// nodes of one number would vote twice.
+    pub fn taken_in(&self, member: &Member) -> Result<Option<NodeId>, Refused> {
+        taken_in(&self.raft, member)
+    }
+
     /// Everything as text, under the names that hashicorp/raft's `Stats` uses where it has one: what dashboards and
     /// scripts written for it look for. Indices and terms that do not exist yet are 0 there, and so here.
     #[must_use]
@@ -152,4 +165,64 @@ pub struct NodeStats {
     pub waiting: usize,
     /// Groups open now.
     pub groups: usize,
+}
+
+fn taken_in(raft: &Status, member: &Member) -> Result<Option<NodeId>, Refused> {
+    let Some((id, _)) = raft.membership.members().iter().find(|(_, other)| *other == member) else { return Ok(None) };
+    let Some(progress) = raft.progress.iter().find(|(other, ..)| other == id) else { return Ok(None) };
+    if raft.membership.is_voter(*id) || progress.1.is_some() {
+        return Ok(None);
+    }
+    if raft.membership_committed { Ok(Some(*id)) } else { Err(Refused::ChangePending) }
+}
+
+#[cfg(test)]
+mod tests {
+    use hezong_base::Term;
+    use hezong_raft::{Change, Membership};
+
+    use super::*;
+
+    /// A leader, node 1, that is taking `member` in as node 2.
+    fn leader_taking_in(member: &Member) -> Status {
+        let founder = Member { name: "node01".into(), peer: "host1:8089".into(), client: "host1:8091".into() };
+        let founded = Membership::of_voters([(NodeId(1), founder)]);
+        Status {
+            id: NodeId(1),
+            role: Role::Leader,
+            term: Term(1),
+            vote: Some(NodeId(1)),
+            leader: Some(NodeId(1)),
+            last: None,
+            base: None,
+            committed: None,
+            stored: None,
+            applied: None,
+            membership: founded.change(&Change::Add(member.clone())).unwrap(),
+            membership_index: Some(Index(2)),
+            membership_committed: false,
+            last_contact: None,
+            state_lost: false,
+            installing: false,
+            lease: None,
+            transfer: None,
+            progress: vec![(NodeId(2), None, None)],
+            uncommitted_bytes: 0,
+            dropped: 0,
+            asks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn taken_in_is_told_only_once_it_is_committed() {
+        let member = Member { name: "node02".into(), peer: "host2:8089".into(), client: "host2:8091".into() };
+        let mut leader = leader_taking_in(&member);
+        assert_eq!(taken_in(&leader, &member), Err(Refused::ChangePending), "a new leader may give 2 to another");
+        leader.membership_committed = true;
+        assert_eq!(taken_in(&leader, &member), Ok(Some(NodeId(2))));
+        let other = Member { peer: "host3:8089".into(), ..member.clone() };
+        assert_eq!(taken_in(&leader, &other), Ok(None));
+        leader.progress[0].1 = Some(Index(2));
+        assert_eq!(taken_in(&leader, &member), Ok(None), "it has held entries; an empty disk must not take its number");
+    }
 }

@@ -231,6 +231,9 @@ impl Sim {
 
     /// A node answers.
     pub(crate) fn on_reply(&mut self, node: NodeId, id: RequestId, reply: Reply) -> Result<(), Violation> {
+        if let Some(newcomer) = self.joining.remove(&id) {
+            return self.on_newcomer_reply(newcomer, node, reply);
+        }
         let Some(client) = self.waiting.remove(&id) else { return Ok(()) };
         let it = &mut self.clients[client];
         it.request = None;

@@ -25,6 +25,7 @@
 //! | linearizability of writes, `default` and `consistent` reads | Herlihy and Wing; dissertation §6.4 | `hezong-check`, `run.rs` |
 //! | reads wait for their index (`min_index`, and what the reply says) | `hezong-node` | `client.rs` |
 //! | sessions live as long as promised, and what comes after their end is not applied | DESIGN §3 | `client.rs`, linearizability |
+//! | a number is given once: no two newcomers are told the same, however often they asked | DESIGN §4 | `newcomer.rs` |
 //! | a timeout is over once it was handed in | the contract | `sim.rs` |
 //! | progress after healing: clients are served, replicas become equal | | `run.rs` |
 //! | same seed, same run | | `batch.rs` |
@@ -43,6 +44,7 @@
 //! | `sim.rs` | what happens next and what follows from it |
 //! | `plan.rs` | what a seed decides beforehand; the kinds of fault |
 //! | `trouble.rs` | what goes wrong and when; who joins and leaves |
+//! | `newcomer.rs` | machines that ask to be taken in |
 //! | `client.rs`, `history.rs`, `machine.rs` | who uses the cluster, what they were told, what is replicated |
 //! | `process.rs`, `disk.rs`, `network.rs`, `clock.rs`, `queue.rs` | the world of each node |
 //! | `check/` | the checkers; `shadow.rs` is a node's log as an outsider knows it |
@@ -70,6 +72,7 @@ mod machine;
 #[cfg(feature = "weakened")]
 pub mod mutants;
 mod network;
+mod newcomer;
 mod plan;
 mod process;
 mod queue;

@@ -148,13 +148,15 @@ fn whole_run(sim: &mut Sim, options: Options) -> Result<u64, Violation> {
     let healed = sim.now;
     let bound = healed + sim.plan.patience * RECOVERY;
     let wanted = sim.plan.keys + OPERATIONS;
-    while sim.clients.iter().any(|client| client.done_since_healed < wanted) || !settled(sim) {
+    let lost = |sim: &Sim| sim.has_room() && sim.newcomers.iter().any(|newcomer| newcomer.told.is_none());
+    while sim.clients.iter().any(|client| client.done_since_healed < wanted) || !settled(sim) || lost(sim) {
         if sim.now > bound {
             let done: Vec<_> = sim.clients.iter().map(|client| client.done_since_healed).collect();
             let detail = format!(
                 "{RECOVERY} election timeouts after healing, of {wanted} operations each client has finished {done:?}; \
-                 replicas equal: {}",
-                settled(sim)
+                 replicas equal: {}; newcomers without a number: {}",
+                settled(sim),
+                lost(sim)
             );
             return Err(Violation::new("progress after healing", detail));
         }
@@ -166,6 +168,7 @@ fn whole_run(sim: &mut Sim, options: Options) -> Result<u64, Violation> {
     if digests.len() != 1 {
         return Err(Violation::new("equal replicas", "replicas that have applied the same entries differ"));
     }
+    sim.check_numbers()?;
     linearizable(sim, options)?;
     Ok(sim.now - healed)
 }

@@ -17,6 +17,7 @@ use crate::digest::Digest;
 use crate::disk::{Stopped, Task};
 use crate::history::History;
 use crate::network::{NODES_MAX, Network};
+use crate::newcomer::Newcomer;
 use crate::plan::{Fault, FaultCounts, Plan, Shape};
 use crate::process::{GROUP, Job, Process};
 use crate::queue::Queue;
@@ -45,6 +46,8 @@ pub(crate) enum Event {
     Start { node: NodeId },
     /// A machine that left the group is switched off for good.
     Leave { node: NodeId },
+    /// A newcomer has rested, or has waited long enough.
+    Newcomer { newcomer: usize, tick: u64 },
     /// A client has rested, or has waited long enough.
     Client { client: usize, tick: u64 },
     /// Something goes wrong, or somebody changes the members.
@@ -66,6 +69,9 @@ pub(crate) struct Sim {
     pub(crate) clients: Vec<Client>,
     /// Which client waits for which request.
     pub(crate) waiting: BTreeMap<RequestId, usize>,
+    pub(crate) newcomers: Vec<Newcomer>,
+    /// Which newcomer waits for which request.
+    pub(crate) joining: BTreeMap<RequestId, usize>,
     pub(crate) history: History,
     /// Writes that were told what an earlier copy of them was told.
     pub(crate) repeated: u64,
@@ -114,6 +120,8 @@ impl Sim {
             checkers: Checkers::default(),
             clients,
             waiting: BTreeMap::new(),
+            newcomers: Vec::new(),
+            joining: BTreeMap::new(),
             history: History::default(),
             repeated: 0,
             expired: 0,
@@ -212,6 +220,7 @@ impl Sim {
                 self.processes[place(node)].gone = true;
                 self.crash(node, false)
             }
+            Event::Newcomer { newcomer, tick } => self.on_newcomer(newcomer, tick),
             Event::Client { client, tick } => self.on_client(client, tick),
             Event::Trouble => self.on_trouble(),
             Event::Ambush { leader } => self.on_ambush(leader),
@@ -506,10 +515,14 @@ impl Sim {
     /// Switches a machine on.
     fn start(&mut self, node: NodeId) -> Result<(), Violation> {
         let rng = self.pace.fork();
-        let process = &mut self.processes[place(node)];
-        if process.node.is_some() || process.gone {
+        // A newcomer may know its number before anybody has applied the entry that gives it.
+        let Some(process) = self.processes.get(place(node)) else { return Ok(()) };
+        let member = self.membership.members().get(&node);
+        let unnumbered = process.life == 0 && member.is_none_or(|member| self.awaits_number(node, member));
+        if process.node.is_some() || process.gone || unnumbered {
             return Ok(());
         }
+        let process = &mut self.processes[place(node)];
         let mut effects = std::mem::take(&mut self.spare_effects);
         let config = self.plan.raft(node);
         #[cfg(feature = "weakened")]
@@ -548,6 +561,7 @@ impl Sim {
         let down = self.trouble.below(self.plan.patience * 2);
         let healed = self.healed.is_some();
         self.queue.push(self.now + if healed { 0 } else { down }, Event::Start { node });
+        self.forget_newcomers_at(node);
         self.forget_requests_at(node)
     }
 

@@ -9,7 +9,7 @@ use hezong_raft::{Change, Message};
 use crate::check::{Violation, place};
 use crate::network::NODES_MAX;
 use crate::plan::{Fault, pick};
-use crate::sim::{Event, Sim, member};
+use crate::sim::{Event, Sim};
 
 /// The most members at once: enough for every shape of majority, few enough to be quick.
 const MEMBERS_MAX: usize = 6;
@@ -73,7 +73,7 @@ impl Sim {
                 self.processes[place(node)].apply_slow_until = until;
             }
             Fault::StateLoss => return self.lose_state(),
-            Fault::Addition => return self.add_member(),
+            Fault::Addition => self.add_member(),
             Fault::Removal => return self.remove_member(),
             Fault::Transfer => return self.transfer(),
             // These strike frame by frame, or by the way.
@@ -248,14 +248,17 @@ impl Sim {
         Ok(())
     }
 
-    fn add_member(&mut self) -> Result<(), Violation> {
-        if self.membership.members().len() >= MEMBERS_MAX || self.processes.len() + 2 >= NODES_MAX {
-            return Ok(());
+    fn add_member(&mut self) {
+        let waiting = self.newcomers.iter().filter(|newcomer| newcomer.told.is_none()).count();
+        if self.membership.members().len() + waiting >= MEMBERS_MAX || !self.has_room() {
+            return;
         }
-        // A name that nobody has had. Nobody knows which id the group will give it.
-        let name = self.next_request();
-        let change = Change::Add(member(NodeId(1_000 + name.0)));
-        self.change(change)
+        self.add_newcomer();
+    }
+
+    /// Whether another machine can be numbered.
+    pub(crate) fn has_room(&self) -> bool {
+        self.processes.len() + 2 < NODES_MAX
     }
 
     fn remove_member(&mut self) -> Result<(), Violation> {
