@@ -490,6 +490,9 @@ impl Sim {
         if process.node.is_none() {
             return Ok(());
         }
+        if self.checkers.leader() == Some(node) && self.checkers.is_joint(node) {
+            self.faults.add(Fault::StruckJoint);
+        }
         self.story.say(self.now, node, if power { "dies, power and all" } else { "dies" });
         process.crash(power, &mut self.trouble);
         if power {
@@ -529,6 +532,9 @@ impl Sim {
         }
         let now = now.clone();
         let before = std::mem::replace(&mut self.membership, now.clone());
+        if now.is_joint() {
+            self.faults.add(Fault::Joint);
+        }
         for id in now.members().keys().filter(|id| !before.members().contains_key(id)) {
             self.faults.add(Fault::Addition);
             if place(*id) >= self.processes.len() {

@@ -12,6 +12,7 @@ use hezong_base::{AskId, Effect, Index, Input, LogId, NodeId, Protocol, RequestI
 use crate::candidate::Ballot;
 use crate::follower::Follower;
 use crate::leader::Leader;
+use crate::quorums::Quorums;
 use crate::transfer::Transfer;
 use crate::{
     Answer, Ask, Base, Body, Config, Entries, Event, Message, ReadLevel, Refusal, Request, Role, Saved, Status,
@@ -263,7 +264,7 @@ impl Raft {
     pub fn last_contact(&self, now: Time) -> Option<Duration> {
         let heard_at = match &self.role {
             RoleState::Follower(follower) => follower.heard_at,
-            RoleState::Leader(leader) => leader.majority_heard_at(now, &self.config, self.log.membership()),
+            RoleState::Leader(leader) => leader.majority_heard_at(now, self.config.id, &self.quorums()),
             RoleState::PreCandidate(_) | RoleState::Candidate(_) => None,
         };
         heard_at.map(|at| now.since(at))
@@ -508,16 +509,13 @@ impl Raft {
 /// What the roles share.
 impl Raft {
     /// Whether this node suffers from a known bug. Never in what ships.
-    #[cfg(feature = "weakened")]
     pub(crate) fn weak(&self, weakness: Weakness) -> bool {
-        self.config.weakness == Some(weakness)
+        self.config.weak(weakness)
     }
 
-    /// Whether this node suffers from a known bug: never.
-    #[cfg(not(feature = "weakened"))]
-    #[expect(clippy::unused_self, reason = "the weakened build asks its configuration")]
-    pub(crate) const fn weak(&self, _: Weakness) -> bool {
-        false
+    /// Whose agreement decides now.
+    pub(crate) fn quorums(&self) -> Quorums<'_> {
+        Quorums::of(&self.log, self.committed, &self.config)
     }
 
     /// Enters a later term, or spends the vote of this one, on disk.
@@ -571,7 +569,13 @@ impl Raft {
 
     /// Whether we are the only voter: then there is nobody to ask and nobody to wait for.
     pub(crate) fn is_sole_voter(&self) -> bool {
-        self.is_voter() && self.log.membership().voters().len() == 1
+        self.quorums().everybody().eq([self.config.id])
+    }
+
+    /// Whether we were removed for good, by an entry that is committed: then nobody counts on us any more, and we vote for
+    /// nobody. A node that is only missing in its own view votes, since its view may be old.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.log.membership_index() <= self.committed && self.log.membership().has_left(self.config.id)
     }
 
     /// Whether our group certainly never had another member, so that no other leader can ever have been. Ids are given
