@@ -2,7 +2,7 @@
 //! below together, and talks to people.
 //!
 //! Map: `args.rs` the command line; `node.rs` one node; `up.rs` and `up/` a cluster on this machine; `data.rs` the
-//! commands that read and write keys; `bench.rs` the load it can put on a cluster; `say.rs` how it talks.
+//! commands that read and write keys; `members.rs` who takes part and who leads; `bench.rs` the load it can put on a cluster; `say.rs` how it talks.
 //!
 //! Its word for failure: one sentence on stderr that names the thing, the limit and the remedy, and an exit code other
 //! than zero: 1 for most, 2 for arguments that do not fit, 3 for a key that is absent, 4 when no node could serve in
@@ -11,6 +11,7 @@
 mod args;
 mod bench;
 mod data;
+mod members;
 mod node;
 mod say;
 mod up;
@@ -49,9 +50,11 @@ fn main() -> ExitCode {
             Command::Del(del) => data::del(del).await,
             Command::Scan(scan) => data::scan(scan).await,
             Command::Status(status) => data::status(status).await,
-            Command::Members(members) => data::members(members).await,
-            Command::Remove(remove) => data::remove(remove).await,
-            Command::Transfer(transfer) => data::transfer(transfer).await,
+            Command::Members(members) => members::members(members).await,
+            Command::Remove(remove) => members::remove(remove).await,
+            Command::Promote(promote) => members::promote(promote).await,
+            Command::Replace(replace) => members::replace(replace).await,
+            Command::Transfer(transfer) => members::transfer(transfer).await,
             Command::Bench(bench) => bench::run(bench).await,
         }
     });

@@ -161,8 +161,13 @@ async fn check_cluster(args: &NodeArgs, found: &Identity) -> Result<()> {
 async fn join(args: &NodeArgs) -> Result<Start> {
     let options = ClientOptions { timeout: JOIN_TIMEOUT, ..ClientOptions::default() };
     let client = Client::with_options(&args.join, options)?;
-    let join =
-        Join { id: args.id.clone(), http_addr: args.http.clone(), raft_addr: args.peer.clone(), cluster_id: None };
+    let join = Join {
+        id: args.id.clone(),
+        http_addr: args.http.clone(),
+        raft_addr: args.peer.clone(),
+        cluster_id: None,
+        replace: args.replace,
+    };
     let Joined { node_id, cluster_id, .. } =
         client.join(&join).await.with_context(|| format!("{} cannot join {}", args.id, args.join.join(",")))?;
     let cluster: ClusterId = cluster_id.parse().context("the cluster's id cannot be understood")?;

@@ -16,7 +16,7 @@
 //! | `lib.rs` | [`Api`] and its routes |
 //! | `keys.rs` | `/key`, `/keys`: reading and writing |
 //! | `sessions.rs` | `/session` |
-//! | `members.rs` | `/join`, `/remove`, `/transfer`, `/members` |
+//! | `members.rs` | `/join`, `/remove`, `/change`, `/transfer`, `/members` |
 //! | `stands.rs` | `/status`, `/health`, `/ready` |
 //! | `metrics.rs` | `/metrics`, and the counters kept here |
 //! | `query.rs`, `body.rs`, `octets.rs` | parameters, bodies, bytes in JSON |
@@ -104,6 +104,7 @@ pub fn router<S: Store>(api: Api<S>) -> Router {
         .route("/session/{id}/keepalive", any(on_session::<S>))
         .route("/join", any(on_join::<S>))
         .route("/remove", any(on_remove::<S>))
+        .route("/change", any(on_change::<S>))
         .route("/transfer", any(on_transfer::<S>))
         .route("/members", any(on_members::<S>))
         .route("/status", any(on_status::<S>))
@@ -141,6 +142,7 @@ methods!(on_keys, "GET", { GET => Scan keys::scan, });
 methods!(on_session, "POST, DELETE", { POST => Session sessions::post, DELETE => Session sessions::close, });
 methods!(on_join, "POST", { POST => Join members::join, });
 methods!(on_remove, "POST", { POST => Remove members::remove, });
+methods!(on_change, "POST", { POST => Change members::change, });
 methods!(on_transfer, "POST", { POST => Transfer members::transfer, });
 methods!(on_members, "GET", { GET => Members members::list, });
 methods!(on_status, "GET", { GET => Status stands::status, });
@@ -158,6 +160,7 @@ async fn on_nothing(request: Request) -> Response<Body> {
         "/session",
         "/join",
         "/remove",
+        "/change",
         "/transfer",
         "/members",
         "/status",

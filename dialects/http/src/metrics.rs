@@ -33,6 +33,7 @@ pub(crate) enum Operation {
     Session,
     Join,
     Remove,
+    Change,
     Transfer,
     Members,
     Status,
@@ -40,9 +41,9 @@ pub(crate) enum Operation {
     Ready,
 }
 
-const OPERATIONS: [&str; 14] = [
-    "get", "scan", "set", "put", "add", "delete", "session", "join", "remove", "transfer", "members", "status",
-    "metrics", "ready",
+const OPERATIONS: [&str; 15] = [
+    "get", "scan", "set", "put", "add", "delete", "session", "join", "remove", "change", "transfer", "members",
+    "status", "metrics", "ready",
 ];
 /// Status classes, from 2xx to 5xx.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];

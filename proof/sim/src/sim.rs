@@ -362,7 +362,7 @@ impl Sim {
                     self.queue.push(at, Event::PersistDone { node, life });
                 }
                 NodeEffect::Reply { id, reply } => self.on_reply(node, id, reply)?,
-                NodeEffect::Peers(_) | NodeEffect::Notice(_) | NodeEffect::Drained => {}
+                NodeEffect::Peers(_) | NodeEffect::Settled { .. } | NodeEffect::Notice(_) | NodeEffect::Drained => {}
             }
             if self.processes[place(node)].node.is_none() {
                 // It died while writing: nothing after that happened.

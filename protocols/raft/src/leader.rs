@@ -62,6 +62,12 @@ impl Leader {
         self.progress.iter().map(|(id, progress)| (*id, progress.matched, Some(now.since(progress.heard_at)))).collect()
     }
 
+    /// Whom we did not hear for so long.
+    pub(crate) fn silent(&self, now: Time, timeout: Duration) -> Vec<NodeId> {
+        let silent = self.progress.iter().filter(|(_, progress)| progress.heard_at + timeout <= now);
+        silent.map(|(id, _)| *id).collect()
+    }
+
     /// Reads of entries under way.
     pub(crate) fn asks(&self) -> Vec<AskId> {
         self.progress.values().filter_map(|progress| progress.ask).collect()

@@ -296,6 +296,7 @@ impl Raft {
             lease: lease_until.map(|until| until.since(now)),
             transfer: leader.and(self.transfer.as_ref()).map(|transfer| transfer.to),
             progress: leader.map_or_else(Vec::new, |leader| leader.report(now)),
+            silent: leader.map_or_else(Vec::new, |leader| leader.silent(now, self.config.election_timeout)),
             uncommitted_bytes: leader.map_or(0, |leader| leader.uncommitted_bytes),
             dropped: self.dropped,
             asks: leader.map_or_else(Vec::new, Leader::asks),

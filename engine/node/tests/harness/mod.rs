@@ -90,6 +90,7 @@ pub(crate) struct Host {
     pub(crate) replies: BTreeMap<RequestId, Reply>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) peers: BTreeMap<NodeId, Member>,
+    pub(crate) settled: Membership,
     pub(crate) drained: bool,
     pub(crate) persists: u64,
     /// Frames sent to each peer.
@@ -200,6 +201,7 @@ impl Cluster {
             replies: BTreeMap::new(),
             notices: Vec::new(),
             peers: BTreeMap::new(),
+            settled: Membership::default(),
             drained: false,
             persists: 0,
             frames: BTreeMap::new(),
@@ -428,6 +430,7 @@ impl Cluster {
                     assert!(twice.is_none(), "a client is answered once: {twice:?}");
                 }
                 NodeEffect::Peers(peers) => host.peers = peers,
+                NodeEffect::Settled { membership, .. } => host.settled = membership,
                 NodeEffect::Notice(notice) => host.notices.push(notice),
                 NodeEffect::Drained => host.drained = true,
             }
