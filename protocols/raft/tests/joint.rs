@@ -202,6 +202,17 @@ fn new_configuration_cannot_decide_alone_meanwhile() {
 #[test]
 fn second_entry_follows_once_the_first_is_committed_and_not_before() {
     let mut cluster = three_of_five();
+    // What was before it may be committed first.
+    cluster.propose(1, "a");
+    let last = cluster.raft(1).log().last_index();
+    change(&mut cluster, 1, several(&[4, 5], &[1, 2]));
+    cluster.take_all();
+    for id in [3, 4] {
+        cluster.receive(1, id, 1, Body::Appended { matched: last });
+    }
+    assert_eq!(cluster.raft(1).announced(), last);
+    assert!(cluster.raft(1).membership().is_joint(), "its own entry is not committed");
+    let mut cluster = three_of_five();
     only(&mut cluster, &[1, 4, 5]);
     let request = change(&mut cluster, 1, several(&[4, 5], &[1, 2]));
     cluster.settle();

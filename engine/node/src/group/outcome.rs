@@ -78,8 +78,10 @@ impl Group {
             Handed::Change(client, _) | Handed::Bootstrap(client) | Handed::Transfer(client) => {
                 self.refuse(vec![client], &refused, common, out);
             }
-            // What makes no sense now never will; anything else is asked again by maybe_promote.
-            Handed::Promotion(learner) if matches!(refused, Refused::Change(_)) => {
+            // What makes no sense now never will, and who is behind again will catch up again; anything else is asked again by
+            // maybe_promote.
+            Handed::Promotion(learner) if matches!(&refused, Refused::Change(error) if !matches!(error, ChangeError::NoMajority { .. })) =>
+            {
                 self.caught_up.remove(&learner);
             }
             Handed::Promotion(_) | Handed::HandOver | Handed::Told => {}
