@@ -250,6 +250,19 @@ impl Client {
         parse(&reply.body, "POST /remove")
     }
 
+    /// Lets these learners vote and those members go, by their numbers, all at once: a majority before and one after it decide
+    /// everything meanwhile. Waits until the learners have caught up, for as long as calls may take. May be repeated.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 404 when there was no such member, 409 when too few voters could be reached after it;
+    /// [`Error::Unavailable`] when learners did not catch up in time.
+    pub async fn change(&self, promote: &[u64], remove: &[u64]) -> Result<Members, Error> {
+        let body = Bytes::from(serde_json::json!({ "promote": promote, "remove": remove }).to_string());
+        let reply =
+            self.caller.call(Request::repeatable(Method::POST, "/change".to_owned(), body).of_members()).await?;
+        parse(&reply.body, "POST /change")
+    }
+
     /// Has the member with this label lead; without one, the voter that suits best.
     ///
     /// # Errors

@@ -284,6 +284,9 @@ pub struct Join {
     /// The cluster it belongs to already, if its folder says so; another cluster refuses it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
+    /// Whether it takes the place of the member that has its label, if that one is lost.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
 }
 
 /// A node that was taken in.
@@ -307,6 +310,9 @@ pub struct Members {
     /// The leader's number, if one is known.
     #[serde(default)]
     pub leader: Option<u64>,
+    /// Whether a change of several voters is half done.
+    #[serde(default)]
+    pub joint: bool,
     /// All members.
     pub members: Vec<Member>,
 }
@@ -323,9 +329,12 @@ pub struct Member {
     pub http_addr: String,
     /// Where other nodes reach it.
     pub raft_addr: String,
-    /// `voter` or `learner`.
+    /// `voter`, `learner`, or `leaving`: it votes until a change that is half done is over.
     pub suffrage: String,
     /// Whether it leads.
     #[serde(default)]
     pub leader: bool,
+    /// Whether the leader heard it within an election timeout; only the leader knows.
+    #[serde(default)]
+    pub reachable: Option<bool>,
 }

@@ -212,8 +212,13 @@ async fn token_is_sent_with_changes_of_members_alone() {
     assert!(!format!("{options:?}").contains("horse"));
     let client = Client::with_options([&address], options).unwrap();
     assert!(!format!("{client:?}").contains("horse"));
-    let join =
-        Join { id: "node02".to_owned(), http_addr: "h:1".to_owned(), raft_addr: "h:2".to_owned(), cluster_id: None };
+    let join = Join {
+        id: "node02".to_owned(),
+        http_addr: "h:1".to_owned(),
+        raft_addr: "h:2".to_owned(),
+        cluster_id: None,
+        replace: false,
+    };
     // What comes back is not understood, and was sent all the same.
     client.join(&join).await.unwrap_err();
     client.remove("node02").await.unwrap();

@@ -47,8 +47,12 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Shows who takes part.
     Members(StatusArgs),
-    /// Lets a member go for good.
+    /// Lets members go for good.
     Remove(RemoveArgs),
+    /// Lets learners vote, once they have caught up.
+    Promote(PromoteArgs),
+    /// Lets new members take the place of old ones.
+    Replace(ReplaceArgs),
     /// Has another node lead.
     Transfer(TransferArgs),
     /// Writes the whole state, as of one moment, to a file.
@@ -155,6 +159,9 @@ pub(crate) struct NodeArgs {
     /// Makes a new cluster, of which this is the first node.
     #[arg(long, conflicts_with = "join")]
     pub(crate) bootstrap: bool,
+    /// With --join: takes the place of the member with this label, whose disk is lost; it is let go, and this is a new member.
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// Reads settings from this file; flags and variables are stronger.
     #[arg(long, value_name = "FILE", env = "HEZONG_CONFIG")]
     pub(crate) config: Option<PathBuf>,
@@ -284,14 +291,66 @@ pub(crate) struct StatusArgs {
 /// `hezong remove`
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The member's number is never used again. To bring the machine back, empty its folder and start \
-    it with --join.\n\nExample:\n  hezong remove node03"
+    after_help = "Several at once are one step: a majority of the voters before and one of those after it decide everything \
+    meanwhile. Refused\nwhen too few of those left can be reached. A member's number is never used again. To bring the machine \
+    back, empty its\nfolder and start it with --join.\n\nExamples:\n  hezong remove node03\n  hezong remove node04 node05"
 )]
 pub(crate) struct RemoveArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// The member's label.
-    pub(crate) id: String,
+    /// The members' labels.
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+}
+
+/// `hezong promote`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A node that joins becomes a voter by itself once it has caught up. This is for several at once, which \
+    are one step:\na majority of the voters before and one of those after it decide everything meanwhile.\n\n\
+    Example:\n  hezong promote node04 node05"
+)]
+pub(crate) struct PromoteArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+    /// The learners' labels.
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+}
+
+/// `hezong replace`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Start the new node with --join, before this or after it. Once it has caught up, one step gives it a vote \
+    and lets the old\none go; a majority of the voters before and one of those after it decide everything meanwhile. The old \
+    one may be dead.\nIf only its disk is lost, start it again with an empty folder, --join and --replace: it then takes its own \
+    place.\n\n\
+    Examples:\n  \
+        hezong node --id node04 --join host1:8091 --http host4:8091 --peer host4:8089 /var/lib/hezong    # on the new machine\n  \
+        hezong replace node02 --with node04\n  \
+        hezong replace node02 node03 --with node04,node05"
+)]
+pub(crate) struct ReplaceArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+    /// The labels of those that go.
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// The labels of those that take their place.
+    #[arg(long, required = true, value_delimiter = ',', value_name = "ID")]
+    pub(crate) with: Vec<String>,
+}
+
+/// How long to wait for new members.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PatienceArgs {
+    /// How many seconds new members may take to join and to catch up.
+    #[arg(long, default_value_t = 600.0, value_name = "SECONDS")]
+    pub(crate) wait: f64,
 }
 
 /// `hezong completions`

@@ -4,10 +4,10 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use hezong_client::{Client, Error, Members, Options, ReadAt, Scan};
+use hezong_client::{Client, Error, Options, ReadAt, Scan};
 use serde_json::{Value, json};
 
-use crate::args::{ClusterArgs, DelArgs, GetArgs, PutArgs, RemoveArgs, ScanArgs, StatusArgs, TransferArgs};
+use crate::args::{ClusterArgs, DelArgs, GetArgs, PutArgs, ScanArgs, StatusArgs};
 use crate::say::{self, ABSENT, Exit, UNAVAILABLE, UNKNOWN};
 
 /// How long one node may take to tell how it stands before it is shown as silent.
@@ -143,43 +143,6 @@ pub(crate) async fn scan(args: ScanArgs) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn members(args: StatusArgs) -> Result<()> {
-    let members = client(&args.cluster)?.members().await.map_err(explain)?;
-    show_members(&members, args.cluster.json);
-    Ok(())
-}
-
-pub(crate) async fn remove(args: RemoveArgs) -> Result<()> {
-    let members = client(&args.cluster)?.remove(&args.id).await.map_err(explain)?;
-    show_members(&members, args.cluster.json);
-    Ok(())
-}
-
-pub(crate) async fn transfer(args: TransferArgs) -> Result<()> {
-    let members = client(&args.cluster)?.transfer(args.to.as_deref()).await.map_err(explain)?;
-    show_members(&members, args.cluster.json);
-    Ok(())
-}
-
-fn show_members(members: &Members, as_json: bool) {
-    if as_json {
-        let json = json!({ "clusterId": members.cluster_id, "leader": members.leader, "members": members.members });
-        return say::line(json.to_string());
-    }
-    let mut rows = vec![["ID", "NUMBER", "HTTP", "PEER", "ROLE"].map(str::to_owned)];
-    for member in &members.members {
-        let role = if member.leader { "leader" } else { member.suffrage.as_str() };
-        rows.push([
-            member.id.clone(),
-            member.node_id.to_string(),
-            member.http_addr.clone(),
-            member.raft_addr.clone(),
-            role.to_owned(),
-        ]);
-    }
-    table(&rows);
-}
-
 pub(crate) async fn status(args: StatusArgs) -> Result<()> {
     let options = options(&args.cluster)?;
     let members = Client::with_options(&args.cluster.endpoints, options.clone())?.members().await.map_err(explain)?;
@@ -224,7 +187,7 @@ pub(crate) async fn status_of(http: &str, options: &Options) -> Result<Value, Er
     Client::with_options([http], options)?.status().await
 }
 
-fn table<const N: usize>(rows: &[[String; N]]) {
+pub(crate) fn table<const N: usize>(rows: &[[String; N]]) {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     for row in rows {

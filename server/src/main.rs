@@ -10,6 +10,7 @@
 //! | `cert.rs` | making certificates |
 //! | `up.rs`, `up/` | a cluster on this machine |
 //! | `data.rs` | the commands that read and write keys |
+//! | `members.rs` | the commands of who takes part and who leads |
 //! | `backup.rs`, `restore.rs` | a state in a file; a new cluster from a file, or from what is left |
 //! | `bench.rs` | the load it can put on a cluster |
 //! | `help.rs` | completions and man pages |
@@ -27,6 +28,7 @@ mod config;
 mod data;
 mod help;
 mod log;
+mod members;
 mod node;
 mod notify;
 mod reload;
@@ -71,9 +73,11 @@ fn main() -> ExitCode {
             Command::Del(del) => data::del(del).await,
             Command::Scan(scan) => data::scan(scan).await,
             Command::Status(status) => data::status(status).await,
-            Command::Members(members) => data::members(members).await,
-            Command::Remove(remove) => data::remove(remove).await,
-            Command::Transfer(transfer) => data::transfer(transfer).await,
+            Command::Members(members) => members::members(members).await,
+            Command::Remove(remove) => members::remove(remove).await,
+            Command::Promote(promote) => members::promote(promote).await,
+            Command::Replace(replace) => members::replace(replace).await,
+            Command::Transfer(transfer) => members::transfer(transfer).await,
             Command::Backup(backup) => backup::run(backup).await,
             Command::Restore(restore) => restore::restore(&restore),
             Command::Recover(recover) => restore::recover(&recover).await,

@@ -56,7 +56,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let listener = TcpListener::bind(http_bind).await.with_context(|| {
         format!("{http_bind} cannot be listened on for clients; stop what uses the port, or choose another --http")
     })?;
-    let start = start_of(&settings, &secured, args.bootstrap).await?;
+    let start = start_of(&settings, &secured, args.bootstrap, args.replace).await?;
     let bootstraps = matches!(start, Start::Bootstrap(_));
 
     let (node, keys) = open(&settings, &secured, start).await?;
@@ -123,7 +123,7 @@ async fn check_addresses(settings: &Settings, node: &Handle) -> Result<()> {
 }
 
 /// Who the node is to be: what its folder says, or else a new member of a new or an existing cluster.
-async fn start_of(settings: &Settings, secured: &Secured, bootstrap: bool) -> Result<Start> {
+async fn start_of(settings: &Settings, secured: &Secured, bootstrap: bool, replace: bool) -> Result<Start> {
     let found = Identity::load(&settings.data_dir)?;
     match found {
         Some(found) => {
@@ -152,7 +152,7 @@ async fn start_of(settings: &Settings, secured: &Secured, bootstrap: bool) -> Re
             Ok(if bootstrap { Start::Bootstrap(found) } else { Start::Reopen })
         }
         None if bootstrap => Ok(Start::Bootstrap(Identity::bootstrap(&settings.id))),
-        None if !settings.join.is_empty() => join(settings, secured).await,
+        None if !settings.join.is_empty() => join(settings, secured, replace).await,
         None => bail!(
             "{} is empty: make a new cluster with --bootstrap, join one with --join host:port, or name the folder that \
              holds this node's data",
@@ -178,7 +178,7 @@ async fn check_cluster(settings: &Settings, secured: &Secured, found: &Identity)
 }
 
 /// Asks to be taken in. If the reply is lost the same request is answered the same, so it is repeated until it is known.
-async fn join(settings: &Settings, secured: &Secured) -> Result<Start> {
+async fn join(settings: &Settings, secured: &Secured, replace: bool) -> Result<Start> {
     let options = ClientOptions { timeout: JOIN_TIMEOUT, ..secured.client.clone() };
     let client = Client::with_options(&settings.join, options)?;
     let join = Join {
@@ -186,6 +186,7 @@ async fn join(settings: &Settings, secured: &Secured) -> Result<Start> {
         http_addr: settings.http.clone(),
         raft_addr: settings.peer.clone(),
         cluster_id: None,
+        replace,
     };
     let Joined { node_id, cluster_id, .. } =
         client.join(&join).await.with_context(|| format!("{} cannot join {}", settings.id, settings.join.join(",")))?;

@@ -145,6 +145,9 @@ pub(crate) struct MembershipRecord {
     members: Vec<MemberRecord>,
     #[prost(uint64, optional, tag = "3")]
     last_id: Option<u64>,
+    /// Empty unless the membership is joint.
+    #[prost(uint64, repeated, tag = "4")]
+    outgoing: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -171,6 +174,7 @@ impl From<&Membership> for MembershipRecord {
             voters: membership.voters().iter().map(|id| id.0).collect(),
             members: membership.members().iter().map(member).collect(),
             last_id: membership.last_id().map(|id| id.0),
+            outgoing: membership.outgoing().iter().map(|id| id.0).collect(),
         }
     }
 }
@@ -183,7 +187,8 @@ impl From<MembershipRecord> for Membership {
             .into_iter()
             .map(|MemberRecord { id, name, peer, client }| (NodeId(id), Member { name, peer, client }))
             .collect();
-        Self::new(voters, members, record.last_id.map(NodeId))
+        let outgoing = record.outgoing.into_iter().map(NodeId).collect();
+        Self::new(voters, members, record.last_id.map(NodeId)).with_outgoing(outgoing)
     }
 }
 

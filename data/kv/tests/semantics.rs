@@ -317,7 +317,8 @@ fn base_follows_every_entry() {
     let mut kv = Kv::open(ModelStore::new(), "g1", Rules::default()).unwrap();
     assert_eq!(kv.applied().unwrap(), None);
     let member = Member { name: "node01".into(), peer: "h:1".into(), client: "h:2".into() };
-    let membership = Membership::of_voters([(hezong_base::NodeId(1), member)]);
+    let (one, two) = (hezong_base::NodeId(1), hezong_base::NodeId(2));
+    let membership = Membership::of_voters([(one, member.clone()), (two, member)]).with_outgoing([two].into());
     let entry = |index, payload| Entry { id: LogId::new(3, index), time: Duration::from_nanos(index * 10), payload };
     let entries = [entry(1, Payload::Membership(membership.clone())), entry(2, Payload::Empty)];
     assert_eq!(kv.apply(&entries).unwrap(), [Bytes::new(), Bytes::new()]);

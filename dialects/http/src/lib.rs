@@ -16,7 +16,7 @@
 //! | `lib.rs` | [`Api`] and its routes |
 //! | `keys.rs` | `/key`, `/keys`: reading and writing |
 //! | `sessions.rs` | `/session` |
-//! | `members.rs` | `/join`, `/remove`, `/transfer`, `/members` |
+//! | `members.rs` | `/join`, `/remove`, `/change`, `/transfer`, `/members` |
 //! | `backup.rs` | `/backup` |
 //! | `stands.rs` | `/status`, `/health`, `/ready` |
 //! | `metrics.rs` | `/metrics`, and the counters kept here |
@@ -134,6 +134,7 @@ pub fn router<S: Store>(api: Api<S>) -> Router {
         .route("/session/{id}/keepalive", any(on_session::<S>))
         .route("/join", any(on_join::<S>))
         .route("/remove", any(on_remove::<S>))
+        .route("/change", any(on_change::<S>))
         .route("/transfer", any(on_transfer::<S>))
         .route("/members", any(on_members::<S>))
         .route("/backup", any(on_backup::<S>))
@@ -177,6 +178,7 @@ methods!(on_session, "POST, DELETE", { POST => Session sessions::post, DELETE =>
 methods!(on_join, "POST", { POST => Join [token] members::join, });
 methods!(on_remove, "POST", { POST => Remove [token] members::remove, });
 methods!(on_transfer, "POST", { POST => Transfer [token] members::transfer, });
+methods!(on_change, "POST", { POST => Change [token] members::change, });
 methods!(on_members, "GET", { GET => Members members::list, });
 methods!(on_backup, "GET", { GET => Backup backup::stream, });
 methods!(on_status, "GET", { GET => Status stands::status, });
@@ -194,6 +196,7 @@ async fn on_nothing(request: Request) -> Response<Body> {
         "/session",
         "/join",
         "/remove",
+        "/change",
         "/transfer",
         "/members",
         "/backup",

@@ -1,4 +1,4 @@
-//! `/join`, `/remove`, `/transfer` and `/members`.
+//! `/join`, `/remove`, `/change`, `/transfer` and `/members`.
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::error::{Failure, refused};
 use crate::keys::readable;
 use crate::query::Params;
+use crate::stands::{index_of, number};
 use crate::{Answer, Serving, body, path_and_query, tell};
 
 const LABEL_BYTES_MAX: usize = 64;
@@ -25,6 +26,25 @@ struct Join {
     http_addr: String,
     raft_addr: String,
     cluster_id: Option<String>,
+    #[serde(default)]
+    replace: bool,
+}
+
+/// A member as a request names it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Label(String),
+    Number(u64),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Several {
+    #[serde(default)]
+    promote: Vec<Name>,
+    #[serde(default)]
+    remove: Vec<Name>,
 }
 
 #[derive(Deserialize)]
@@ -43,7 +63,7 @@ struct Transfer {
 pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
     Params::parse(head.uri.query(), &[])?;
     let document = body::document(head, body, &serving.limits()).await?;
-    let join: Join = body::fields(&document, &["id", "httpAddr", "raftAddr", "clusterId"])?;
+    let join: Join = body::fields(&document, &["id", "httpAddr", "raftAddr", "clusterId", "replace"])?;
     let member = checked(&join)?;
     let status = leading(serving, head).await?;
     let cluster = serving.api.node.identity().cluster.to_string();
@@ -56,7 +76,12 @@ pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Bod
     }
     let (id, membership) = match status.taken_in(&member).map_err(|pending| refused(&pending, path_and_query(head)))? {
         Some(id) => (id, status.raft.membership.clone()),
-        None => add(serving, head, member).await?,
+        None => {
+            if join.replace {
+                let_lost_go(serving, head, &status.raft, &member.name).await?;
+            }
+            add(serving, head, member).await?
+        }
     };
     let status = stands(serving).await?;
     let mut reply = list_of(&status, &membership);
@@ -64,13 +89,34 @@ pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Bod
     respond(serving, &status, reply)
 }
 
+/// Removes the member that had this label before, if it is lost: the newcomer has its label, and an empty disk. What the
+/// lost one acknowledged is on no disk any more, so its number goes with it.
+async fn let_lost_go<S: Store>(
+    serving: &Serving<S>,
+    head: &Parts,
+    raft: &hezong_raft::Status,
+    label: &str,
+) -> Result<(), Failure> {
+    let Some((id, _)) = raft.membership.members().iter().find(|(_, member)| member.name == label) else {
+        return Ok(());
+    };
+    if !raft.silent.contains(id) {
+        let message = format!(
+            "{label} is member {} and was heard a moment ago, so it is not lost; stop it first, or choose another label",
+            id.0
+        );
+        return Err(Failure::unavailable("member_alive", message));
+    }
+    serving.api.node.remove(serving.api.group, *id).await.map_err(|error| changed(error, head))
+}
+
 async fn add<S: Store>(serving: &Serving<S>, head: &Parts, member: Member) -> Result<(NodeId, Membership), Failure> {
     let name = member.name.clone();
     let id = serving.api.node.add_learner(serving.api.group, member).await.map_err(|error| match error {
         ChangeError::Refused(Refused::Change(Step::Taken(id))) => {
             let message = format!(
-                "the label {name} or one of the addresses belongs to member {}; choose others, or if that node is gone \
-                 for good remove it first: POST /remove {{\"nodeId\":{}}}",
+                "the label {name} or one of the addresses belongs to member {}; choose others, or if that node is lost for \
+                 good join with --replace (\"replace\":true), or remove it first: POST /remove {{\"nodeId\":{}}}",
                 id.0, id.0
             );
             Failure::new(StatusCode::CONFLICT, "member_taken", message)
@@ -138,6 +184,65 @@ fn meant(membership: &Membership, committed: bool, remove: &Remove, head: &Parts
     }
 }
 
+/// `POST /change`: lets several learners vote and several members go, all at once.
+pub(crate) async fn change<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
+    Params::parse(head.uri.query(), &[])?;
+    let document = body::document(head, body, &serving.limits()).await?;
+    let several: Several = body::fields(&document, &["promote", "remove"])?;
+    if several.promote.is_empty() && several.remove.is_empty() {
+        return Err(Failure::bad("bad_field", "name at least one member, in promote or in remove"));
+    }
+    let status = leading(serving, head).await?;
+    let members = &status.raft.membership;
+    let (mut promote, mut remove) = (Vec::new(), Vec::new());
+    // What is so already is not done again: the request may be a repetition.
+    for name in &several.promote {
+        let id = named(members, name)?.ok_or_else(|| nobody_called(&shown(name)))?;
+        promote.extend((!members.voters().contains(&id)).then_some(id));
+    }
+    for name in &several.remove {
+        remove.extend(named(members, name)?);
+    }
+    if !promote.is_empty() || !remove.is_empty() {
+        let wanted = promote.clone();
+        let outcome = serving.api.node.change_several(serving.api.group, promote, remove).await;
+        if let Err(ChangeError::Refused(Refused::Timeout)) = outcome {
+            return Err(still_behind(&stands(serving).await?, &wanted));
+        }
+        outcome.map_err(|error| changed(error, head))?;
+    }
+    let status = stands(serving).await?;
+    respond(serving, &status, list_of(&status, &status.raft.membership))
+}
+
+/// Who is meant; `None` for one that was a member and is none any more.
+fn named(members: &Membership, name: &Name) -> Result<Option<NodeId>, Failure> {
+    match name {
+        Name::Label(label) => called(members, label).map(Some),
+        Name::Number(number) if members.members().contains_key(&NodeId(*number)) => Ok(Some(NodeId(*number))),
+        Name::Number(number) if members.has_left(NodeId(*number)) => Ok(None),
+        Name::Number(number) => Err(nobody_called(&number.to_string())),
+    }
+}
+
+fn shown(name: &Name) -> String {
+    match name {
+        Name::Label(label) => label.clone(),
+        Name::Number(number) => number.to_string(),
+    }
+}
+
+/// Says how far those have got that are to vote and have not caught up.
+fn still_behind(status: &GroupStatus, wanted: &[NodeId]) -> Failure {
+    let raft = &status.raft;
+    let far = raft.progress.iter().filter(|(id, ..)| wanted.contains(id)).map(|(id, holds, _)| {
+        let name = raft.membership.members().get(id).map_or("", |member| member.name.as_str());
+        format!("{name} holds {} of {} entries", number(*holds), index_of(raft.last))
+    });
+    let far = far.collect::<Vec<_>>().join(", ");
+    Failure::unavailable("catching_up", format!("nothing was changed yet: {far}; send the same request again"))
+}
+
 /// `POST /transfer`: has another voter lead.
 pub(crate) async fn transfer<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
     Params::parse(head.uri.query(), &[])?;
@@ -188,17 +293,27 @@ pub(crate) fn list_of(status: &GroupStatus, membership: &Membership) -> Value {
         .iter()
         .map(|(id, member)| {
             let leads = status.raft.leader == Some(*id);
+            let suffrage = if membership.voters().contains(id) {
+                "voter"
+            } else if membership.is_voter(*id) {
+                "leaving"
+            } else {
+                "learner"
+            };
+            // Only the leader knows; of itself it knows it too.
+            let reachable = (status.raft.role == Role::Leader).then(|| !status.raft.silent.contains(id));
             json!({
                 "nodeId": id.0,
                 "id": member.name,
                 "httpAddr": member.client,
                 "raftAddr": member.peer,
-                "suffrage": if membership.is_voter(*id) { "voter" } else { "learner" },
+                "suffrage": suffrage,
                 "leader": leads,
+                "reachable": reachable,
             })
         })
         .collect();
-    json!({ "leader": status.raft.leader.map(|id| id.0), "members": members })
+    json!({ "leader": status.raft.leader.map(|id| id.0), "joint": membership.is_joint(), "members": members })
 }
 
 /// How the group stands here.

@@ -33,6 +33,7 @@ pub(crate) enum Operation {
     Session,
     Join,
     Remove,
+    Change,
     Transfer,
     Members,
     Backup,
@@ -41,9 +42,9 @@ pub(crate) enum Operation {
     Ready,
 }
 
-const OPERATIONS: [&str; 15] = [
-    "get", "scan", "set", "put", "add", "delete", "session", "join", "remove", "transfer", "members", "backup",
-    "status", "metrics", "ready",
+const OPERATIONS: [&str; 16] = [
+    "get", "scan", "set", "put", "add", "delete", "session", "join", "remove", "change", "transfer", "members",
+    "backup", "status", "metrics", "ready",
 ];
 /// Status classes, from 2xx to 5xx.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];

@@ -64,6 +64,7 @@ pub(crate) async fn status<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
         "idempotencyKeys": view.once(),
         "progress": progress(&status),
         "connected": stats.connected.iter().map(|id| id.0).collect::<Vec<_>>(),
+        "joint": raft.membership.is_joint(),
         "members": list["members"].take(),
         "stats": hashicorp(&status),
     });
@@ -137,6 +138,10 @@ pub(crate) async fn ready<S: Store>(serving: &Serving<S>, head: &Parts, _: Body)
         return Err(Failure::unavailable("removed", message));
     }
     let raft = &status.raft;
+    if raft.membership_committed && raft.membership.has_left(raft.id) {
+        let message = "not ready: this node was removed from the cluster; stop it, and join with an empty folder";
+        return Err(Failure::unavailable("removed", message));
+    }
     if raft.leader.is_none() {
         return Err(Failure::unavailable("no_leader", "not ready: no leader is known; wait, or look at /status"));
     }
@@ -171,8 +176,10 @@ fn is_removed(status: &GroupStatus, stats: &Stats) -> bool {
 /// What this node's voice counts.
 fn suffrage(status: &GroupStatus) -> &'static str {
     let (id, membership) = (status.raft.id, &status.raft.membership);
-    if membership.is_voter(id) {
+    if membership.voters().contains(&id) {
         "voter"
+    } else if membership.is_voter(id) {
+        "leaving"
     } else if membership.members().contains_key(&id) {
         "learner"
     } else {

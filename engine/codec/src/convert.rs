@@ -75,8 +75,9 @@ impl From<&Membership> for wire::Membership {
     fn from(membership: &Membership) -> Self {
         let member = |(id, member): (&NodeId, &Member)| wire::Member {
             id: Some(id.0),
-            voter: Some(membership.is_voter(*id)),
+            voter: Some(membership.voters().contains(id)),
             contact: Some(member.into()),
+            outgoing: membership.outgoing().contains(id).then_some(true),
         };
         let members = membership.members().iter().map(member).collect();
         Self { members, last_id: membership.last_id().map(|id| id.0) }
@@ -84,7 +85,7 @@ impl From<&Membership> for wire::Membership {
 }
 
 fn membership(from: wire::Membership) -> Result<Membership> {
-    let mut voters = BTreeSet::new();
+    let (mut voters, mut outgoing) = (BTreeSet::new(), BTreeSet::new());
     let mut members = BTreeMap::new();
     for found in from.members {
         let id = NodeId(need(found.id, "member.id")?);
@@ -94,13 +95,16 @@ fn membership(from: wire::Membership) -> Result<Membership> {
         if need(found.voter, "member.voter")? {
             voters.insert(id);
         }
+        if found.outgoing.unwrap_or(false) {
+            outgoing.insert(id);
+        }
         members.insert(id, member(need(found.contact, "member.contact")?)?);
     }
     let last_id = from.last_id.map(NodeId);
     if last_id < members.last_key_value().map(|(id, _)| *id) {
         return invalid("membership.last_id", "is below the id of a member");
     }
-    Ok(Membership::new(voters, members, last_id))
+    Ok(Membership::new(voters, members, last_id).with_outgoing(outgoing))
 }
 
 impl From<&Entry> for wire::Entry {

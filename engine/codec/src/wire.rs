@@ -235,6 +235,8 @@ pub(crate) struct Member {
     pub(crate) voter: Option<bool>,
     #[prost(message, optional, tag = "3")]
     pub(crate) contact: Option<Contact>,
+    #[prost(bool, optional, tag = "4")]
+    pub(crate) outgoing: Option<bool>,
 }
 
 /// How a member is called and reached.

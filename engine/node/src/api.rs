@@ -250,6 +250,13 @@ pub enum NodeEffect {
     },
     /// The members of all groups, this node among them: whom to keep a connection to. Issued whenever it changes.
     Peers(BTreeMap<NodeId, Member>),
+    /// The members of a group as of what is applied here. Whoever has left it is to be told so, should it come back.
+    Settled {
+        /// Of which group.
+        group: GroupId,
+        /// Its members.
+        membership: Membership,
+    },
     /// News for people.
     Notice(Notice),
     /// After [`NodeInput::Stop`]: nobody waits for anything any more, and nothing is being handed over. Issued once.
@@ -292,7 +299,8 @@ pub enum ClientRequest {
     /// To have a majority confirm that this node leads, as of after the request arrived. Answered by
     /// [`Reply::Verified`].
     VerifyLeader,
-    /// One step of membership. Leader only. Answered by [`Reply::Changed`] once committed and applied here.
+    /// One step of membership. Leader only. Answered by [`Reply::Changed`] once it is over, committed and applied here; of
+    /// several voters at once, once the joint membership is left. Waits for learners that are to vote by it.
     Change(Change),
     /// To have this voter lead; without a name, the one that suits best. Leader only. Answered by
     /// [`Reply::Transferred`] once it is known to lead.
@@ -481,7 +489,7 @@ pub enum Notice {
         /// Its name and addresses.
         member: Member,
     },
-    /// A member was removed; committed. It may be this node, which then takes no part any more.
+    /// A member was removed; committed. If it is this node, [`Notice::Left`] follows.
     MemberRemoved {
         /// From which group.
         group: GroupId,
@@ -517,6 +525,13 @@ pub enum Notice {
         group: GroupId,
         /// The last entry gone.
         through: Index,
+    },
+    /// This node was removed, as its own log says; it votes for nobody and campaigns no more.
+    Left {
+        /// From which group.
+        group: GroupId,
+        /// The id it had, which is never given again.
+        id: NodeId,
     },
     /// A peer sends what no correct peer sends. At most one notice a second and peer.
     Dropped {
@@ -561,6 +576,12 @@ impl fmt::Display for Notice {
             Self::Compacted { group, through } => {
                 write!(f, "the log of group {} was compacted up to entry {}", group.0, through.0)
             }
+            Self::Left { group, id } => write!(
+                f,
+                "this node, member {}, was removed from group {}: it votes no more and only serves what it has; stop it, and to \
+                 bring the machine back join with an empty folder",
+                id.0, group.0
+            ),
             Self::Dropped { from, reason, count } => {
                 write!(f, "dropped {count} messages of member {}: {reason}", from.0)
             }

@@ -18,7 +18,7 @@ use hezong_raft::{
 use crate::applying::Applying;
 use crate::common::{Common, Reader, Wanted};
 use crate::snapshots::Snapshots;
-use crate::{GroupStatus, NodeEffect};
+use crate::{GroupStatus, NodeEffect, Notice};
 
 /// What was handed to the protocol under one request id of ours, and for whom.
 #[derive(Debug)]
@@ -63,6 +63,10 @@ pub(crate) struct Group {
     quorum_reads: Vec<RequestId>,
     /// Membership steps that wait for it.
     changes: Vec<(RequestId, Change)>,
+    /// Those that wait until a learner has caught up that is to vote by them.
+    held: Vec<(RequestId, Change)>,
+    /// Clients whose step has made the membership joint: it is done when that is left.
+    half_done: Vec<RequestId>,
     /// Wishes that another lead, that wait for it.
     transfers: Vec<(RequestId, Option<NodeId>)>,
     /// Whether the group was handed over, or that was tried, since the node stops.
@@ -96,6 +100,10 @@ impl Group {
         out: &mut Vec<NodeEffect>,
     ) -> Self {
         let status = raft.status(now);
+        out.push(NodeEffect::Settled { group: id, membership: found.membership.clone() });
+        if found.membership.has_left(common.config.id) {
+            out.push(NodeEffect::Notice(Notice::Left { group: id, id: common.config.id }));
+        }
         let mut group = Self {
             id,
             raft,
@@ -109,6 +117,8 @@ impl Group {
             lease_reads: Vec::new(),
             quorum_reads: Vec::new(),
             changes: Vec::new(),
+            held: Vec::new(),
+            half_done: Vec::new(),
             transfers: Vec::new(),
             handed_over: false,
             next_request: RequestId(1),
@@ -183,7 +193,7 @@ impl Group {
             let changed = memberships.next_if(|(id, _)| *id == entry).map(|(_, membership)| membership);
             self.settle(entry, reply, changed.as_ref(), common, out);
             if let Some(membership) = changed {
-                self.announce(entry, membership, out);
+                self.announce(entry, membership, common, out);
             }
         }
         self.tell(now, Request::Applied { applied: through, durable: self.applying.durable() }, common, out);
@@ -302,6 +312,7 @@ impl Group {
                 common.peers_changed = true;
             }
             Event::CaughtUp(id) => {
+                self.release_held();
                 if common.config.auto_promote {
                     self.caught_up.insert(id);
                 }

@@ -206,6 +206,7 @@ mod tests {
             installing: false,
             lease: None,
             transfer: None,
+            silent: Vec::new(),
             progress: vec![(NodeId(2), None, None)],
             uncommitted_bytes: 0,
             dropped: 0,

@@ -322,6 +322,7 @@ impl Tcp {
             None => Err(Refusal::Version(VERSIONS)),
             Some(_) if hello.cluster != self.cluster => Err(Refusal::Cluster(self.cluster)),
             Some(_) if hello.to != self.me || hello.from == self.me => Err(Refusal::Node(self.me)),
+            Some(_) if self.peers.has_left(hello.from) => Err(Refusal::Removed),
             Some(_) if self.peers.is_closed() => Err(Refusal::NotReady),
             Some(_) if self.was_removed(hello.from) => Err(Refusal::Removed),
             Some(version) => Ok(Welcome { version }),

@@ -213,7 +213,7 @@ impl Handle {
         }
     }
 
-    /// Gives a learner a vote. On the leader only.
+    /// Gives a learner a vote, once it has caught up. On the leader only.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -227,6 +227,22 @@ impl Handle {
     /// [`ChangeError`]; the last voter stays.
     pub async fn remove(&self, group: GroupId, id: NodeId) -> Result<(), ChangeError> {
         self.change(group, Change::Remove(id)).await.map(|_| ())
+    }
+
+    /// Gives these learners a vote and lets those members go, all at once, and returns the members then. A majority of the
+    /// voters before and one of the voters after decide everything meanwhile. Waits for learners that have not caught up. On
+    /// the leader only, which may let itself go.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; refused if too few of the voters after it can be reached.
+    pub async fn change_several(
+        &self,
+        group: GroupId,
+        promote: impl IntoIterator<Item = NodeId>,
+        remove: impl IntoIterator<Item = NodeId>,
+    ) -> Result<Membership, ChangeError> {
+        let (promote, remove) = (promote.into_iter().collect(), remove.into_iter().collect());
+        self.change(group, Change::Several { promote, remove }).await
     }
 
     async fn change(&self, group: GroupId, change: Change) -> Result<Membership, ChangeError> {

@@ -21,9 +21,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use hezong_base::NodeId;
+use hezong_base::{GroupId, NodeId};
 use hezong_codec::Lane;
-use hezong_raft::Member;
+use hezong_raft::{Member, Membership};
 
 use crate::event::Event;
 use crate::threads::Shared;
@@ -311,6 +311,8 @@ struct Table {
     snapshots: BTreeMap<NodeId, Arc<Peer>>,
     /// Our own name and addresses, once we know them.
     member: Option<Member>,
+    /// The members of each group as of what is applied here.
+    settled: BTreeMap<GroupId, Membership>,
     /// Whether the node has stopped: no connection is taken in any more.
     closed: bool,
     /// When something about a stranger was last told.
@@ -372,6 +374,18 @@ impl Peers {
         }
         table.peers.retain(|_, peer| !peer.is_stranger());
         start
+    }
+
+    /// Takes note of the members of a group as of what is applied here.
+    pub(crate) fn settle(&self, group: GroupId, membership: Membership) {
+        self.lock().settled.insert(group, membership);
+    }
+
+    /// Whether this node was removed for good, from whatever it took part in.
+    pub(crate) fn has_left(&self, id: NodeId) -> bool {
+        let table = self.lock();
+        let takes_part = table.settled.values().any(|members| members.members().contains_key(&id));
+        !takes_part && table.settled.values().any(|members| members.has_left(id))
     }
 
     /// Our own name and addresses, once we know them.

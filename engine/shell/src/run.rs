@@ -290,6 +290,10 @@ impl Runner {
                         afterwards.replies.push((client, reply));
                     }
                 }
+                NodeEffect::Settled { group, membership } => match &self.link {
+                    Link::Tcp(tcp) => tcp.peers.settle(group, membership),
+                    Link::Memory { .. } => {}
+                },
                 NodeEffect::Peers(members) => match &self.link {
                     Link::Tcp(tcp) => tcp.set_members(members),
                     // The network knows everybody in it.

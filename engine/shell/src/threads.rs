@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hezong_base::{NodeId, Rng};
-use hezong_node::NodeInput;
+use hezong_node::{NodeInput, Notice};
 use tokio::sync::broadcast;
 
 use crate::event::Event;
@@ -93,6 +93,7 @@ impl Shared {
     /// Tells people and programs what happened: once in the log, once to whoever listens.
     pub(crate) fn tell(&self, event: Event) {
         match &event {
+            Event::Group(Notice::Left { .. }) => tracing::warn!("{event}"),
             Event::Group(_) | Event::PeerConnected { .. } | Event::DiskReserve { below: false, .. } => {
                 tracing::info!("{event}");
             }

@@ -112,6 +112,17 @@ fn handshake_wrong_refused_with_the_reason() {
 }
 
 #[test]
+fn removed_node_that_comes_back_is_told() {
+    let cluster = Cluster::start(1, 1);
+    let id = block_on(cluster.node(0).add_learner(GROUP, member(2, "127.0.0.1:1"))).unwrap();
+    let back = Hello { from: id, ..hello(&cluster) };
+    assert!(matches!(introduce(&mut knock(&cluster), &back), Frame::Welcome(_)));
+    block_on(cluster.node(0).remove(GROUP, id)).unwrap();
+    assert_eq!(introduce(&mut knock(&cluster), &back), Frame::Refused(Refusal::Removed));
+    assert!(matches!(introduce(&mut knock(&cluster), &hello(&cluster)), Frame::Welcome(_)), "who is yet to join");
+}
+
+#[test]
 fn nodes_of_two_clusters_never_talk() {
     let one = Cluster::start(1, 1);
     let other = Cluster::start(1, 1);

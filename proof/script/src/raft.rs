@@ -8,6 +8,7 @@
 //! | `read 2 lease\|quorum` | asks as of which index a read may be served |
 //! | `bootstrap 1 voters=1` | gives an empty log its first members |
 //! | `change 1 add 4`, `change 1 promote 4`, `change 1 remove 3` | one step of membership |
+//! | `change 1 several promote=4,5 remove=2` | the same for several at once |
 //! | `transfer 1 [2]` | hands leadership to 2, or to whoever suits best |
 //! | `compact 1 5` | the state machine holds everything up to 5 durably, and the log may drop it |
 //! | `disk 2 term=3 vote=1 log=1@1,2@3` | what a node that is down finds when it starts |
@@ -267,18 +268,19 @@ impl Dialect for RaftDialect {
                 world.request(command.node(0)?, Request::Read(level))?;
             }
             "bootstrap" => {
-                let voters = command.options.get("voters").ok_or("bootstrap: voters= is missing")?;
-                let ids = voters.split(',').map(|id| id.parse().map(NodeId).map_err(|_| format!("{id} names no node")));
-                let ids: Vec<_> = ids.collect::<Result<_, String>>()?;
-                let membership = Membership::of_voters(ids.into_iter().map(|id| (id, member(id))));
+                let voters = ids(command, "voters")?;
+                let membership = Membership::of_voters(voters.into_iter().map(|id| (id, member(id))));
                 world.request(command.node(0)?, Request::Bootstrap(membership))?;
             }
             "change" => {
-                let whom = command.node(2)?;
                 let change = match command.word(1)? {
-                    "add" => Change::Add(member(whom)),
-                    "promote" => Change::Promote(whom),
-                    "remove" => Change::Remove(whom),
+                    "add" => Change::Add(member(command.node(2)?)),
+                    "promote" => Change::Promote(command.node(2)?),
+                    "remove" => Change::Remove(command.node(2)?),
+                    "several" => {
+                        command.only(&["promote", "remove"])?;
+                        Change::Several { promote: ids(command, "promote")?, remove: ids(command, "remove")? }
+                    }
                     other => return Err(format!("no change is called {other}")),
                 };
                 world.request(command.node(0)?, Request::Change(change))?;
@@ -307,6 +309,13 @@ impl Dialect for RaftDialect {
         }
         Ok(true)
     }
+}
+
+/// The nodes an option lists; none without it.
+fn ids(command: &Command, key: &str) -> Result<BTreeSet<NodeId>, String> {
+    let list = command.options.get(key).map_or("", String::as_str);
+    let ids = list.split(',').filter(|id| !id.is_empty());
+    ids.map(|id| id.parse().map(NodeId).map_err(|_| format!("{id} names no node"))).collect()
 }
 
 /// A follower that still counts on its leader, or waits out a lease after a restart, may need more than one deadline.
@@ -403,11 +412,21 @@ fn show_role(role: Role) -> &'static str {
     }
 }
 
-/// Voters first, learners in brackets.
+/// Voters, and learners in brackets. Of a joint membership the outgoing voters first, and behind an arrow the others.
 #[must_use]
 pub fn show_membership(membership: &Membership) -> String {
-    let show = |id: &NodeId| if membership.is_voter(*id) { id.to_string() } else { format!("({id})") };
-    membership.members().keys().map(show).collect::<Vec<_>>().join(" ")
+    let mut shown: Vec<String> = membership.outgoing().iter().map(NodeId::to_string).collect();
+    if membership.is_joint() {
+        shown.push("→".to_owned());
+    }
+    for id in membership.members().keys() {
+        if membership.voters().contains(id) {
+            shown.push(id.to_string());
+        } else if !membership.is_voter(*id) {
+            shown.push(format!("({id})"));
+        }
+    }
+    shown.join(" ")
 }
 
 /// An entry with what it carries.

@@ -20,7 +20,7 @@
 //! | state-machine safety: nobody applies another entry at an index | Raft §5.4.3 | `check/machine.rs` |
 //! | one vote a term; promises are stored: votes, requests and acknowledgements outlive a crash | figure 2, the contract's parking rule | `check/promise.rs` |
 //! | applied is stored | the contract's rule on `Committed` | `check/stored.rs` |
-//! | one step at a time: two memberships in a row differ by one voter | dissertation §4.1 | `check/membership.rs` |
+//! | majorities meet: those of two memberships in a row | dissertation §4.1, §4.3 | `check/membership.rs` |
 //! | durability: what was reported as stored is found again, and of the rest a first part | `hezong-wal` | `check/durability.rs` |
 //! | linearizability of writes, `default` and `consistent` reads | Herlihy and Wing; dissertation §6.4 | `hezong-check`, `run.rs` |
 //! | reads wait for their index (`min_index`, and what the reply says) | `hezong-node` | `client.rs` |

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use hezong_sim::{Fault, Options, Summary, replay, run_many};
+use hezong_sim::{Fault, Options, Shape, Summary, replay, run_many};
 
 /// A whole cluster in one thread, replayed by a seed.
 #[derive(Debug, Parser)]
@@ -28,6 +28,9 @@ enum Command {
         /// Events a seed, at least, before everything is healed.
         #[arg(long, default_value_t = 20_000)]
         events: u64,
+        /// Where to look: any, leases, members, disks, elections, frames, transfers, joint.
+        #[arg(long, default_value = "any")]
+        shape: Shape,
         /// Runs each seed once only, without proving that it always goes the same way.
         #[arg(long)]
         once: bool,
@@ -42,6 +45,9 @@ enum Command {
         /// Events, at least, before everything is healed; as it was in the run.
         #[arg(long, default_value_t = 20_000)]
         events: u64,
+        /// Where it looked; as it was in the run.
+        #[arg(long, default_value = "any")]
+        shape: Shape,
         /// Only the last so many lines.
         #[arg(long, default_value_t = 200)]
         lines: usize,
@@ -66,17 +72,20 @@ fn main() -> ExitCode {
     // Panics inside a run are caught and reported with their seed.
     std::panic::set_hook(Box::new(|_| {}));
     let outcome = match Arguments::parse().command {
-        Command::Run { seeds, from, events, once, failures } => {
-            let options = Options { events, ..Options::default() };
+        Command::Run { seeds, from, events, shape, once, failures } => {
+            let options = Options { events, shape, ..Options::default() };
             run(from..from + seeds, options, !once, failures)
         }
         #[cfg(not(feature = "weakened"))]
-        Command::Replay { seed, events, lines } => tell(seed, Options { events, ..Options::default() }, lines),
+        Command::Replay { seed, events, shape, lines } => {
+            tell(seed, Options { events, shape, ..Options::default() }, lines)
+        }
         #[cfg(feature = "weakened")]
-        Command::Replay { seed, events, lines, mutant } => {
+        Command::Replay { seed, events, shape, lines, mutant } => {
             use hezong_sim::mutants::{all, options};
             let mutant = mutant.and_then(|name| all().into_iter().find(|mutant| mutant.to_string() == name));
-            tell(seed, Options { events, ..mutant.map(options).unwrap_or_default() }, lines)
+            let plain = Options { shape, ..Options::default() };
+            tell(seed, Options { events, ..mutant.map_or(plain, options) }, lines)
         }
         #[cfg(feature = "weakened")]
         Command::Mutants { seeds, only } => mutants(seeds, &only),
@@ -108,7 +117,8 @@ fn print(summary: &Summary, options: Options) -> io::Result<()> {
         let Some(violation) = &report.violation else { continue };
         writeln!(out, "seed {} fails after {} events: {violation}", report.seed, report.events)?;
         let events = if options.events == 20_000 { String::new() } else { format!(" --events {}", options.events) };
-        writeln!(out, "  cargo run --release -p hezong-sim -- replay {}{events}", report.seed)?;
+        let shape = if options.shape == Shape::Any { String::new() } else { format!(" --shape {:?}", options.shape) };
+        writeln!(out, "  cargo run --release -p hezong-sim -- replay {}{events}{shape}", report.seed)?;
     }
     writeln!(out, "\n{:<28}{:>12}{:>16}", "fault", "times", "seeds with it")?;
     for (fault, seeds) in Fault::ALL.into_iter().zip(summary.seeds_with) {

@@ -63,6 +63,9 @@ pub fn shape(mutant: Mutant) -> Shape {
         Mutant::BrokenDrift | Mutant::Weak(Weakness::LeaseFromAck | Weakness::VoteDuringLease) => Shape::Leases,
         Mutant::Weak(Weakness::MembershipWithoutEmptyEntry | Weakness::LearnerCounted) => Shape::Members,
         Mutant::Weak(Weakness::LeaseKeptOverTransfer | Weakness::LeaseTakenUpAgain) => Shape::Transfers,
+        Mutant::Weak(Weakness::PlainReplacement | Weakness::JointMajorityOfSum | Weakness::MembershipOnCommit) => {
+            Shape::Joint
+        }
         Mutant::Weak(Weakness::StoredByIndex) => Shape::Disks,
         Mutant::Weak(Weakness::CommitOldTermByCounting) => Shape::Elections,
         Mutant::Weak(Weakness::ReadTokenReused) => Shape::Frames,

@@ -99,7 +99,11 @@ impl Sim {
             }
             // Perhaps done, or an earlier copy was quicker: the next look tells.
             Reply::Refused(_) | Reply::Unknown => {}
-            Reply::Done { .. } | Reply::Readable { .. } | Reply::Verified { .. } | Reply::Bootstrapped => {
+            Reply::Done { .. }
+            | Reply::Readable { .. }
+            | Reply::Verified { .. }
+            | Reply::Transferred { .. }
+            | Reply::Bootstrapped => {
                 let detail = format!("{node} answers a newcomer with {reply:?}");
                 return Err(Violation::new("answers fit their questions", detail));
             }

@@ -3,6 +3,7 @@
 //! Each seed switches on its own subset of faults, each at its own strength ("swarm testing"): a run in which everything
 //! goes wrong at once never gets far enough for the rarer mistakes to show.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use hezong_base::{NodeId, Rng};
@@ -51,11 +52,15 @@ pub enum Fault {
     Transfer,
     /// One of the two dies just then, or the old leader hears nothing any more.
     StruckTransfer,
+    /// Several voters change at once.
+    Joint,
+    /// A leader dies whose membership is joint.
+    StruckJoint,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -76,6 +81,8 @@ impl Fault {
         Self::Removal,
         Self::Transfer,
         Self::StruckTransfer,
+        Self::Joint,
+        Self::StruckJoint,
     ];
 
     /// A name for tables.
@@ -102,6 +109,8 @@ impl Fault {
             Self::Removal => "member removed",
             Self::Transfer => "leadership handed over",
             Self::StruckTransfer => "struck while handing over",
+            Self::Joint => "several voters changed",
+            Self::StruckJoint => "crash of a joint leader",
         }
     }
 }
@@ -156,6 +165,32 @@ pub enum Shape {
     Snapshots,
     /// Leaders that hand over and are struck while they do, and many reads.
     Transfers,
+    /// Learners that become voters all at once while others go, and leaders that die or are cut off meanwhile.
+    Joint,
+}
+
+impl Shape {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Any,
+        Self::Leases,
+        Self::Members,
+        Self::Disks,
+        Self::Elections,
+        Self::Frames,
+        Self::Snapshots,
+        Self::Transfers,
+        Self::Joint,
+    ];
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let called = |shape: &Self| format!("{shape:?}").eq_ignore_ascii_case(name);
+        Self::ALL.into_iter().find(called).ok_or_else(|| format!("no shape is called {name}; they are {:?}", Self::ALL))
+    }
 }
 
 /// What a seed decides.
@@ -201,24 +236,15 @@ pub(crate) struct Plan {
     pub(crate) snapshot_chunk_bytes: usize,
     /// How often, per mille, a process takes several inputs in one turn.
     pub(crate) lazy_flush: u64,
+    /// Whether learners become voters by themselves, one at a time.
+    pub(crate) auto_promote: bool,
 }
 
 impl Plan {
     pub(crate) fn new(rng: &mut Rng, drift_broken: bool, shape: Shape) -> Self {
         let mut plan = Self::any(rng, drift_broken);
         let shape = match shape {
-            Shape::Any if rng.chance(400) => {
-                let shapes = [
-                    Shape::Leases,
-                    Shape::Members,
-                    Shape::Disks,
-                    Shape::Elections,
-                    Shape::Frames,
-                    Shape::Snapshots,
-                    Shape::Transfers,
-                ];
-                shapes[pick(rng, shapes.len())]
-            }
+            Shape::Any if rng.chance(400) => Shape::ALL[1 + pick(rng, Shape::ALL.len() - 1)],
             shape => shape,
         };
         match shape {
@@ -263,6 +289,11 @@ impl Plan {
                 (plan.clients, plan.keys, plan.rest) = (6, 1, plan.patience / 8);
                 plan.lease_reads = 60;
             }
+            Shape::Joint => {
+                plan.nodes = 3;
+                plan.auto_promote = false;
+                plan.drawn = vec![Fault::Addition, Fault::Addition, Fault::Joint, Fault::Joint, Fault::Crash];
+            }
         }
         plan
     }
@@ -284,6 +315,7 @@ impl Plan {
             Fault::Addition,
             Fault::Removal,
             Fault::Transfer,
+            Fault::Joint,
         ];
         let mut drawn: Vec<_> = drawable.into_iter().filter(|_| rng.chance(450)).collect();
         // Crashes are where most of the promises are made or broken, and every run must have something happen to it.
@@ -300,6 +332,8 @@ impl Plan {
         }
         let mut some = |chance: u64, max: u64| if rng.chance(chance) { 1 + rng.below(max) } else { 0 };
         let (loss, duplication, delay) = (some(600, 100), some(500, 50), some(600, 50));
+        // Where several change at once, somebody must be left to change.
+        let auto_promote = !drawn.contains(&Fault::Joint) || rng.chance(500);
         let clock_ppm = if drift_broken { 400_000 } else { 4_900 };
         Self {
             nodes,
@@ -325,6 +359,7 @@ impl Plan {
             log_retain_entries: [0, 10, 100, u64::MAX][pick(rng, 4)],
             snapshot_chunk_bytes: [300, 3_000, 1 << 20][pick(rng, 3)],
             lazy_flush: [0, 300, 900][pick(rng, 3)],
+            auto_promote,
         }
     }
 

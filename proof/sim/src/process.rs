@@ -193,6 +193,7 @@ fn node_config(id: NodeId, plan: &Plan) -> NodeConfig {
     let mut config = NodeConfig::new(id);
     config.request_timeout = Duration::from_nanos(plan.patience * 6);
     config.persist_interval = Duration::from_nanos(plan.patience * 4);
+    config.auto_promote = plan.auto_promote;
     config.apply_bytes_max = plan.append_bytes_max.max(100);
     config.log_retain_entries = plan.log_retain_entries;
     config.snapshot_chunk_bytes = plan.snapshot_chunk_bytes;

@@ -173,8 +173,11 @@ fn whole_run(sim: &mut Sim, options: Options) -> Result<u64, Violation> {
     Ok(sim.now - healed)
 }
 
-/// Whether every member is up and all have applied the same.
+/// Whether no change of members is half done, every member is up, and all have applied the same.
 fn settled(sim: &Sim) -> bool {
+    if sim.membership.is_joint() {
+        return false;
+    }
     let mut members = sim.membership.members().keys().map(|id| sim.processes.get(place(*id)));
     let Some(Some(first)) = members.next() else { return false };
     first.node.is_some()

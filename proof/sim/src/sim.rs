@@ -405,7 +405,7 @@ impl Sim {
                     self.queue.push(at, Event::PersistDone { node, life });
                 }
                 NodeEffect::Reply { id, reply } => self.on_reply(node, id, reply)?,
-                NodeEffect::Peers(_) | NodeEffect::Notice(_) | NodeEffect::Drained => {}
+                NodeEffect::Peers(_) | NodeEffect::Settled { .. } | NodeEffect::Notice(_) | NodeEffect::Drained => {}
             }
             if self.processes[place(node)].node.is_none() {
                 // It died while writing: nothing after that happened.
@@ -551,6 +551,9 @@ impl Sim {
         if process.node.is_none() {
             return Ok(());
         }
+        if self.checkers.leader() == Some(node) && self.checkers.is_joint(node) {
+            self.faults.add(Fault::StruckJoint);
+        }
         self.story.say(self.now, node, if power { "dies, power and all" } else { "dies" });
         process.crash(power, &mut self.trouble);
         if power {
@@ -591,6 +594,9 @@ impl Sim {
         }
         let now = now.clone();
         let before = std::mem::replace(&mut self.membership, now.clone());
+        if now.is_joint() {
+            self.faults.add(Fault::Joint);
+        }
         for id in now.members().keys().filter(|id| !before.members().contains_key(id)) {
             self.faults.add(Fault::Addition);
             if place(*id) >= self.processes.len() {

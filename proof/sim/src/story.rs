@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hezong_base::NodeId;
 use hezong_node::{NodeEffect, NodeInput};
-use hezong_script::raft::{show_entry, show_message, show_write};
+use hezong_script::raft::{show_entry, show_membership, show_message, show_write};
 
 /// The last lines of a run, or nothing at all.
 #[derive(Debug, Default)]
@@ -91,6 +91,7 @@ impl Story {
             NodeEffect::Peers(peers) => {
                 format!("   {node} peers {:?}", peers.keys().map(|id| id.0).collect::<Vec<_>>())
             }
+            NodeEffect::Settled { membership, .. } => format!("   {node} settled {{{}}}", show_membership(membership)),
             NodeEffect::Notice(notice) => format!("   {node} notice: {notice}"),
             NodeEffect::Drained => format!("   {node} drained"),
         });

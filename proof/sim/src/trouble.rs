@@ -1,6 +1,6 @@
 //! What goes wrong, and when; and who joins and leaves meanwhile.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use hezong_base::{GroupId, NodeId};
 use hezong_node::ClientRequest;
@@ -76,6 +76,7 @@ impl Sim {
             Fault::Addition => self.add_member(),
             Fault::Removal => return self.remove_member(),
             Fault::Transfer => return self.transfer(),
+            Fault::Joint => return self.change_several(),
             // These strike frame by frame, or by the way.
             Fault::Loss
             | Fault::Delay
@@ -83,8 +84,8 @@ impl Sim {
             | Fault::Reordering
             | Fault::TornWrite
             | Fault::Snapshot => {}
-            // Strikes whoever hands over.
-            Fault::StruckTransfer => {}
+            // Strike whoever hands over, or is about to change several.
+            Fault::StruckTransfer | Fault::StruckJoint => {}
         }
         Ok(())
     }
@@ -268,6 +269,37 @@ impl Sim {
         }
         let victim = members[pick(&mut self.trouble, members.len())];
         self.change(Change::Remove(victim))
+    }
+
+    /// All learners are to vote, and some voters to go, all at once. At that the leader may die, between any two of its
+    /// steps; or it is left alone with the newcomers, and perhaps one of the others.
+    fn change_several(&mut self) -> Result<(), Violation> {
+        let Some(leader) = self.checkers.leader() else { return Ok(()) };
+        let members = self.membership.clone();
+        let promote: BTreeSet<_> = members.members().keys().copied().filter(|id| !members.is_voter(*id)).collect();
+        let mut remove = BTreeSet::new();
+        for id in members.voters() {
+            let left = members.voters().len() + promote.len() - remove.len();
+            if left > 2 && self.trouble.chance(if promote.is_empty() { 500 } else { 250 }) {
+                remove.insert(*id);
+            }
+        }
+        match self.trouble.below(3) {
+            0 => self.processes[place(leader)].crash_in = Some(1 + self.trouble.below(60)),
+            1 => {
+                let companion = self.processes[pick(&mut self.trouble, self.processes.len())].id;
+                let alone = |id: NodeId| id == leader || id == companion || promote.contains(&id);
+                let until = self.now + self.plan.patience + self.trouble.below(self.plan.patience * 3);
+                for one in (1..=self.processes.len() as u64).map(NodeId).filter(|id| alone(*id)) {
+                    for other in (1..=self.processes.len() as u64).map(NodeId).filter(|id| !alone(*id)) {
+                        self.network.cut(one, other, until);
+                        self.network.cut(other, one, until);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.ask(leader, ClientRequest::Change(Change::Several { promote, remove }))
     }
 
     /// Whoever leads is to hand over, to this member or to whom it likes.

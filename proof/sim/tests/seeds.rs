@@ -1,6 +1,6 @@
 //! A few dozen seeds, and that the simulator is what it says: deterministic, and made of real faults.
 
-use hezong_sim::{FAULT_KINDS_MIN, Fault, Options, replay, run, run_many};
+use hezong_sim::{FAULT_KINDS_MIN, Fault, Options, Shape, replay, run, run_many};
 
 /// Shorter than what counts in the long run, so that more seeds fit into a test.
 const EVENTS: u64 = 5_000;
@@ -14,7 +14,14 @@ fn seeds_hold_every_property() {
     let summary = run_many(1..41, options(), true, |failed| !failed.is_empty(), |_, _| {});
     assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
     assert_eq!(summary.counted, 40, "every seed has {EVENTS} events and {FAULT_KINDS_MIN} kinds of fault");
-    let unseen: Vec<_> = Fault::ALL.into_iter().filter(|fault| summary.faults.of(*fault) == 0).collect();
+    // What takes several steps to come about is looked for where it comes about.
+    let mut faults = summary.faults;
+    for shape in [Shape::Transfers, Shape::Joint] {
+        let summary = run_many(1..11, Options { shape, ..options() }, true, |failed| !failed.is_empty(), |_, _| {});
+        assert!(summary.failures.is_empty(), "{shape:?}: {:#?}", summary.failures);
+        faults.merge(&summary.faults);
+    }
+    let unseen: Vec<_> = Fault::ALL.into_iter().filter(|fault| faults.of(*fault) == 0).collect();
     assert!(unseen.is_empty(), "these never struck: {unseen:?}");
     let [begun, succeeded, _] = summary.operations;
     assert!(summary.repeated > 0, "no write that came again was recognised");

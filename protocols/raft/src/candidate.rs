@@ -3,10 +3,11 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use hezong_base::quorum::{self, Tally};
+use hezong_base::quorum::Tally;
 use hezong_base::{LogId, NodeId, Term, Time};
 
 use crate::node::{Out, RoleState};
+use crate::quorums::Quorums;
 use crate::{Body, Message, Raft, Weakness};
 
 /// The answers to one campaign, or to the question before it.
@@ -67,7 +68,7 @@ impl Raft {
 
     fn ask_voters(&mut self, message: &Message, out: &mut Out) {
         let rests_on = if self.weak(Weakness::ForgottenTerm) { None } else { self.term_rests_on() };
-        let voters: Vec<_> = self.log.membership().voters().iter().copied().collect();
+        let voters: Vec<_> = self.quorums().everybody().collect();
         for to in voters.into_iter().filter(|to| *to != self.config.id) {
             self.writes.send(rests_on, to, message.clone(), out);
         }
@@ -87,7 +88,8 @@ impl Raft {
         last: Option<LogId>,
         out: &mut Out,
     ) {
-        let granted = term > self.term && last >= self.log.last() && !self.is_led(now) && !self.is_bound(now);
+        let unbound = !self.is_led(now) && !self.is_bound(now) && !self.is_removed();
+        let granted = term > self.term && last >= self.log.last() && unbound;
         if granted {
             // Carries the term asked about, which is not ours; nothing is promised, so it rests on nothing.
             self.writes.send(None, from, Message { term, body: Body::PreVote { granted } }, out);
@@ -117,7 +119,7 @@ impl Raft {
         }
         let RoleState::PreCandidate(ballot) = &mut self.role else { return };
         ballot.votes.insert(from, granted);
-        match quorum::tally(self.log.membership().voters(), |id| ballot.votes.get(&id).copied()) {
+        match Quorums::of(&self.log, self.committed, &self.config).tally(|id| ballot.votes.get(&id).copied()) {
             Tally::Won => self.campaign(now, false, out),
             Tally::Lost => self.become_follower(now, None, out),
             Tally::Open => {}
@@ -140,7 +142,7 @@ impl Raft {
         // A leader we granted a lease to may be serving reads from memory: not even its term is taken over. Dropped, not
         // refused: the candidate asks again after its timeout, when the lease has passed. Leases of terms before that of
         // a transfer are over, whomever we granted them to (see `transfer.rs`).
-        let bound = self.is_bound(now) && !(transfer && term > self.term);
+        let bound = self.is_bound(now) && !(transfer && term > self.term) || self.is_removed();
         if bound && (term > self.term || self.vote != Some(from)) {
             return;
         }
@@ -169,7 +171,7 @@ impl Raft {
     pub(crate) fn on_vote(&mut self, now: Time, from: NodeId, granted: bool, out: &mut Out) {
         let RoleState::Candidate(ballot) = &mut self.role else { return };
         ballot.votes.insert(from, granted);
-        match quorum::tally(self.log.membership().voters(), |id| ballot.votes.get(&id).copied()) {
+        match Quorums::of(&self.log, self.committed, &self.config).tally(|id| ballot.votes.get(&id).copied()) {
             Tally::Won => self.become_leader(now, out),
             // Waits out its timer: somebody else may win this term yet.
             Tally::Lost => self.become_follower(now, None, out),

@@ -46,6 +46,19 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether this node suffers from a known bug. Never in what ships.
+    #[cfg(feature = "weakened")]
+    pub(crate) fn weak(&self, weakness: crate::Weakness) -> bool {
+        self.weakness == Some(weakness)
+    }
+
+    /// Whether this node suffers from a known bug: never.
+    #[cfg(not(feature = "weakened"))]
+    #[expect(clippy::unused_self, reason = "the weakened build asks its configuration")]
+    pub(crate) const fn weak(&self, _: crate::Weakness) -> bool {
+        false
+    }
+
     /// The defaults, for node `id`.
     #[must_use]
     pub fn new(id: NodeId) -> Self {

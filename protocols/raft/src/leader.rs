@@ -14,10 +14,9 @@ use hezong_base::{AskId, Effect, Index, LogId, NodeId, RequestId, Term, Time, qu
 
 use crate::node::{Out, RoleState};
 use crate::progress::{Mode, Progress};
+use crate::quorums::Quorums;
 use crate::reads::Reads;
-use crate::{
-    Ask, Body, Change, Config, Entries, Entry, Event, Log, Membership, Message, Payload, Raft, Refusal, Weakness,
-};
+use crate::{Ask, Body, Config, Entries, Entry, Event, Log, Message, Payload, Raft, Refusal, Weakness};
 
 /// Rounds remembered without an answer. More can only be outstanding when none of them could give a lease any more.
 const ROUNDS_MAX: usize = 1_024;
@@ -53,15 +52,20 @@ pub(crate) struct Leader {
 
 impl Leader {
     /// When a majority was last heard, ourselves included; `None` while no majority was.
-    pub(crate) fn majority_heard_at(&self, now: Time, config: &Config, members: &Membership) -> Option<Time> {
-        quorum::reached(members.voters(), |id| {
-            if id == config.id { Some(now) } else { self.progress.get(&id).map(|progress| progress.heard_at) }
-        })
+    pub(crate) fn majority_heard_at(&self, now: Time, own: NodeId, quorums: &Quorums<'_>) -> Option<Time> {
+        quorums
+            .reached(|id| if id == own { Some(now) } else { self.progress.get(&id).map(|progress| progress.heard_at) })
     }
 
     /// What is known of the others, for whoever looks.
     pub(crate) fn report(&self, now: Time) -> Vec<(NodeId, Option<Index>, Option<Duration>)> {
         self.progress.iter().map(|(id, progress)| (*id, progress.matched, Some(now.since(progress.heard_at)))).collect()
+    }
+
+    /// Whom we did not hear for so long.
+    pub(crate) fn silent(&self, now: Time, timeout: Duration) -> Vec<NodeId> {
+        let silent = self.progress.iter().filter(|(_, progress)| progress.heard_at + timeout <= now);
+        silent.map(|(id, _)| *id).collect()
     }
 
     /// Reads of entries under way.
@@ -192,7 +196,8 @@ impl Raft {
             return;
         }
         leader.heartbeat_at = now.next_multiple(self.config.heartbeat_interval);
-        let heard_at = leader.majority_heard_at(now, &self.config, self.log.membership());
+        let quorums = Quorums::of(&self.log, self.committed, &self.config);
+        let heard_at = leader.majority_heard_at(now, self.config.id, &quorums);
         if heard_at.is_none_or(|at| at + self.config.election_timeout <= now) {
             return self.step_down(now, out);
         }
@@ -262,10 +267,10 @@ impl Raft {
         let from_ack = self.weak(Weakness::LeaseFromAck);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let id = self.config.id;
-        let voters = self.log.membership().voters();
+        let quorums = Quorums::of(&self.log, self.committed, &self.config);
         let own = Some(leader.round);
         let reached = |of: fn(&Progress) -> Option<u64>| {
-            quorum::reached(voters, |voter| if voter == id { own } else { leader.progress.get(&voter).and_then(of) })
+            quorums.reached(|voter| if voter == id { own } else { leader.progress.get(&voter).and_then(of) })
         };
         let (confirmed, leased) = (reached(|progress| progress.round), reached(|progress| progress.lease_round));
         let advanced = confirmed > leader.confirmed;
@@ -301,36 +306,13 @@ impl Raft {
         }
     }
 
-    /// One step of membership (§4.1 of the dissertation). The new members are in force as soon as they are appended.
-    pub(crate) fn on_change(&mut self, now: Time, id: RequestId, change: &Change, out: &mut Out) {
-        let RoleState::Leader(leader) = &mut self.role else {
-            return self.refuse(id, Refusal::NotLeader(self.leader()), out);
-        };
-        // Before an entry of our own term is committed, another leader's step may still win over ours, and majorities
-        // of the two need not meet (RAFT-11).
-        if Some(leader.opened) > self.committed && !self.weak(Weakness::MembershipWithoutEmptyEntry) {
-            return self.refuse(id, Refusal::NotReady, out);
-        }
-        if let Some(transfer) = &self.transfer {
-            return self.refuse(id, Refusal::Transferring(transfer.to), out);
-        }
-        let pending = self.log.membership_index() > self.committed;
-        if pending && !self.weak(Weakness::MembershipWithoutEmptyEntry) {
-            return self.refuse(id, Refusal::ChangePending, out);
-        }
-        let next = match self.log.membership().change(change) {
-            Ok(next) => next,
-            Err(error) => return self.refuse(id, Refusal::Change(error), out),
-        };
-        let first = LogId { term: self.term, index: Index::after(self.log.last_index()) };
-        self.emit(Event::Accepted { id, first, count: 1 }, out);
-        self.append_payloads(now, core::iter::once(Payload::Membership(next)), out);
-        self.sync_progress(now);
-        self.feed_all(now, out);
-    }
-
     /// Appends entries of our own, at log time now.
-    fn append_payloads(&mut self, now: Time, payloads: impl ExactSizeIterator<Item = Payload>, out: &mut Out) {
+    pub(crate) fn append_payloads(
+        &mut self,
+        now: Time,
+        payloads: impl ExactSizeIterator<Item = Payload>,
+        out: &mut Out,
+    ) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let (since, base) = leader.since;
         let time = base.saturating_add(now.since(since)).max(self.log.time());
@@ -349,7 +331,7 @@ impl Raft {
     }
 
     /// Sends everybody what their windows take.
-    fn feed_all(&mut self, now: Time, out: &mut Out) {
+    pub(crate) fn feed_all(&mut self, now: Time, out: &mut Out) {
         let Some((leader, mut feeder)) = self.feeder(now, out) else { return };
         for (to, progress) in &mut leader.progress {
             feeder.feed(*to, progress);
@@ -458,7 +440,7 @@ impl Raft {
         let on_disk = |member: NodeId| {
             if member == id { self.stored } else { leader.progress.get(&member).and_then(|progress| progress.matched) }
         };
-        let mut reached = quorum::reached(members.voters(), on_disk);
+        let mut reached = Quorums::of(&self.log, self.committed, &self.config).reached(on_disk);
         if learners_too {
             let mut all: Vec<_> = members.members().keys().map(|member| on_disk(*member)).collect();
             all.sort_unstable_by(|a, b| b.cmp(a));
@@ -486,39 +468,7 @@ impl Raft {
         if members_committed {
             self.on_membership_committed(now, out);
         }
-    }
-
-    /// The members in force are committed. If we are none of them, one of theirs is to lead.
-    fn on_membership_committed(&mut self, now: Time, out: &mut Out) {
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        for progress in leader.progress.values_mut().filter(|progress| progress.leaving) {
-            progress.leave_by = Some(now + self.config.election_timeout);
-        }
-        self.dismiss(now, out);
-        if !self.is_voter() {
-            let stays = self.transfer.is_some() || self.hand_over(now, out);
-            self.start_round(now, out);
-            if !stays {
-                self.step_down(now, out);
-            }
-        }
-    }
-
-    /// Leaves alone who is no member any more, once it holds the entry that says so and has been told that this is
-    /// committed, or has had an election timeout to get there. Whoever learns it never campaigns again.
-    fn dismiss(&mut self, now: Time, out: &mut Out) {
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        let (round, committed, removal) = (leader.round, self.committed, self.log.membership_index());
-        leader.progress.retain(|to, progress| {
-            let Some(leave_by) = progress.leave_by else { return true };
-            let informed = progress.matched >= removal;
-            if informed {
-                // A repetition of the last round, and of no lease: a stranger's answer would count for nothing.
-                let body = Body::Heartbeat { round, lease: Duration::ZERO, committed: committed.min(progress.matched) };
-                out.push(Effect::Send { to: *to, message: Message { term: self.term, body } });
-            }
-            !informed && leave_by > now
-        });
+        self.maybe_leave_joint(now, out);
     }
 }
 

@@ -1,4 +1,5 @@
-//! Raft as a pure state machine: elections, replication, commitment, reads at three levels, membership one step at a time.
+//! Raft as a pure state machine: elections, replication, commitment, reads at three levels, membership by
+//! one voter or through a joint one.
 //!
 //! It promises the five safety properties of the paper's figure 3, linearizable reads while clocks keep their bound, and
 //! that nothing leaves it that would be a lie if every write not stored yet were lost (see `hezong_base::Writes`).
@@ -8,6 +9,8 @@
 //! |---|---|
 //! | `node.rs` | the struct, the way in, what every step ends with, the invariants |
 //! | `follower.rs`, `candidate.rs`, `leader.rs` | the roles: their data and what they do with each message |
+//! | `change.rs` | taking steps of membership, entering and leaving joint ones |
+//! | `quorums.rs` | majorities: of one set of voters, or of two |
 //! | `transfer.rs` | handing leadership over, and what becomes of the lease |
 //! | `reads.rs` | reads at the leader and forwarded by followers |
 //! | `progress.rs` | what a leader knows of one member, and what is on its way to it |
@@ -32,9 +35,6 @@
 //! - A leader's own vote and own entries count once they are on its disk, not when it has issued them.
 //! - `InstallSnapshot` names a snapshot instead of carrying it: the chunks travel beside the protocol (§7).
 //! - Each entry carries log time, which advances only while somebody leads.
-//!
-//! # Left out, for now
-//! Joint consensus.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -43,6 +43,7 @@
 extern crate alloc;
 
 mod candidate;
+mod change;
 mod config;
 mod entries;
 mod entry;
@@ -53,6 +54,7 @@ mod membership;
 mod message;
 mod node;
 mod progress;
+mod quorums;
 mod reads;
 mod request;
 mod snapshot;

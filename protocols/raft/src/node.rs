@@ -12,6 +12,7 @@ use hezong_base::{AskId, Effect, Index, Input, LogId, NodeId, Protocol, RequestI
 use crate::candidate::Ballot;
 use crate::follower::Follower;
 use crate::leader::Leader;
+use crate::quorums::Quorums;
 use crate::snapshot::Install;
 use crate::transfer::Transfer;
 use crate::{
@@ -279,7 +280,7 @@ impl Raft {
     pub fn last_contact(&self, now: Time) -> Option<Duration> {
         let heard_at = match &self.role {
             RoleState::Follower(follower) => follower.heard_at,
-            RoleState::Leader(leader) => leader.majority_heard_at(now, &self.config, self.log.membership()),
+            RoleState::Leader(leader) => leader.majority_heard_at(now, self.config.id, &self.quorums()),
             RoleState::PreCandidate(_) | RoleState::Candidate(_) => None,
         };
         heard_at.map(|at| now.since(at))
@@ -313,6 +314,7 @@ impl Raft {
             lease: lease_until.map(|until| until.since(now)),
             transfer: leader.and(self.transfer.as_ref()).map(|transfer| transfer.to),
             progress: leader.map_or_else(Vec::new, |leader| leader.report(now)),
+            silent: leader.map_or_else(Vec::new, |leader| leader.silent(now, self.config.election_timeout)),
             uncommitted_bytes: leader.map_or(0, |leader| leader.uncommitted_bytes),
             dropped: self.dropped,
             asks: leader.map_or_else(Vec::new, Leader::asks),
@@ -541,16 +543,13 @@ impl Raft {
 /// What the roles share.
 impl Raft {
     /// Whether this node suffers from a known bug. Never in what ships.
-    #[cfg(feature = "weakened")]
     pub(crate) fn weak(&self, weakness: Weakness) -> bool {
-        self.config.weakness == Some(weakness)
+        self.config.weak(weakness)
     }
 
-    /// Whether this node suffers from a known bug: never.
-    #[cfg(not(feature = "weakened"))]
-    #[expect(clippy::unused_self, reason = "the weakened build asks its configuration")]
-    pub(crate) const fn weak(&self, _: Weakness) -> bool {
-        false
+    /// Whose agreement decides now.
+    pub(crate) fn quorums(&self) -> Quorums<'_> {
+        Quorums::of(&self.log, self.committed, &self.config)
     }
 
     /// Enters a later term, or spends the vote of this one, on disk.
@@ -606,7 +605,13 @@ impl Raft {
 
     /// Whether we are the only voter: then there is nobody to ask and nobody to wait for.
     pub(crate) fn is_sole_voter(&self) -> bool {
-        self.is_voter() && self.log.membership().voters().len() == 1
+        self.quorums().everybody().eq([self.config.id])
+    }
+
+    /// Whether we were removed for good, by an entry that is committed: then nobody counts on us any more, and we vote for
+    /// nobody. A node that is only missing in its own view votes, since its view may be old.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.log.membership_index() <= self.committed && self.log.membership().has_left(self.config.id)
     }
 
     /// Whether our group certainly never had another member, so that no other leader can ever have been. Ids are given

@@ -262,6 +262,8 @@ pub struct Status {
     pub transfer: Option<NodeId>,
     /// What a leader knows of each other member: the last entry it holds on disk, and how long ago it was heard.
     pub progress: Vec<(NodeId, Option<Index>, Option<Duration>)>,
+    /// Members that a leader did not hear for an election timeout.
+    pub silent: Vec<NodeId>,
     /// Payload bytes proposed here and not yet committed.
     pub uncommitted_bytes: usize,
     /// Nonsense of peers that was dropped.

@@ -136,8 +136,9 @@ impl Raft {
             // What made us hand over of our own accord.
             let removed = !self.is_voter() && self.log.membership_index() <= self.committed;
             if self.is_stalled(now) || removed {
-                self.step_down(now, out);
+                return self.step_down(now, out);
             }
+            self.maybe_leave_joint(now, out);
         } else if let Some(id) = transfer.id {
             self.emit(Event::Unknown { id }, out);
         }
@@ -197,7 +198,7 @@ impl Raft {
     }
 
     /// Whether we, as the leader, heard a member within an election timeout.
-    fn was_heard(&self, now: Time, id: NodeId) -> bool {
+    pub(crate) fn was_heard(&self, now: Time, id: NodeId) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         leader.progress.get(&id).is_some_and(|progress| progress.heard_at + self.config.election_timeout > now)
     }

@@ -48,11 +48,17 @@ pub enum Weakness {
     /// A leader gives its lease up before it asks another to take over, but lets the next round renew it: what it asked
     /// may still be on its way.
     LeaseTakenUpAgain,
+    /// Several voters are changed at once without a joint membership: majorities before and after need not meet (RAFT-7).
+    PlainReplacement,
+    /// While the membership is joint, a majority of all voters of both sets together decides.
+    JointMajorityOfSum,
+    /// Members count from when their entry is committed, which each node learns at another time.
+    MembershipOnCommit,
 }
 
 impl Weakness {
     /// All of them, for the proof to go through.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::ForgottenTerm,
         Self::VoteBeforeStored,
         Self::AckBeforeStored,
@@ -72,5 +78,8 @@ impl Weakness {
         Self::DoubleVote,
         Self::LeaseKeptOverTransfer,
         Self::LeaseTakenUpAgain,
+        Self::PlainReplacement,
+        Self::JointMajorityOfSum,
+        Self::MembershipOnCommit,
     ];
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -162,6 +162,8 @@ struct History {
     served: usize,
     /// How many transfers were done.
     transferred: usize,
+    /// How many joint memberships were committed.
+    joint: usize,
 }
 
 impl History {
@@ -192,6 +194,8 @@ impl History {
                 }
             }
             for entry in std::mem::take(&mut cluster.node(id).delivered_since_check) {
+                let joint = matches!(&entry.payload, Payload::Membership(members) if members.is_joint());
+                self.joint += usize::from(joint && !self.committed.contains_key(&entry.id.index));
                 let first = self.committed.entry(entry.id.index).or_insert_with(|| entry.clone());
                 assert_eq!(*first, entry, "State Machine Safety");
             }
@@ -268,10 +272,20 @@ fn happen(cluster: &mut Cluster, history: &mut History, rng: &mut Rng, count: u6
         }
         95 => cluster.cut = if rng.chance(500) { Vec::new() } else { vec![NodeId(id)] },
         96 => {
-            let change = match rng.below(3) {
+            let some = |rng: &mut Rng, share| (1..=count).map(NodeId).filter(|_| rng.chance(share)).collect();
+            let change = match rng.below(6) {
                 0 => Change::Add(member(100 + rng.below(1_000))),
                 1 => Change::Promote(NodeId(1 + rng.below(count))),
-                _ => Change::Remove(NodeId(1 + rng.below(count))),
+                2 => Change::Remove(NodeId(1 + rng.below(count))),
+                _ => {
+                    let members = cluster.leader().map(|leader| cluster.raft(leader).membership().clone());
+                    let known = members.unwrap_or_default();
+                    let mut promote: BTreeSet<NodeId> = some(rng, 800);
+                    promote.retain(|id| known.members().contains_key(id) && !known.is_voter(*id));
+                    let mut remove: BTreeSet<NodeId> = some(rng, 200);
+                    remove.retain(|id| known.members().contains_key(id) && !promote.contains(id));
+                    Change::Several { promote, remove }
+                }
             };
             if let Some(leader) = cluster.leader() {
                 cluster.request(leader, Request::Change(change));
@@ -296,6 +310,9 @@ fn happen(cluster: &mut Cluster, history: &mut History, rng: &mut Rng, count: u6
 fn run(seed: u64, steps: usize, change: impl Fn(&mut Config)) -> (Cluster, History) {
     let mut rng = Rng::new(seed);
     let count = 3 + 2 * rng.below(2);
+    let learners = rng.chance(500);
+    let everybody = (1..=if learners { count + 2 } else { count }).map(|id| (NodeId(id), member(id)));
+    let first = Membership::new((1..=count).map(NodeId).collect(), everybody.collect(), None);
     let mut cluster = Cluster::with([]);
     cluster.rng = rng.fork();
     for id in 1..=count {
@@ -305,12 +322,13 @@ fn run(seed: u64, steps: usize, change: impl Fn(&mut Config)) -> (Cluster, Histo
         config.window_bytes_max = 400;
         config.cache_bytes_max = 300;
         change(&mut config);
-        cluster.add(config, saved(&voters(count), 0, None, &[]));
+        cluster.add(config, saved(&first, 0, None, &[]));
         cluster.node(id).prompt = false;
     }
-    // Two more that wait to be added: the ids the group gives next.
+    // Two more that wait to be added, the ids the group gives next; or learners from the beginning.
     for id in count + 1..=count + 2 {
-        cluster.add(Config::new(NodeId(id)), Vec::new());
+        let disk = if learners { saved(&first, 0, None, &[]) } else { Vec::new() };
+        cluster.add(Config::new(NodeId(id)), disk);
         cluster.node(id).prompt = false;
     }
     let mut history = History::default();
@@ -337,8 +355,12 @@ fn heal(cluster: &mut Cluster, history: &mut History) {
     history.check(cluster);
     let Some(leader) = cluster.leader() else {
         let newest = ids.iter().map(|id| cluster.raft(*id)).max_by_key(|raft| raft.log().last()).expect("nodes");
-        let alive = newest.membership().voters().iter().filter(|id| cluster.nodes.contains_key(id)).count();
-        assert!(alive <= newest.membership().voters().len() / 2, "healed, and nobody leads");
+        let lacks = |set: &BTreeSet<NodeId>| {
+            let alive = set.iter().filter(|id| cluster.nodes.contains_key(id)).count();
+            !set.is_empty() && alive <= set.len() / 2
+        };
+        let members = newest.membership();
+        assert!(lacks(members.voters()) || lacks(members.outgoing()), "healed, and nobody leads");
         return;
     };
     let before = cluster.raft(leader).announced();
@@ -354,18 +376,19 @@ fn heal(cluster: &mut Cluster, history: &mut History) {
 
 #[test]
 fn cluster_keeps_the_five_properties_and_heals() {
-    let (mut served, mut committed, mut elected, mut transferred) = (0, 0, 0, 0);
-    for seed in 0..60 {
+    let (mut served, mut committed, mut elected, mut transferred, mut joint) = (0, 0, 0, 0, 0);
+    for seed in 0..150 {
         let (mut cluster, mut history) = run(seed, 3_000, |_| {});
         heal(&mut cluster, &mut history);
         served += history.served;
         committed += history.committed.len();
         elected += history.leaders.len();
         transferred += history.transferred;
+        joint += history.joint;
     }
     assert!(
-        served > 200 && committed > 3_000 && elected > 120 && transferred > 20,
-        "{served} reads, {committed} entries, {elected} leaders, {transferred} transfers"
+        served > 200 && committed > 3_000 && elected > 120 && transferred > 20 && joint > 10,
+        "{served} reads, {committed} entries, {elected} leaders, {transferred} transfers, {joint} joint"
     );
 }
 

@@ -61,8 +61,9 @@ fn member(rng: &mut Rng) -> Member {
 fn membership(rng: &mut Rng) -> Membership {
     let members: BTreeMap<_, _> = (0..rng.below(5)).map(|_| (NodeId(number(rng)), member(rng))).collect();
     let voters: BTreeSet<_> = members.keys().copied().filter(|_| rng.chance(700)).collect();
+    let outgoing: BTreeSet<_> = members.keys().copied().filter(|_| rng.chance(300)).collect();
     let last_id = option(rng, |rng| NodeId(number(rng)));
-    Membership::new(voters, members, last_id)
+    Membership::new(voters, members, last_id).with_outgoing(outgoing)
 }
 
 fn payload(rng: &mut Rng) -> Payload {

@@ -118,7 +118,9 @@ impl Group {
     /// the inbox, or with the protocol, are skipped when they come up.
     pub(crate) fn forget(&mut self, id: RequestId, place: Place) {
         match place {
-            Place::Queued | Place::Handed => {}
+            // A step that waits would keep a learner waiting as well.
+            Place::Queued => self.held.retain(|(held, _)| *held != id),
+            Place::Handed => {}
             Place::Accepted(entry) => {
                 self.accepted.remove(&(entry.index, entry.term));
             }
@@ -166,7 +168,20 @@ impl Group {
         }
     }
 
-    /// Lets one learner vote that has caught up: steps are taken one at a time.
+    /// Keeps a step that is too early, until a learner has caught up or its client has no patience any more.
+    pub(super) fn hold_change(&mut self, id: RequestId, change: Change, common: &mut Common) {
+        if common.clients.place(id, Place::Queued) {
+            self.held.push((id, change));
+        }
+    }
+
+    /// Tries those again: a learner has caught up, or we lead no more and say so.
+    pub(super) fn release_held(&mut self) {
+        self.changes.append(&mut self.held);
+    }
+
+    /// Lets one learner vote that has caught up: steps are taken one at a time. A learner for which a client has plans is
+    /// left to that client.
     pub(super) fn maybe_promote(&mut self, now: Time, common: &mut Common, out: &mut Vec<NodeEffect>) {
         if self.caught_up.is_empty() {
             return;
@@ -178,7 +193,13 @@ impl Group {
         if under_way || self.membership != self.membership_applied {
             return;
         }
-        if let Some(id) = self.caught_up.first().copied() {
+        let planned = |id: &NodeId| {
+            let changes = self.held.iter().chain(&self.changes);
+            changes
+                .into_iter()
+                .any(|(_, change)| matches!(change, Change::Several { promote, .. } if promote.contains(id)))
+        };
+        if let Some(id) = self.caught_up.iter().copied().find(|id| !planned(id)) {
             self.request(now, Handed::Promotion(id), Request::Change(Change::Promote(id)), common, out);
         }
     }

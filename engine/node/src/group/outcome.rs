@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hezong_base::{Index, LogId, NodeId, RequestId, Term, Time};
-use hezong_raft::{Membership, Refusal, Role};
+use hezong_raft::{ChangeError, Membership, Refusal, Role};
 
 use super::{Group, Handed};
 use crate::clients::{Place, Want};
@@ -49,7 +49,11 @@ impl Group {
         common: &mut Common,
         out: &mut Vec<NodeEffect>,
     ) {
-        let Some(handed) = self.handed.remove(&id) else { return };
+        let Some(mut handed) = self.handed.remove(&id) else { return };
+        if let (Refusal::Change(ChangeError::Behind { .. }), Handed::Change(client, change)) = (&refusal, &mut handed) {
+            // Whoever wants a learner to vote waits for it.
+            return self.hold_change(*client, change.clone(), common);
+        }
         let refused = match refusal {
             // A leader becomes ready by what the next message or write brings, so steps and reads are asked again at the
             // end of the turn that brings it, and their clients are spared the retry. Commands never wait for this: a
@@ -75,8 +79,10 @@ impl Group {
             Handed::Change(client, _) | Handed::Bootstrap(client) | Handed::Transfer(client) => {
                 self.refuse(vec![client], &refused, common, out);
             }
-            // What makes no sense now never will; anything else is asked again by maybe_promote.
-            Handed::Promotion(learner) if matches!(refused, Refused::Change(_)) => {
+            // What makes no sense now never will, and who is behind again will catch up again; anything else is asked again by
+            // maybe_promote.
+            Handed::Promotion(learner) if matches!(&refused, Refused::Change(error) if !matches!(error, ChangeError::NoMajority { .. })) =>
+            {
                 self.caught_up.remove(&learner);
             }
             Handed::Promotion(_) | Handed::HandOver | Handed::Told => {}
@@ -136,6 +142,7 @@ impl Group {
         };
         if role != Role::Leader {
             self.caught_up.clear();
+            self.release_held();
         }
         (self.term, self.leader, self.role) = (term, leader, role);
         out.extend(news.map(NodeEffect::Notice));
@@ -192,15 +199,32 @@ impl Group {
             let ((index, term), id) = first.remove_entry();
             let outcome = match changed {
                 _ if (LogId { term, index }) != entry => Reply::Refused(Refused::Lost),
+                Some(membership) if membership.is_joint() => {
+                    self.half_done.push(id);
+                    continue;
+                }
                 Some(membership) => Reply::Changed { id: entry, membership: membership.clone() },
                 None => Reply::Done { id: entry, reply: reply.clone() },
             };
             common.reply(id, outcome, out);
         }
+        // What follows a joint membership is what it leads to, whoever leads by then.
+        if let Some(membership) = changed.filter(|membership| !membership.is_joint()) {
+            for id in std::mem::take(&mut self.half_done) {
+                common.reply(id, Reply::Changed { id: entry, membership: membership.clone() }, out);
+            }
+        }
     }
 
     /// Tells people what a committed membership step changed.
-    pub(super) fn announce(&mut self, entry: LogId, membership: Membership, out: &mut Vec<NodeEffect>) {
+    pub(super) fn announce(
+        &mut self,
+        entry: LogId,
+        membership: Membership,
+        common: &Common,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        out.push(NodeEffect::Settled { group: self.id, membership: membership.clone() });
         let before = std::mem::replace(&mut self.membership_applied, membership);
         // To a node that has just joined, those who were there before are no news either.
         if Some(entry.index) <= self.old_news || before.members().is_empty() {
@@ -209,6 +233,9 @@ impl Group {
         let (group, after) = (self.id, &self.membership_applied);
         for (&id, member) in before.members().iter().filter(|(id, _)| !after.members().contains_key(id)) {
             out.push(NodeEffect::Notice(Notice::MemberRemoved { group, id, member: member.clone() }));
+            if id == common.config.id {
+                out.push(NodeEffect::Notice(Notice::Left { group, id }));
+            }
         }
         for (&id, member) in after.members() {
             if !before.members().contains_key(&id) {

@@ -128,7 +128,7 @@ impl Group {
         self.applying.stand_on(last);
         self.restoring = false;
         out.push(NodeEffect::Notice(Notice::SnapshotInstalled { group: self.id, last: base.last }));
-        self.announce(last, base.membership.clone(), out);
+        self.announce(last, base.membership.clone(), common, out);
         match ended {
             Some(Ended { ask, .. }) => {
                 let answer = Answer::SnapshotFetched(Some(base));

@@ -92,6 +92,7 @@ pub(crate) struct Host {
     pub(crate) replies: BTreeMap<RequestId, Reply>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) peers: BTreeMap<NodeId, Member>,
+    pub(crate) settled: Membership,
     pub(crate) drained: bool,
     pub(crate) persists: u64,
     /// Frames sent to each peer.
@@ -202,6 +203,7 @@ impl Cluster {
             replies: BTreeMap::new(),
             notices: Vec::new(),
             peers: BTreeMap::new(),
+            settled: Membership::default(),
             drained: false,
             persists: 0,
             frames: BTreeMap::new(),
@@ -434,6 +436,7 @@ impl Cluster {
                     unreachable!("logs are kept whole here, so nobody needs a snapshot")
                 }
                 NodeEffect::Peers(peers) => host.peers = peers,
+                NodeEffect::Settled { membership, .. } => host.settled = membership,
                 NodeEffect::Notice(notice) => host.notices.push(notice),
                 NodeEffect::Drained => host.drained = true,
             }

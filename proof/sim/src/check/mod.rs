@@ -165,6 +165,11 @@ impl Checkers {
         self.applications.membership()
     }
 
+    /// Whether the last membership in a node's log is joint.
+    pub(crate) fn is_joint(&self, node: NodeId) -> bool {
+        self.shadows.get(place(node)).and_then(Shadow::membership).is_some_and(Membership::is_joint)
+    }
+
     /// Whoever led the latest term.
     pub(crate) fn leader(&self) -> Option<NodeId> {
         self.elections.latest()

@@ -192,7 +192,9 @@ pub(crate) fn slot(entry: &Entry) -> Slot {
         Payload::Command(command) => digest.write(command),
         Payload::Membership(membership) => {
             for id in membership.members().keys() {
-                digest.write_u64(id.0 << 1 | u64::from(membership.is_voter(*id)));
+                let counts =
+                    u64::from(membership.voters().contains(id)) << 1 | u64::from(membership.outgoing().contains(id));
+                digest.write_u64(id.0 << 2 | counts);
             }
         }
     }

@@ -177,13 +177,31 @@ fn vote_twice_even_across_lives() -> Result<(), Violation> {
 }
 
 #[test]
-fn membership_two_voters_at_once() -> Result<(), Violation> {
-    let change = |count| Entry { payload: Payload::Membership(members(count)), ..entry(1, 1, "") };
-    for (count, fine) in [(4, true), (2, true), (5, false), (1, false)] {
+fn membership_majorities_that_need_not_meet() -> Result<(), Violation> {
+    let joint = |from, to| {
+        let outgoing = (1..=from).map(NodeId).collect();
+        members(to).with_outgoing(outgoing)
+    };
+    let cases = [
+        (members(3), members(4), true),
+        (members(3), members(2), true),
+        (members(3), members(5), false),
+        (members(3), members(1), false),
+        (members(3), joint(3, 5), true),
+        (members(3), joint(2, 5), false),
+        (joint(3, 5), members(5), true),
+        (joint(3, 5), members(4), false),
+        (joint(3, 5), joint(3, 5), false),
+    ];
+    for (before, after, fine) in cases {
         let mut story = Story::new();
-        story.store(N1, Write::Reset(Base { membership: members(3), ..Base::default() }))?;
-        let outcome = story.store(N1, append(vec![change(count)]));
-        if fine { outcome? } else { sees(outcome, "one step at a time") }
+        story.store(N1, Write::Reset(Base { membership: before.clone(), ..Base::default() }))?;
+        let entry = Entry { payload: Payload::Membership(after.clone()), ..entry(1, 1, "") };
+        let outcome = story.store(N1, append(vec![entry]));
+        assert_eq!(outcome.is_ok(), fine, "{before:?} to {after:?}");
+        if !fine {
+            sees(outcome, "majorities meet");
+        }
     }
     Ok(())
 }

@@ -68,6 +68,8 @@ pub struct Cluster {
     pub wire: VecDeque<(NodeId, NodeId, Message)>,
     /// Nodes that are cut off.
     pub cut: Vec<NodeId>,
+    /// Nodes that are parted from all others, and not from each other.
+    pub split: Vec<NodeId>,
     /// How fast a node's clock runs, in percent of the true one; 100 where nothing is said.
     pub clock_percent: BTreeMap<NodeId, u64>,
     pub rng: Rng,
@@ -103,6 +105,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             wire: VecDeque::new(),
             cut: Vec::new(),
+            split: Vec::new(),
             clock_percent: BTreeMap::new(),
             rng: Rng::new(7),
             next_request: 1,
@@ -257,7 +260,8 @@ impl Cluster {
     /// Delivers the oldest message. False when there is none.
     pub fn deliver_one(&mut self) -> bool {
         let Some((from, to, message)) = self.wire.pop_front() else { return false };
-        if !self.cut.contains(&from) && !self.cut.contains(&to) && self.nodes.contains_key(&to) {
+        let parted = self.split.contains(&from) != self.split.contains(&to);
+        if !parted && !self.cut.contains(&from) && !self.cut.contains(&to) && self.nodes.contains_key(&to) {
             self.handle(to.0, Input::Message { from, message });
         }
         true
