@@ -322,13 +322,13 @@ impl Plan {
         if drawn.len() < 3 || rng.chance(300) {
             drawn.extend([Fault::Crash, Fault::Crash, Fault::Pause, Fault::SlowDisk]);
         }
-        if drawn.contains(&Fault::Removal) {
-            // Or the last one could go that has the state.
-            drawn.retain(|fault| *fault != Fault::StateLoss);
-        }
         if nodes < 3 {
             // Small groups grow, or there is little to see; and a node alone has no network to go wrong.
             drawn.extend([Fault::Addition, Fault::Addition, Fault::Crash, Fault::Pause, Fault::SlowDisk]);
+        }
+        if drawn.iter().any(|fault| matches!(fault, Fault::Removal | Fault::Addition | Fault::Joint)) {
+            // Members go in ambushes, too: the last one could be among them that has the state.
+            drawn.retain(|fault| *fault != Fault::StateLoss);
         }
         let mut some = |chance: u64, max: u64| if rng.chance(chance) { 1 + rng.below(max) } else { 0 };
         let (loss, duplication, delay) = (some(600, 100), some(500, 50), some(600, 50));
