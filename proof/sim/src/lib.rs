@@ -24,7 +24,7 @@
 //! | durability: what was reported as stored is found again, and of the rest a first part | `hezong-wal` | `check/durability.rs` |
 //! | linearizability of writes, `default` and `consistent` reads | Herlihy and Wing; dissertation §6.4 | `hezong-check`, `run.rs` |
 //! | reads wait for their index (`min_index`, and what the reply says) | `hezong-node` | `client.rs` |
-//! | sessions live as long as promised (only with `SIM_SESSIONS=1`: an open finding), and what comes after their end is not applied | DESIGN §3 | `client.rs`, linearizability |
+//! | sessions live as long as promised and what comes after their end is not applied | DESIGN §3 | `client.rs`, linearizability |
 //! | a number is given once: no two newcomers are told the same, however often they asked | DESIGN §4 | `newcomer.rs` |
 //! | a timeout is over once it was handed in | the contract | `sim.rs` |
 //! | progress after healing: clients are served, replicas become equal | | `run.rs` |

@@ -23,7 +23,8 @@ pub struct Log {
     runs: VecDeque<Run>,
     /// The last entry, or the base's; `None` only when there never was one.
     last: Option<LogId>,
-    /// Log time at the end: of the last entry, or of a later one that was truncated. New entries continue from it.
+    /// Log time at the end, where new entries continue from: that of the last entry, or, until the next is appended,
+    /// of a later one that was truncated.
     time: Duration,
     /// The memberships after the base and where they stand, ascending, so that truncation can roll back.
     memberships: VecDeque<(Index, Membership)>,
@@ -58,7 +59,8 @@ impl Log {
                 self.memberships.push_back((entry.id.index, membership.clone()));
             }
             self.last = Some(entry.id);
-            self.time = self.time.max(entry.time);
+            // What was truncated before may have been of a leader that ran ahead by itself: its time does not count.
+            self.time = entry.time;
         }
         self.cache.push(entries.clone());
     }

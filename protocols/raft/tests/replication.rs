@@ -6,9 +6,9 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Cluster, saved, voters};
-use hezong_base::{Index, NodeId};
-use hezong_raft::{Ask, Body, Config, Event, Refusal, Request, Role, Write};
+use common::{Cluster, entry, saved, voters};
+use hezong_base::{Index, LogId, NodeId, Protocol};
+use hezong_raft::{Ask, Base, Body, Config, Entry, Event, Raft, Refusal, Request, Role, Saved, Write};
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -262,6 +262,21 @@ fn log_time_advances_only_while_somebody_leads() {
     cluster.run(millis(200));
     let after = cluster.node(2).delivered.last().map(|entry| entry.time).expect("it delivered");
     assert!(after >= times[2] && after < times[2] + millis(100), "{after:?} after {times:?}");
+}
+
+#[test]
+fn log_time_of_what_was_truncated_does_not_count() {
+    let at = |term, index, secs| {
+        let entries = vec![Entry { time: Duration::from_secs(secs), ..entry(term, index) }];
+        Write::Append(entries.into())
+    };
+    let base = Base { last: Some(LogId::new(1, 5)), time: Duration::from_secs(1), membership: voters(3) };
+    let mut saved = Saved::default();
+    // What a leader appended that led nobody any more, and what the next one wrote over it.
+    for write in [Write::Reset(base), at(1, 6, 9), Write::Truncate(Index(6)), at(2, 6, 2)] {
+        Raft::save(&mut saved, &write);
+    }
+    assert_eq!(saved.log.time(), Duration::from_secs(2), "else all that expires would expire too early");
 }
 
 #[test]
