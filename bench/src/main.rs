@@ -9,6 +9,8 @@
 //! | `puts.rs` | puts of three hezong nodes against three etcd nodes, each over its own API |
 //! | `failover.rs` | how long a cluster under load is without a leader once it is killed or stopped |
 //! | `memory.rs` | what a node holds resident, idle and with a million keys, and how soon it serves after kill -9 |
+//! | `join.rs` | how soon a node that joins votes, and what clients feel of the snapshot |
+//! | `upkeep.rs` | what clients feel of nodes that are restarted and replaced |
 //! | `nodes.rs`, `load.rs` | node processes, and clients that work on them |
 //! | `rest.rs`, `etcd.rs` | our API and etcd's by hand, over one connection each |
 //!
@@ -25,6 +27,7 @@ mod memory;
 mod nodes;
 mod puts;
 mod rest;
+mod upkeep;
 
 use std::process::ExitCode;
 
@@ -50,6 +53,8 @@ enum Command {
     Memory(memory::Options),
     /// A node that joins a cluster with a large state: how soon it votes, and what clients feel of it.
     Join(join::Options),
+    /// Nodes restarted one at a time, and replaced, under load: the longest time without an acknowledged write.
+    Upkeep(upkeep::Options),
 }
 
 /// Why a benchmark could not be run, in one sentence.
@@ -75,6 +80,7 @@ fn main() -> ExitCode {
         Command::Failover(options) => on_runtime(failover::run(&options)),
         Command::Memory(options) => on_runtime(memory::run(&options)),
         Command::Join(options) => on_runtime(join::run(&options)),
+        Command::Upkeep(options) => on_runtime(upkeep::run(&options)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

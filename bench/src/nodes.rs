@@ -74,6 +74,14 @@ impl Node {
         Ok(())
     }
 
+    /// Asks it to stop (SIGTERM), and waits until it has.
+    pub(crate) async fn stop(&mut self) -> Outcome<()> {
+        self.signal("TERM")?;
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let status = tokio::task::spawn_blocking(move || child.wait()).await??;
+        if status.success() { Ok(()) } else { Err(format!("the node stopped with {status}").into()) }
+    }
+
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) -> Outcome<()> {
         let process = self.process()?.to_string();

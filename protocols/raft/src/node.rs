@@ -573,12 +573,14 @@ impl Raft {
         }
     }
 
-    /// Draws a new wait: between one election timeout and one and a half, so that split votes end (§5.2). A spread many
-    /// times the length of a vote is enough for that (§9.3); a wider one only makes every failover longer. Whose state is
-    /// lost lets others go first.
+    /// Draws a new wait, of one election timeout and a spread, so that split votes end (§5.2). A spread many times the
+    /// length of a vote is enough for that (§9.3), and a wider one only makes every failover longer: so it is a fifth of
+    /// the timeout after a leader was heard, and half of it once votes may have been split. Whose state is lost lets
+    /// others go first.
     pub(crate) fn wait_for_leader(&mut self, now: Time) {
         let timeout = self.config.election_timeout.saturating_mul(if self.state_lost { 3 } else { 1 });
-        self.election_at = now + self.rng.between(timeout, timeout + timeout / 2);
+        let spread = timeout / if self.leader().is_some() { 5 } else { 2 };
+        self.election_at = now + self.rng.between(timeout, timeout + spread);
     }
 
     /// Whether we owe it to a live leader not to elect another: a lease we granted, or our own, has not passed.

@@ -318,7 +318,7 @@ fn follower_timeout_without_leader_campaigns() {
 }
 
 #[test]
-fn follower_waits_between_one_and_two_timeouts() {
+fn follower_waits_for_one_timeout_and_up_to_a_fifth_more() {
     let mut spread = std::collections::BTreeSet::new();
     for seed in 0..100 {
         let mut cluster = alone(3, 1, &[1]);
@@ -327,7 +327,7 @@ fn follower_waits_between_one_and_two_timeouts() {
         cluster.start(1);
         cluster.receive(1, 2, 1, heartbeat(1));
         let wait = due(&cluster).since(cluster.now);
-        assert!((1_000..1_500).contains(&wait.as_millis()), "{wait:?}");
+        assert!((1_000..1_200).contains(&wait.as_millis()), "{wait:?}");
         spread.insert(wait);
     }
     assert!(spread.len() > 50, "waits are drawn at random, or votes split for ever");

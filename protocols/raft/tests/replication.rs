@@ -163,7 +163,7 @@ fn entries_out_of_memory_are_asked_for_and_sent() {
 #[test]
 fn answer_nobody_waits_for_is_dropped() {
     let mut cluster = led_by_1(|config| config.cache_bytes_max = 0);
-    let entries = vec![common::entry(1, 1)];
+    let entries = vec![entry(1, 1)];
     let answer = hezong_raft::Answer::Entries(entries);
     cluster.handle(1, hezong_base::Input::Answered { id: hezong_base::AskId(99), answer });
     assert!(cluster.take_all().is_empty());
