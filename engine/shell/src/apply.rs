@@ -1,11 +1,13 @@
-//! The state machines' thread: applies what the node hands out, in its order, and makes it durable when asked.
+//! The state machines: apply what the node hands out, in its order, and make it durable when asked.
 //!
 //! One thread serves all groups, because a machine has few disks and a state machine that is busy delays the others no
-//! more than the disk would. A state machine that fails stops the process: going on would let this replica drift.
+//! more than the disk would; while they are quick, whoever brought what there is to apply does it itself, which saves
+//! waking that thread. A state machine that fails stops the process: going on would let this replica drift.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use hezong_base::GroupId;
 use hezong_node::{NodeInput, SnapshotDone, SnapshotWork, StateError, StateMachine};
@@ -44,21 +46,60 @@ impl Job {
     }
 }
 
-/// Works until the inbox is closed and empty.
-pub(crate) fn run(shared: &Shared, inbox: &Arc<Inbox<Job>>, held: &Held, mut machines: StateMachines) {
-    let mut jobs = Vec::new();
-    while inbox.take(&mut jobs, None) {
+/// Jobs that took longer altogether are not quick: far above what a few commands take, far below a heartbeat.
+const QUICK: Duration = Duration::from_millis(5);
+
+/// The state machines of a node while it runs.
+pub(crate) struct Machines {
+    /// What is to be done. Quiet: whoever puts something in decides who does it.
+    pub(crate) inbox: Inbox<Job>,
+    /// Locked by whoever works.
+    machines: Mutex<StateMachines>,
+    /// The snapshots held for others.
+    held: Arc<Held>,
+    /// Whether what was done last was quick.
+    quick: AtomicBool,
+}
+
+impl Machines {
+    pub(crate) fn new(machines: StateMachines, held: Arc<Held>) -> Self {
+        let inbox = Inbox::quiet(usize::MAX);
+        Self { inbox, machines: Mutex::new(machines), held, quick: AtomicBool::new(true) }
+    }
+
+    /// Does what waits on this thread, if that is quick and nobody is at it; else leaves it to the thread for it.
+    pub(crate) fn work_here(&self, shared: &Shared) {
+        if let Ok(mut machines) = self.machines.try_lock()
+            && self.quick.load(Ordering::Relaxed)
+        {
+            self.work(shared, &mut machines);
+        }
+        // Also for what came after we took what we took.
+        self.inbox.wake();
+    }
+
+    fn work(&self, shared: &Shared, machines: &mut StateMachines) {
+        let mut jobs = Vec::new();
+        self.inbox.take_now(&mut jobs);
         let taken = Instant::now();
-        for job in jobs.drain(..) {
+        for job in jobs {
             if shared.is_abandoned() {
                 return;
             }
-            let (waited, began) = (inbox.waited() + taken.elapsed(), Instant::now());
+            let (waited, began) = (self.inbox.waited() + taken.elapsed(), Instant::now());
             let (group, entries) = job.size();
-            let done = work(shared, held, &mut machines, job);
+            let done = work(shared, &self.held, machines, job);
             shared.slow.apply(group, entries, waited, began.elapsed());
             shared.report(done);
         }
+        self.quick.store(taken.elapsed() < QUICK, Ordering::Relaxed);
+    }
+}
+
+/// The thread for it: works until the inbox is closed and empty.
+pub(crate) fn run(shared: &Shared, machines: &Machines) {
+    while machines.inbox.wait(None) {
+        machines.work(shared, &mut machines.machines.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

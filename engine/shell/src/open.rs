@@ -60,18 +60,20 @@ pub fn open_with(
     let unbounded = usize::MAX;
     let readings = Arc::new(Inbox::new(unbounded));
     let reader = wal.reader();
+    let groups = machines.keys().copied().collect();
+    let held = Arc::default();
     let inboxes = Inboxes {
         log: Arc::new(log::Log::new(wal, Arc::clone(&readings))),
         readings,
-        apply: Arc::new(Inbox::quiet(unbounded)),
+        machines: Arc::new(apply::Machines::new(machines, Arc::clone(&held))),
         snapshots: Arc::new(Inbox::new(unbounded)),
     };
     let mut runner = Runner {
         node,
-        groups: machines.keys().copied().collect(),
+        groups,
         shared: Arc::clone(&shared),
         inboxes,
-        held: Arc::default(),
+        held,
         link,
         clients: HashMap::new(),
         mails: Vec::new(),
@@ -83,7 +85,7 @@ pub fn open_with(
         shutdown_timeout: options.shutdown_timeout,
         stopping: None,
     };
-    if let Err(error) = start(&mut runner, &options, machines, reader, promise) {
+    if let Err(error) = start(&mut runner, &options, reader, promise) {
         runner.abandon();
         return Err(OpenError::Thread(error));
     }
@@ -234,19 +236,13 @@ fn open_link(
 
 /// Starts the threads beside the node's own. The one that applies ends before the log's, so that the last thing written
 /// is the end of the log.
-fn start(
-    runner: &mut Runner,
-    options: &Options,
-    machines: StateMachines,
-    reader: Reader,
-    promise: Option<Promise>,
-) -> std::io::Result<()> {
+fn start(runner: &mut Runner, options: &Options, reader: Reader, promise: Option<Promise>) -> std::io::Result<()> {
     let shared = || Arc::clone(&runner.shared);
     let inboxes = &runner.inboxes;
     let mut threads = Vec::new();
     let outcome = (|| {
-        let (of_node, inbox, held) = (shared(), Arc::clone(&inboxes.apply), Arc::clone(&runner.held));
-        threads.push(spawn("hezong-apply", move || apply::run(&of_node, &inbox, &held, machines))?);
+        let (of_node, machines) = (shared(), Arc::clone(&inboxes.machines));
+        threads.push(spawn("hezong-apply", move || apply::run(&of_node, &machines))?);
         let (of_node, inbox, held) = (shared(), Arc::clone(&inboxes.snapshots), Arc::clone(&runner.held));
         threads.push(spawn("hezong-snapshot", move || snapshot::read(&of_node, &inbox, &held))?);
         let (of_node, inbox) = (shared(), Arc::clone(&inboxes.readings));

@@ -58,7 +58,7 @@ pub(crate) enum Link {
 pub(crate) struct Inboxes {
     pub(crate) log: Arc<log::Log>,
     pub(crate) readings: Arc<Inbox<log::Reading>>,
-    pub(crate) apply: Arc<Inbox<apply::Job>>,
+    pub(crate) machines: Arc<apply::Machines>,
     pub(crate) snapshots: Arc<Inbox<snapshot::Reading>>,
 }
 
@@ -96,11 +96,11 @@ pub(crate) struct Afterwards {
     replies: Vec<(oneshot::Sender<Reply>, Reply)>,
     /// Something was put into its inbox.
     log: Option<Arc<log::Log>>,
-    /// Something was put into it.
-    apply: Option<Arc<Inbox<apply::Job>>>,
+    /// The same.
+    machines: Option<Arc<apply::Machines>>,
 }
 
-/// Whether a thread may wait for the disk.
+/// Whether a thread may wait for the disk and the state machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MayWait {
     Yes,
@@ -109,19 +109,18 @@ pub(crate) enum MayWait {
 
 impl Shared {
     /// Does what a turn left to be done.
-    pub(crate) fn carry_out(&self, Afterwards { replies, log, apply }: Afterwards, may_wait: MayWait) {
-        if let Some(log) = log.as_ref().filter(|_| may_wait == MayWait::No) {
-            log.inbox.wake();
+    pub(crate) fn carry_out(&self, Afterwards { replies, log, machines }: Afterwards, may_wait: MayWait) {
+        if may_wait == MayWait::No {
+            log.iter().for_each(|log| log.inbox.wake());
+            machines.iter().for_each(|machines| machines.inbox.wake());
         }
         for (client, reply) in replies {
             // Err: it has gone this very moment.
             client.send(reply).ok();
         }
-        if let Some(apply) = apply {
-            apply.wake();
-        }
-        if let Some(log) = log.filter(|_| may_wait == MayWait::Yes) {
-            log.write_here(self);
+        if may_wait == MayWait::Yes {
+            log.iter().for_each(|log| log.write_here(self));
+            machines.iter().for_each(|machines| machines.work_here(self));
         }
     }
 }
@@ -268,12 +267,12 @@ impl Runner {
                     afterwards.log = Some(Arc::clone(&self.inboxes.log));
                 }
                 NodeEffect::Apply { group, entries } => {
-                    self.inboxes.apply.push(apply::Job::Apply { group, entries }, 0);
-                    afterwards.apply = Some(Arc::clone(&self.inboxes.apply));
+                    self.inboxes.machines.inbox.push(apply::Job::Apply { group, entries }, 0);
+                    afterwards.machines = Some(Arc::clone(&self.inboxes.machines));
                 }
                 NodeEffect::Persist { group } => {
-                    self.inboxes.apply.push(apply::Job::Persist { group }, 0);
-                    afterwards.apply = Some(Arc::clone(&self.inboxes.apply));
+                    self.inboxes.machines.inbox.push(apply::Job::Persist { group }, 0);
+                    afterwards.machines = Some(Arc::clone(&self.inboxes.machines));
                 }
                 NodeEffect::Snapshot { group, work: SnapshotWork::Read { id, to, cursor, bytes_max } } => {
                     let reading = snapshot::Reading { group, id, to, cursor, bytes_max };
@@ -281,8 +280,8 @@ impl Runner {
                 }
                 NodeEffect::Snapshot { group, work: SnapshotWork::Drop(id) } => self.held.remove(group, id),
                 NodeEffect::Snapshot { group, work } => {
-                    self.inboxes.apply.push(apply::Job::Snapshot { group, work }, 0);
-                    afterwards.apply = Some(Arc::clone(&self.inboxes.apply));
+                    self.inboxes.machines.inbox.push(apply::Job::Snapshot { group, work }, 0);
+                    afterwards.machines = Some(Arc::clone(&self.inboxes.machines));
                 }
                 NodeEffect::SendSnapshot { to, message } => self.send_snapshot(to, message),
                 NodeEffect::Reply { id, reply } => {
@@ -336,7 +335,7 @@ impl Runner {
         let mut metrics = self.shared.metrics.snapshot();
         metrics.inbox_bytes = self.shared.inbox.depth().1;
         metrics.log_queue = self.inboxes.log.inbox.depth().0;
-        metrics.apply_queue = self.inboxes.apply.depth().0;
+        metrics.apply_queue = self.inboxes.machines.inbox.depth().0;
         metrics.slow = self.shared.slow.counts();
         let connected = match &self.link {
             Link::Tcp(tcp) => tcp.peers.connected(),
@@ -389,10 +388,10 @@ impl Runner {
             self.shared.abandon();
         } else {
             for group in &self.groups {
-                self.inboxes.apply.push(apply::Job::Persist { group: *group }, 0);
+                self.inboxes.machines.inbox.push(apply::Job::Persist { group: *group }, 0);
             }
         }
-        self.inboxes.apply.close();
+        self.inboxes.machines.inbox.close();
         self.inboxes.log.inbox.close();
         self.inboxes.readings.close();
         self.inboxes.snapshots.close();
