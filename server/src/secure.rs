@@ -122,7 +122,7 @@ impl ClientSecurity {
 
 /// Whether only this machine reaches an address. One that cannot be resolved cannot be listened on either, which is said
 /// in other words.
-fn is_of_this_machine(address: &str) -> bool {
+pub(crate) fn is_of_this_machine(address: &str) -> bool {
     match address.to_socket_addrs() {
         Ok(mut all) => all.all(|address: SocketAddr| address.ip().is_loopback()),
         Err(_) => true,
@@ -144,7 +144,7 @@ fn read_token(path: &Path) -> Result<Zeroizing<String>> {
 }
 
 /// Keeps what is in this process's memory in it: no core dump is written, and nobody but root may look inside.
-fn keep_secrets() -> Result<()> {
+pub(crate) fn keep_secrets() -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("core dumps cannot be switched off")?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("core dumps cannot be limited")
 }
