@@ -35,7 +35,7 @@ pub(crate) struct Secured {
     pub(crate) tls: Option<NodeTls>,
     /// What the node's own client shows and believes when it asks to be taken in.
     pub(crate) client: ClientOptions,
-    /// What clients must show to change who takes part or leads.
+    /// What clients must show to change who takes part or leads, and for a backup.
     pub(crate) token: Option<hezong_http::Token>,
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct ClientSecurity {
     /// Its key (PEM).
     #[arg(long, env = "HEZONG_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// The file with the cluster's token, which changing who takes part or leads takes.
+    /// The file with the cluster's token, which changing who takes part or leads takes, and a backup.
     #[arg(long, env = "HEZONG_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 }

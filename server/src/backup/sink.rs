@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -86,7 +87,10 @@ impl ToFile {
         part.push(".part");
         let part = PathBuf::from(part);
         refuse_existing(path, force)?;
-        let file = File::create(&part).with_context(|| format!("{} cannot be written", part.display()))?;
+        // It holds every key: others have no business with it. What an earlier attempt left may be open to them.
+        fs::remove_file(&part).ok();
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&part);
+        let file = file.with_context(|| format!("{} cannot be written", part.display()))?;
         Ok(Self { path: path.to_owned(), part, file, force })
     }
 
