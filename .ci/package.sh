@@ -59,6 +59,8 @@ fi
 
 # One node of the installed binary, with the installed file, as the unit starts it.
 port=$((20000 + $$ % 10000))
+taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+while taken "$port" || taken $((port + 1)); do port=$((port + 2)); done
 HEZONG_DATA_DIR=$root/var/lib/hezong "$installed" node --config "$root/etc/hezong/hezong.toml" --bootstrap \
   --id node01 --http "127.0.0.1:$port" --peer "127.0.0.1:$((port + 1))" --disk-reserve 0 2>"$root/log" &
 node=$!

@@ -25,6 +25,9 @@ mod join;
 mod load;
 mod memory;
 mod nodes;
+#[path = "../../server/tests/support/ports.rs"]
+#[expect(unreachable_pub, reason = "tests have it too")]
+mod ports;
 mod puts;
 mod rest;
 mod upkeep;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use hezong_client::{Client, ClientTls, Options};
 
 use crate::Outcome;
+use crate::ports::free_port;
 
 /// How long anything may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,20 +22,6 @@ pub(crate) fn hezong_beside() -> Outcome<PathBuf> {
         return Err(format!("{} is missing; build it first: cargo build --release -p hezong", path.display()).into());
     }
     Ok(path)
-}
-
-/// A port nobody listens on, below those the system gives to outgoing connections.
-fn free_port() -> Outcome<u16> {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    for _ in 0..1_000 {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(12_000 + (std::process::id() * 61 + step) % 18_000)?;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    Err("no free port was found".into())
 }
 
 /// One node process.
@@ -145,7 +132,7 @@ async fn three(program: &Path, root: &Path, authority: Option<&Path>) -> Outcome
 pub(crate) fn one_more(program: &Path, root: &Path, authority: Option<&Path>, others: &[Node]) -> Outcome<Node> {
     let tls = authority.map(|authority| ClientTls::load(&authority.join("ca.pem"), None)).transpose()?;
     let id = format!("node{:02}", others.len() + 1);
-    let (client, peer) = (format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?));
+    let (client, peer) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
     let folder = root.join(&id);
     let args = ["node", "--id", &id, "--http", &client, "--peer", &peer, &folder.display().to_string()];
     let mut args = args.map(str::to_owned).to_vec();
@@ -228,7 +215,7 @@ pub(crate) async fn leader(nodes: &[Node]) -> Outcome<usize> {
 pub(crate) async fn etcd(program: &Path, root: &Path) -> Outcome<Vec<Node>> {
     let mut ports = Vec::new();
     for _ in 0..3 {
-        ports.push((free_port()?, free_port()?));
+        ports.push((free_port(), free_port()));
     }
     let all: Vec<String> =
         ports.iter().enumerate().map(|(n, (_, peer))| format!("etcd{n}=http://127.0.0.1:{peer}")).collect();

@@ -43,11 +43,11 @@ impl Client {
     /// Takes a backup of the whole state as of one moment, in the format `docs/backup.md` describes.
     ///
     /// # Errors
-    /// As [`Client::get`].
+    /// As [`Client::get`]; [`Error::Refused`] with status 401 without the right token.
     pub async fn backup(&self, at: ReadAt) -> Result<Backup, Error> {
         let mut target = "/backup?".to_owned();
         at.push_to(&mut target);
-        let (body, from) = self.caller.open(&Request::read(target, at)).await?;
+        let (body, from) = self.caller.open(&Request::read(target, at).guarded()).await?;
         Ok(Backup { body, from, patience: self.caller.patience() })
     }
 }

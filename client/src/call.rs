@@ -57,7 +57,7 @@ pub(crate) struct Request {
     /// Whether a node that is well may let it wait: for a leader to be elected, or for an index to come.
     may_wait: bool,
     /// Whether it takes the cluster's token.
-    of_members: bool,
+    guarded: bool,
 }
 
 impl Request {
@@ -82,13 +82,13 @@ impl Request {
             repeatable: true,
             anywhere: false,
             may_wait: false,
-            of_members: false,
+            guarded: false,
         }
     }
 
-    /// The same as a change of who takes part or leads.
-    pub(crate) fn of_members(self) -> Self {
-        Self { of_members: true, ..self }
+    /// The same as something that takes the token.
+    pub(crate) fn guarded(self) -> Self {
+        Self { guarded: true, ..self }
     }
 
     pub(crate) fn write(method: Method, target: String, body: Bytes, once: Option<String>) -> Self {
@@ -128,7 +128,7 @@ impl Request {
             headers.insert(SESSION, HeaderValue::from_str(session).map_err(|e| bad(e.to_string()))?);
             headers.insert(SEQUENCE, HeaderValue::from(*sequence));
         }
-        if let Some(token) = options.token.as_ref().filter(|_| self.of_members) {
+        if let Some(token) = options.token.as_ref().filter(|_| self.guarded) {
             headers.insert(AUTHORIZATION, token.header());
         }
         Ok(request)
@@ -337,6 +337,7 @@ impl Caller {
         let deadline = Instant::now() + self.options.timeout;
         let mut endpoint = self.endpoints.first();
         let mut tried: Vec<Authority> = Vec::new();
+        let mut untrusted: Vec<Authority> = Vec::new();
         let mut failures = 0_u32;
         let mut redirects = 0;
         loop {
@@ -366,7 +367,13 @@ impl Caller {
                     why
                 }
                 Ok(Err(Attempt::NotDone { why, .. } | Attempt::Open { why })) => why,
-                Ok(Err(Attempt::Untrusted { reason })) => format!("no TLS with {endpoint}: {reason}"),
+                Ok(Err(Attempt::Untrusted { reason })) => {
+                    untrusted.push(endpoint.clone());
+                    if self.endpoints.list().iter().all(|known| untrusted.contains(known)) {
+                        return Err(Error::Tls { endpoint: endpoint.to_string(), reason });
+                    }
+                    format!("no TLS with {endpoint}: {reason}")
+                }
                 // Only read() makes one, and not of what it is given here.
                 Ok(Err(Attempt::Done(_))) => "a reply could not be used".to_owned(),
                 Err(_) => format!("{endpoint} did not answer within {limit:?}"),
@@ -422,6 +429,7 @@ impl Caller {
                 }
                 Attempt::NotDone { why: format!("{endpoint}: {}", root_of(error)), wait: None }
             }
+            None if is_unsent(error) => Attempt::NotDone { why: format!("{endpoint}: {}", root_of(error)), wait: None },
             None => Attempt::Open { why: format!("{endpoint}: {}", root_of(error)) },
         }
     }
@@ -547,6 +555,12 @@ fn root_of(error: &dyn std::error::Error) -> String {
         root = source;
     }
     root.to_string()
+}
+
+/// Whether the connection ended before any of the request was written to it, as one does whose certificate was refused.
+fn is_unsent(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|error| error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled))
 }
 
 /// Whether it is time that ran out, rather than an answer that came in the negative.

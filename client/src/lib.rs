@@ -226,7 +226,7 @@ impl Client {
     /// [`Error::Refused`] with status 409 when another member uses the name or an address, 401 without the right token.
     pub async fn join(&self, join: &Join) -> Result<Joined, Error> {
         let body = Bytes::from(serde_json::to_vec(join).expect("strings always serialise"));
-        let reply = self.caller.call(Request::repeatable(Method::POST, "/join".to_owned(), body).of_members()).await?;
+        let reply = self.caller.call(Request::repeatable(Method::POST, "/join".to_owned(), body).guarded()).await?;
         parse(&reply.body, "POST /join")
     }
 
@@ -245,8 +245,7 @@ impl Client {
             return Err(Error::Refused { status: 404, code: "no_such_member".to_owned(), message });
         };
         let body = Bytes::from(serde_json::json!({ "id": label, "nodeId": member.node_id }).to_string());
-        let reply =
-            self.caller.call(Request::repeatable(Method::POST, "/remove".to_owned(), body).of_members()).await?;
+        let reply = self.caller.call(Request::repeatable(Method::POST, "/remove".to_owned(), body).guarded()).await?;
         parse(&reply.body, "POST /remove")
     }
 
@@ -258,8 +257,7 @@ impl Client {
     /// [`Error::Unavailable`] when learners did not catch up in time.
     pub async fn change(&self, promote: &[u64], remove: &[u64]) -> Result<Members, Error> {
         let body = Bytes::from(serde_json::json!({ "promote": promote, "remove": remove }).to_string());
-        let reply =
-            self.caller.call(Request::repeatable(Method::POST, "/change".to_owned(), body).of_members()).await?;
+        let reply = self.caller.call(Request::repeatable(Method::POST, "/change".to_owned(), body).guarded()).await?;
         parse(&reply.body, "POST /change")
     }
 
@@ -275,7 +273,7 @@ impl Client {
             Some(_) => Request::repeatable(Method::POST, target, body),
             None => Request::write(Method::POST, target, body, None),
         };
-        let reply = self.caller.call(request.of_members()).await?;
+        let reply = self.caller.call(request.guarded()).await?;
         parse(&reply.body, "POST /transfer")
     }
 

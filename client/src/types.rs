@@ -30,8 +30,8 @@ pub struct Options {
     /// Whom to believe, and what to show: with it every connection is by TLS, and nothing ever goes in the clear. Default
     /// none: everything does.
     pub tls: Option<ClientTls>,
-    /// The cluster's token, which joining, removing and handing over take where the cluster has one. Sent with those
-    /// alone.
+    /// The cluster's token, which joining, removing, handing over and backups take where the cluster has one. Sent with
+    /// those alone.
     pub token: Option<Token>,
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use hezong_client::{Client, ClientTls, Error, Join, Level, Options, Token};
+use hezong_client::{Client, ClientTls, Error, Join, Level, Options, ReadAt, Token};
 use hezong_tls::make::{Authority, Pair, Validity};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -201,7 +201,7 @@ async fn node_that_cannot_be_trusted_is_left_for_one_that_can() {
 }
 
 #[tokio::test]
-async fn token_is_sent_with_changes_of_members_alone() {
+async fn token_is_sent_with_changes_of_members_and_for_backups_alone() {
     let world = World::new();
     let members = r#"{"clusterId":"c","leader":2,"members":[{"nodeId":2,"id":"node02","httpAddr":"h:1","raftAddr":"h:2","suffrage":"voter","leader":true}]}"#;
     let length = members.len();
@@ -224,14 +224,15 @@ async fn token_is_sent_with_changes_of_members_alone() {
     client.remove("node02").await.unwrap();
     client.transfer(Some("node02")).await.unwrap();
     client.transfer(None).await.unwrap();
+    client.backup(ReadAt { level: Level::Default, min_index: None }).await.unwrap();
     client.put(b"foo", "bar").await.unwrap();
     client.get(b"foo", Level::Default).await.unwrap();
     client.members().await.unwrap();
     let with = |head: &String| head.contains("authorization: Bearer correct-horse-battery");
     let heard = heard.lock().unwrap();
     let paths: Vec<_> = heard.iter().filter(|head| with(head)).map(|head| head.split(' ').nth(1).unwrap()).collect();
-    assert_eq!(paths, ["/join", "/remove", "/transfer", "/transfer"]);
-    assert_eq!(heard.len(), 8);
+    assert_eq!(paths, ["/join", "/remove", "/transfer", "/transfer", "/backup?"]);
+    assert_eq!(heard.len(), 9);
 }
 
 #[test]

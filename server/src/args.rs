@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use hezong_client::Level;
 
+use crate::backup::Place;
 use crate::cert::CertArgs;
 use crate::config::{Flags, Sources};
 use crate::secure::ClientSecurity;
@@ -55,7 +57,7 @@ pub(crate) enum Command {
     Replace(ReplaceArgs),
     /// Has another node lead.
     Transfer(TransferArgs),
-    /// Writes the whole state, as of one moment, to a file.
+    /// Writes the whole state, as of one moment, to a file or an object store.
     Backup(BackupArgs),
     /// Makes the first node of a new cluster from a backup.
     Restore(RestoreArgs),
@@ -393,19 +395,25 @@ pub(crate) struct TransferArgs {
     after_help = "Nothing stops meanwhile. The file is there once it is whole, checked and on the disk; until then it is \
     FILE.part.\n\nExamples:\n  \
         hezong backup /backup/hezong-monday\n  \
-        hezong backup --check /backup/hezong-monday       is the file whole?\n  \
-        hezong backup b --level stale -e host3:8091       from a node that does not lead"
+        hezong backup --check /backup/hezong-monday       is it whole?\n  \
+        hezong backup b --level stale -e host3:8091       from a node that does not lead\n  \
+        hezong backup s3://bucket/hezong-monday           to a store that speaks S3\n\n\
+    Who asks the store, and where it is, comes from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,\n\
+    AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3), AWS_CA_BUNDLE."
 )]
 pub(crate) struct BackupArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// The file; one that is there is replaced.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    /// A file, or an object as s3://BUCKET/PATH.
+    #[arg(value_name = "FILE|URL", value_parser = OsStringValueParser::new().try_map(Place::parse))]
+    pub(crate) place: Place,
+    /// Replaces what is there.
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) force: bool,
     /// How fresh.
     #[arg(long, value_enum, default_value = "default")]
     pub(crate) level: LevelArg,
-    /// Reads the file to its end and tells what is wrong with it; no cluster is asked.
+    /// Reads a backup to its end and tells what is wrong with it; no cluster is asked.
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -418,9 +426,9 @@ pub(crate) struct BackupArgs {
         hezong restore /backup/hezong-monday /var/lib/hezong --id node01 --http host1:8091 --peer host1:8089"
 )]
 pub(crate) struct RestoreArgs {
-    /// The backup.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    /// The backup: a file, or an object as s3://BUCKET/PATH.
+    #[arg(value_name = "FILE|URL", value_parser = OsStringValueParser::new().try_map(Place::parse))]
+    pub(crate) place: Place,
     /// The folder to make; empty, or not there yet.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,

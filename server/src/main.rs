@@ -79,7 +79,7 @@ fn main() -> ExitCode {
             Command::Replace(replace) => members::replace(replace).await,
             Command::Transfer(transfer) => members::transfer(transfer).await,
             Command::Backup(backup) => backup::run(backup).await,
-            Command::Restore(restore) => restore::restore(&restore),
+            Command::Restore(restore) => tokio::task::spawn_blocking(move || restore::restore(&restore)).await?,
             Command::Recover(recover) => restore::recover(&recover).await,
             Command::Bench(bench) => bench::run(bench).await,
             Command::Cert(cert) => cert::run(cert),

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::args::{RecoverArgs, RestoreArgs};
 use crate::node::GROUP;
-use crate::{backup, data, say};
+use crate::{data, say};
 
 /// How much of a state is copied at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -35,15 +35,19 @@ enum FillError {
     Backup(#[from] BackupError),
 }
 
+/// Blocks: it waits for the disk, and for the store a backup lies in.
 pub(crate) fn restore(args: &RestoreArgs) -> Result<()> {
-    let header = backup::check(&args.file)?;
+    let (header, _) = args.place.check()?;
     let member = Member { name: args.id.clone(), peer: args.peer.clone(), client: args.http.clone() };
     let founder = Founder::begin(&args.dir, member, Some(NodeId(header.last_id)))?;
     let mut kv = founder.open_state()?;
-    let mut source = backup::open(&args.file)?;
+    let (mut source, _) = args.place.open()?;
+    if *source.header() != header {
+        bail!("{} has become another since it was checked; begin again with an empty folder", args.place);
+    }
     let last = LogId::new(header.term, header.index);
     kv.fill(last, || Ok::<_, FillError>(source.next_chunk()?))
-        .with_context(|| format!("{} cannot be restored", args.file.display()))?;
+        .with_context(|| format!("{} cannot be restored", args.place))?;
     founder.finish(kv, args.json, &format!("{} keys of cluster {}", header.keys, header.cluster))
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Secured {
     pub(crate) tls: Option<NodeTls>,
     /// What the node's own client shows and believes when it asks to be taken in.
     pub(crate) client: ClientOptions,
-    /// What clients must show to change who takes part or leads.
+    /// What clients must show to change who takes part or leads, and for a backup.
     pub(crate) token: Option<hezong_http::Token>,
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct ClientSecurity {
     /// Its key (PEM).
     #[arg(long, env = "HEZONG_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// The file with the cluster's token, which changing who takes part or leads takes.
+    /// The file with the cluster's token, which changing who takes part or leads takes, and a backup.
     #[arg(long, env = "HEZONG_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 }
@@ -122,7 +122,7 @@ impl ClientSecurity {
 
 /// Whether only this machine reaches an address. One that cannot be resolved cannot be listened on either, which is said
 /// in other words.
-fn is_of_this_machine(address: &str) -> bool {
+pub(crate) fn is_of_this_machine(address: &str) -> bool {
     match address.to_socket_addrs() {
         Ok(mut all) => all.all(|address: SocketAddr| address.ip().is_loopback()),
         Err(_) => true,
@@ -144,7 +144,7 @@ fn read_token(path: &Path) -> Result<Zeroizing<String>> {
 }
 
 /// Keeps what is in this process's memory in it: no core dump is written, and nobody but root may look inside.
-fn keep_secrets() -> Result<()> {
+pub(crate) fn keep_secrets() -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("core dumps cannot be switched off")?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("core dumps cannot be limited")
 }

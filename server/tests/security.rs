@@ -254,6 +254,90 @@ fn clients_without_a_certificate_are_not_served_where_one_is_asked_for() {
 }
 
 #[test]
+fn backup_takes_the_token_and_a_certificate() {
+    let mut world = World::new();
+    let token = world.at("token");
+    for _ in 0..2 {
+        world.start(&["--tls-client-auth", "--token-file", &token]);
+    }
+    succeeds(&["cert", "client", "ann", "--authority", &world.at("ca"), "--out", &world.at("ann")]);
+    let own = [world.at("ann/ann.pem"), world.at("ann/ann.key")];
+    let shown = ["--tls-cert", own[0].as_str(), "--tls-key", own[1].as_str()];
+    assert_eq!(world.run(&[&["put", "foo", "bar"][..], &shown].concat()).0, 0);
+
+    let file = world.at("monday");
+    fs::write(world.at("wrong"), "x".repeat(64)).unwrap();
+    let wrong = world.at("wrong");
+    for (more, words) in [
+        (&["--token-file", token.as_str()][..], "it wants a certificate"),
+        (&shown, "takes the cluster's token"),
+        (&[&shown[..], &["--token-file", &wrong]].concat(), "token is wrong"),
+    ] {
+        let (code, _, said) = world.run(&[&["backup", file.as_str()], more].concat());
+        assert!(code != 0 && said.contains(words), "{words}: {said}");
+        assert!(!Path::new(&file).exists() && !Path::new(&format!("{file}.part")).exists());
+    }
+    // A node that does not lead sends it on, and the token goes with it.
+    for node in &world.nodes {
+        let endpoint = format!("https://{}", node.http);
+        let args = ["backup", &file, "--force", "--tls-ca", &world.ca(), "-e", &endpoint, "--token-file", &token];
+        succeeds(&[&args[..], &shown].concat());
+    }
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(succeeds(&["backup", "--check", &file]).contains("is whole: 1 keys"));
+
+    let mut again = world.node("again01");
+    let flags = world.certify("again01", &[]);
+    let folder = again.folder.display().to_string();
+    succeeds(&["restore", &file, &folder, "--id", "again01", "--http", &again.http, "--peer", &again.peer]);
+    again.start(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    let endpoint = format!("https://{}", again.http);
+    assert_eq!(succeeds(&["get", "foo", "--tls-ca", &world.ca(), "-e", &endpoint]), "bar\n");
+}
+
+#[test]
+fn recover_asks_the_other_voters_by_tls() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.start(&[]);
+    }
+    assert_eq!(world.run(&["put", "foo", "bar"]).0, 0);
+    let first = world.nodes[0].folder.display().to_string();
+    let (to, ca) = (world.at("new"), world.ca());
+    let recover = ["recover", first.as_str(), to.as_str()];
+    let by_tls = [&recover[..], &["--tls-ca", &ca]].concat();
+    wait_until("node01 has it", || {
+        let endpoint = format!("https://{}", world.nodes[0].http);
+        hezong(&["get", "foo", "--level", "stale", "--tls-ca", &ca, "-e", &endpoint]).0 == 0
+    });
+    world.nodes[0].kill();
+    world.nodes[1].kill();
+    let (code, _, said) = hezong(&by_tls);
+    assert!(code != 0 && said.contains("node01, node03 can still be had"), "{said}");
+
+    // Another cluster's node in its place counts for it, until it can say by TLS whose it is.
+    world.nodes[2].kill();
+    let mut other = world.node("node03");
+    other.http.clone_from(&world.nodes[2].http);
+    other.folder = world.root.path().join("other");
+    let flags = world.certify("node03", &["--renew"]);
+    other.start(&[&flags.iter().map(String::as_str).collect::<Vec<_>>()[..], &["--bootstrap"]].concat());
+    wait_until("it listens", || std::net::TcpStream::connect(&other.http).is_ok());
+    let (code, _, said) = hezong(&recover);
+    assert!(code != 0 && said.contains("node01, node03 can still be had"), "{said}");
+    assert!(!Path::new(&to).exists());
+    succeeds(&by_tls);
+    other.kill();
+
+    let mut again = world.node("node01");
+    let flags = world.certify("node01", &["--renew"]);
+    let (http, peer) = (&world.nodes[0].http, &world.nodes[0].peer);
+    (again.http, again.peer, again.folder) = (http.clone(), peer.clone(), to.into());
+    again.start(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(succeeds(&["get", "foo", "--tls-ca", &ca, "-e", &format!("https://{http}")]), "bar\n");
+}
+
+#[test]
 fn certificate_renewed_is_shown_without_a_restart() {
     let mut world = World::new();
     world.start(&[]);

@@ -91,6 +91,9 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.text());
+        }
         self.child.kill().ok();
         self.child.wait().ok();
     }

@@ -22,7 +22,7 @@
 //! | `metrics.rs` | `/metrics`, and the counters kept here |
 //! | `query.rs`, `body.rs`, `octets.rs` | parameters, bodies, bytes in JSON |
 //! | `error.rs` | failures as replies |
-//! | `token.rs` | what must be shown to change who takes part or leads |
+//! | `token.rs` | what must be shown to change who takes part or leads, and for a backup |
 //! | `serve.rs`, `seldom.rs` | sockets, encrypted or not; what is told of strangers |
 //!
 //! Left out: who may read and write which keys (whoever is let in may do everything), watches.
@@ -88,7 +88,7 @@ pub struct Api<S: Store> {
     pub peer: String,
     /// What this node shows clients, if they reach the cluster by TLS.
     pub tls: Option<NodeTls>,
-    /// What must be shown to change who takes part or leads; `None` lets everybody.
+    /// What must be shown to change who takes part or leads, and for a backup; `None` lets everybody.
     pub token: Option<Token>,
     /// The program's version, for `/status`.
     pub version: &'static str,
@@ -147,7 +147,7 @@ pub fn router<S: Store>(api: Api<S>) -> Router {
 }
 
 /// Names a method's handler, its operation in the metrics, and refuses other methods with what is allowed. `[token]`
-/// before a handler stands for what takes the cluster's token: everything that changes who takes part or leads.
+/// before a handler stands for what takes the cluster's token: changes of who takes part or leads, and everything at once.
 macro_rules! methods {
     ($name:ident, $allow:literal, { $($method:ident => $operation:ident $([$guard:ident])? $handler:path,)* }) => {
         async fn $name<S: Store>(State(serving): State<Arc<Serving<S>>>, request: Request) -> Response<Body> {
@@ -180,7 +180,7 @@ methods!(on_remove, "POST", { POST => Remove [token] members::remove, });
 methods!(on_transfer, "POST", { POST => Transfer [token] members::transfer, });
 methods!(on_change, "POST", { POST => Change [token] members::change, });
 methods!(on_members, "GET", { GET => Members members::list, });
-methods!(on_backup, "GET", { GET => Backup backup::stream, });
+methods!(on_backup, "GET", { GET => Backup [token] backup::stream, });
 methods!(on_status, "GET", { GET => Status stands::status, });
 methods!(on_metrics, "GET", { GET => Metrics metrics::show, });
 methods!(on_ready, "GET", { GET => Ready stands::ready, });

@@ -1,4 +1,4 @@
-//! The cluster's token: what must be shown by whoever wants to change who takes part or leads.
+//! The cluster's token: what must be shown by whoever wants to change who takes part or leads, or have a copy of everything.
 
 use std::fmt;
 
@@ -52,8 +52,10 @@ pub(crate) fn check(token: Option<&Token>, head: &Parts, seldom: &Seldom) -> Res
             Err(Failure::new(StatusCode::UNAUTHORIZED, "token_wrong", message).closing())
         }
         None => {
-            let message = "this changes who takes part or leads, which takes the cluster's token: --token-file, or over HTTP the \
-                           header Authorization: Bearer and the token";
+            let message = format!(
+                "{} takes the cluster's token: --token-file, or over HTTP the header Authorization: Bearer and the token",
+                head.uri.path()
+            );
             Err(Failure::new(StatusCode::UNAUTHORIZED, "token_missing", message).closing())
         }
     }

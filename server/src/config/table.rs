@@ -227,7 +227,7 @@ settings! {
     security.tls_ca: Option<PathBuf> = Path, Absent("/etc/hezong/ca.pem"), Restart;
     /// Whether only clients are served that show a certificate of the authority.
     security.tls_client_auth: bool = Switch, Fixed("false"), Restart;
-    /// The file with the cluster's token, the same on all nodes: joining, removing and handing over then take it.
+    /// The file with the cluster's token, the same on all nodes: joining, removing, handing over and backups then take it.
     security.token_file: Option<PathBuf> = Path, Absent("/etc/hezong/token"), Restart;
     /// Whether other machines may reach this node in the clear, where anybody may read and change everything.
     security.insecure: bool = Switch, Fixed("false"), Restart;

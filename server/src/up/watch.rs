@@ -33,7 +33,14 @@ impl Watch {
 
     /// Asks once.
     pub(super) async fn ask(&mut self) {
-        self.said = self.client.status().await.ok();
+        let said = self.client.status().await.ok();
+        self.hear(said);
+    }
+
+    /// Takes note of an answer. The client goes on to nodes it has learned of when this one is silent: what those say of
+    /// themselves is no word of this one.
+    fn hear(&mut self, said: Option<Value>) {
+        self.said = said.filter(|said| said["id"] == self.id);
         if self.said.is_some() {
             self.heard = Instant::now();
         }
@@ -94,10 +101,7 @@ pub(super) async fn ask_all(watches: impl Iterator<Item = &mut Watch>) {
     }
     while let Some(answer) = asked.join_next().await {
         let Ok((at, said)) = answer else { continue };
-        if said.is_some() {
-            watches[at].heard = Instant::now();
-        }
-        watches[at].said = said;
+        watches[at].hear(said);
     }
 }
 
@@ -105,4 +109,30 @@ pub(super) async fn ask_all(watches: impl Iterator<Item = &mut Watch>) {
 pub(super) fn leader<'a>(watches: impl Iterator<Item = &'a Watch>) -> Option<(u64, String)> {
     let leading = watches.filter(|watch| watch.text("role") == Some("leader"));
     leading.filter_map(|watch| Some((watch.said.as_ref()?["term"].as_u64()?, watch.id.clone()))).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn hear_another_node_is_silence() {
+        let place = Place {
+            id: "node01".to_owned(),
+            http: "127.0.0.1:1".to_owned(),
+            peer: "127.0.0.1:2".to_owned(),
+            folder: PathBuf::new(),
+            log: PathBuf::new(),
+        };
+        let mut watch = Watch::new(&place).unwrap();
+        watch.lost();
+        watch.hear(Some(json!({ "id": "node02", "role": "leader" })));
+        assert!(!watch.is_up() && watch.news(None).is_none());
+        watch.hear(Some(json!({ "id": "node01", "role": "leader" })));
+        assert_eq!(watch.news(None).as_deref(), Some("node back: node01 answers again"));
+    }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -14,33 +14,17 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+mod ports;
+
+#[allow(unused_imports, reason = "each test binary uses its own part")]
+pub use ports::{free_port, free_ports};
+
 /// The program under test.
 pub const HEZONG: &str = env!("CARGO_BIN_EXE_hezong");
 /// How long anything may take before the test fails. Never waited out when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Elections are quicker here than by default, so that tests are.
 const ELECTION_TIMEOUT: &str = "300ms";
-
-/// A port nobody listens on at the moment.
-pub fn free_port() -> u16 {
-    free_ports(1)
-}
-
-/// The first of so many ports in a row that nobody listens on at the moment and no other test was given. Below the range
-/// from which the system draws ports for outgoing connections, or one of those could take it before the node does.
-pub fn free_ports(count: u16) -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        // Test binaries run at the same time: each starts from its own process id.
-        let step = NEXT.fetch_add(count, Ordering::Relaxed);
-        let seed = std::process::id().wrapping_mul(2_654_435_761) >> 16;
-        let first = 12_000 + u16::try_from((seed + u32::from(step)) % 18_000).unwrap();
-        if (first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return first;
-        }
-    }
-}
 
 /// Waits until `what` is true.
 #[track_caller]
@@ -346,7 +330,8 @@ pub fn get_by_tls(node: &str, ca: &Path, target: &str) -> (Reply, Vec<u8>) {
 pub fn follow(node: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     let (mut node, mut target) = (node.to_owned(), target.to_owned());
     for _ in 0..5 {
-        let reply = send(&node, method, &target, headers, body).unwrap_or_else(|| panic!("{node} does not answer"));
+        let reply = attempt(&node, method, &target, headers, body);
+        let reply = reply.unwrap_or_else(|silence| panic!("{node} does not answer {method} {target}: {silence:?}"));
         let Some(location) = reply.headers.get("location").filter(|_| reply.status == 307) else { return reply };
         let rest = location.strip_prefix("http://").unwrap();
         let (to, path) = rest.split_at(rest.find('/').unwrap());
