@@ -42,8 +42,10 @@
 //! | `run.rs` | one seed: trouble, healing, progress, the verdict |
 //! | `batch.rs` | many seeds on all cores |
 //! | `sim.rs` | what happens next and what follows from it |
+//! | `shell.rs` | what stands in the place of the shell: sends, stores, applies what nodes want done |
 //! | `plan.rs` | what a seed decides beforehand; the kinds of fault |
 //! | `trouble.rs` | what goes wrong and when; who joins and leaves |
+//! | `strike.rs` | strikes at chosen moments |
 //! | `newcomer.rs` | machines that ask to be taken in |
 //! | `client.rs`, `history.rs`, `machine.rs` | who uses the cluster, what they were told, what is replicated |
 //! | `process.rs`, `disk.rs`, `network.rs`, `clock.rs`, `queue.rs` | the world of each node |
@@ -77,8 +79,10 @@ mod plan;
 mod process;
 mod queue;
 mod run;
+mod shell;
 mod sim;
 mod story;
+mod strike;
 mod trouble;
 
 pub use batch::{Summary, run_many, run_twice};
