@@ -5,12 +5,12 @@ use hezong_base::{GroupId, NodeId};
 use hezong_codec::SnapshotMessage;
 use hezong_codec::frame::{self, FRAME_BYTES_MAX, Frame};
 use hezong_node::{BatchId, NodeEffect, NodeInput, SnapshotDone, SnapshotWork};
-use hezong_raft::{Body, Entry, Message, Write};
+use hezong_raft::{Body, Entry, Message, Payload, Write};
 use std::hash::Hasher;
 
 use crate::check::{Violation, place};
 use crate::disk::{Stopped, Task};
-use crate::plan::Fault;
+use crate::plan::{Fault, Slip};
 use crate::process::{GROUP, Job};
 use crate::sim::{Event, Sim};
 
@@ -41,7 +41,10 @@ impl Sim {
                     let life = self.processes[place(node)].life;
                     self.queue.push(at, Event::PersistDone { node, life });
                 }
-                NodeEffect::Reply { id, reply } => self.on_reply(node, id, reply)?,
+                NodeEffect::Reply { id, reply } => {
+                    self.processes[place(node)].room.on_reply(node, id, &reply)?;
+                    self.on_reply(node, id, reply)?;
+                }
                 NodeEffect::Peers(_) | NodeEffect::Settled { .. } | NodeEffect::Notice(_) | NodeEffect::Drained => {}
             }
             if self.processes[place(node)].node.is_none() {
@@ -68,20 +71,26 @@ impl Sim {
         for (_, write) in &writes {
             self.checkers.on_store(node, batch, write)?;
         }
+        self.on_fetch_store(node, batch, &writes);
+        self.maybe_strike_change(node, writes.iter().any(|(_, write)| changes_members(write)));
         self.disk_task(node, Task::Write(batch, writes))
     }
 
     fn on_apply(&mut self, node: NodeId, entries: Vec<Entry>) -> Result<(), Violation> {
         self.checkers.on_apply(node, &entries)?;
+        self.maybe_strike_change(node, entries.iter().any(|entry| matches!(entry.payload, Payload::Membership(_))));
         self.machine_task(node, Job::Apply(entries));
-        self.on_membership();
-        Ok(())
+        self.on_membership()
     }
 
     fn on_snapshot_work(&mut self, node: NodeId, work: SnapshotWork) {
+        self.on_fetch_work(node, &work);
         let process = &mut self.processes[place(node)];
         match work {
             SnapshotWork::Read { id, to, cursor, bytes_max } => {
+                if self.slip == Some(Slip::ChunksOfNow) {
+                    process.renew_view(id);
+                }
                 let chunk = process.held.chunk(id, cursor.as_deref(), bytes_max);
                 let done = SnapshotDone::Read { id, to, cursor, chunk };
                 let life = process.life;
@@ -89,11 +98,39 @@ impl Sim {
                 self.queue.push(at, Event::Input { node, life, input: NodeInput::Snapshot { group: GROUP, done } });
             }
             SnapshotWork::Drop(id) => process.held.remove(id),
+            SnapshotWork::Finish { id, base } if self.slip == Some(Slip::InstallBeforeSwitch) => {
+                let done = SnapshotDone::Finished { id, base: base.clone() };
+                let life = process.life;
+                self.queue
+                    .push(self.now, Event::Input { node, life, input: NodeInput::Snapshot { group: GROUP, done } });
+                self.machine_task(node, Job::Snapshot(SnapshotWork::Finish { id, base }));
+            }
             work @ (SnapshotWork::Take(_)
             | SnapshotWork::Begin(_)
             | SnapshotWork::Install { .. }
             | SnapshotWork::Finish { .. }) => self.machine_task(node, Job::Snapshot(work)),
         }
+    }
+
+    /// The oldest work for the state machine is done.
+    pub(crate) fn on_apply_done(&mut self, node: NodeId) -> Result<(), Violation> {
+        let input = self.processes[place(node)].apply();
+        if let Some(NodeInput::Snapshot { done: SnapshotDone::Finished { base, .. }, .. }) = &input {
+            // Durable from here on, whether the node lives to hear of it or finds it at its next start.
+            self.faults.add(Fault::Snapshot);
+            self.checkers.on_installed(node, base.last);
+            if self.slip == Some(Slip::InstallBeforeSwitch) {
+                // It was told before.
+                self.begin_apply(node);
+                return Ok(());
+            }
+            if self.on_switched(node) {
+                let power = self.trouble.chance(500);
+                return self.crash(node, power);
+            }
+        }
+        self.begin_apply(node);
+        input.map_or(Ok(()), |input| self.hand(node, input))
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, messages: &[(GroupId, Message)]) {
@@ -108,6 +145,7 @@ impl Sim {
         if place(to) >= self.processes.len() {
             return;
         }
+        self.on_fetch_sent(from, to, message);
         frame::encode_snapshot(message, &mut self.spare_bytes);
         let frame = self.spare_bytes.split().freeze();
         self.send_frame(from, to, &frame);
@@ -149,15 +187,19 @@ impl Sim {
         if self.processes[place(node)].disk.push(task) { self.begin_disk(node) } else { Ok(()) }
     }
 
-    fn begin_disk(&mut self, node: NodeId) -> Result<(), Violation> {
-        // Mostly one sync serves all that waits. But where it does, nobody sees what comes of one write without the next.
-        let tasks_max = if self.pace.below(4) == 0 { 1 } else { usize::MAX };
+    pub(crate) fn begin_disk(&mut self, node: NodeId) -> Result<(), Violation> {
+        if self.slip == Some(Slip::ReserveAtLog) && self.processes[place(node)].room.is_full() {
+            return Ok(());
+        }
         let process = &mut self.processes[place(node)];
+        let is_slow = process.disk_slow_until > self.now;
+        // Mostly one sync serves all that waits. But where it does, nobody sees what comes of one write without the next.
+        let tasks_max = if self.pace.below(4) == 0 || is_slow { 1 } else { usize::MAX };
         match process.disk.begin(tasks_max) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 let mut span = self.plan.sync + self.pace.below(self.plan.sync * 3);
-                if process.disk_slow_until > self.now {
+                if is_slow {
                     span *= 20;
                 }
                 let at = (self.now + span).max(process.disk_stalled_until);
@@ -203,4 +245,8 @@ impl Sim {
         let at = self.now + self.pace.below(self.plan.way * slow);
         self.queue.push(at, Event::ApplyDone { node, life: process.life });
     }
+}
+
+fn changes_members(write: &Write) -> bool {
+    matches!(write, Write::Append(entries) if entries.iter().any(|entry| matches!(entry.payload, Payload::Membership(_))))
 }

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use hezong_base::{AskId, NodeId, RequestId, Rng};
-use hezong_node::{ClientRequest, NodeEffect, NodeInput, SnapshotDone, StateMachine};
+use hezong_node::{ClientRequest, NodeEffect, NodeInput, StateMachine};
 use hezong_raft::{Base, Member, Membership, Write};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,9 +12,10 @@ use crate::client::Client;
 use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::history::History;
+use crate::moment::Moments;
 use crate::network::{NODES_MAX, Network};
 use crate::newcomer::Newcomer;
-use crate::plan::{Fault, FaultCounts, Plan, Shape};
+use crate::plan::{Fault, FaultCounts, Plan, Shape, Slip};
 use crate::process::{GROUP, Process};
 use crate::queue::Queue;
 use crate::story::Story;
@@ -50,6 +51,8 @@ pub(crate) enum Event {
     Trouble,
     /// A leader that was just elected is struck.
     Ambush { leader: NodeId },
+    /// A full disk is made larger.
+    DiskGrown { node: NodeId },
     /// A node is cut off from all others.
     Isolate { node: NodeId, until: u64 },
 }
@@ -74,6 +77,8 @@ pub(crate) struct Sim {
     /// Sessions whose clients were told that they are gone.
     pub(crate) expired: u64,
     pub(crate) faults: FaultCounts,
+    /// In the middle of what it was struck.
+    pub(crate) moments: Moments,
     pub(crate) story: Story,
     /// What clients do.
     pub(crate) workload: Rng,
@@ -93,6 +98,8 @@ pub(crate) struct Sim {
     pub(crate) quiet: bool,
     /// The members as last seen applied.
     pub(crate) membership: Membership,
+    /// What is done wrong by whoever runs the nodes.
+    pub(crate) slip: Option<Slip>,
     #[cfg(feature = "weakened")]
     pub(crate) weakness: Option<hezong_raft::Weakness>,
     /// Kept for their memory.
@@ -102,11 +109,11 @@ pub(crate) struct Sim {
 
 impl Sim {
     /// Everything that a seed decides, before anything happens.
-    pub(crate) fn new(seed: u64, drift_broken: bool, shape: Shape, story: Story) -> Self {
+    pub(crate) fn new(seed: u64, slip: Option<Slip>, shape: Shape, story: Story) -> Self {
         let mut chance = Rng::new(seed);
         let (mut planning, workload, trouble) = (chance.fork(), chance.fork(), chance.fork());
         let (pace, network) = (chance.fork(), chance.fork());
-        let plan = Plan::new(&mut planning, drift_broken, shape);
+        let plan = Plan::new(&mut planning, slip == Some(Slip::BrokenDrift), shape);
         let clients = std::iter::repeat_with(Client::default).take(plan.clients).collect();
         Self {
             now: 0,
@@ -122,6 +129,7 @@ impl Sim {
             repeated: 0,
             expired: 0,
             faults: FaultCounts::default(),
+            moments: Moments::default(),
             story,
             workload,
             trouble,
@@ -133,6 +141,7 @@ impl Sim {
             healed: None,
             quiet: false,
             membership: Membership::default(),
+            slip,
             #[cfg(feature = "weakened")]
             weakness: None,
             spare_effects: Vec::new(),
@@ -190,17 +199,10 @@ impl Sim {
                 _ => Ok(()),
             },
             Event::DiskDone { node, life } if self.alive(node, life) => self.on_disk_done(node),
-            Event::ApplyDone { node, life } if self.alive(node, life) => {
-                let input = self.processes[place(node)].apply();
-                self.begin_apply(node);
-                input.map_or(Ok(()), |input| self.hand(node, input))
-            }
+            Event::ApplyDone { node, life } if self.alive(node, life) => self.on_apply_done(node),
             Event::PersistDone { node, life } if self.alive(node, life) => {
                 let machine = &mut self.processes[place(node)].machine;
-                #[cfg(feature = "weakened")]
-                let lies = self.weakness == Some(hezong_raft::Weakness::CompactUnpersisted);
-                #[cfg(not(feature = "weakened"))]
-                let lies = false;
+                let lies = self.slip == Some(Slip::CompactUnpersisted);
                 let durable = if lies { machine.last() } else { machine.persist().expect("the store is in memory") };
                 self.hand(node, NodeInput::Persisted { group: GROUP, durable })
             }
@@ -220,6 +222,7 @@ impl Sim {
             Event::Client { client, tick } => self.on_client(client, tick),
             Event::Trouble => self.on_trouble(),
             Event::Ambush { leader } => self.on_ambush(leader),
+            Event::DiskGrown { node } => self.on_disk_grown(node),
             Event::Isolate { node, until } => {
                 self.isolate(node, until);
                 Ok(())
@@ -230,11 +233,19 @@ impl Sim {
     /// Hands a node one input, now or when it goes on.
     pub(crate) fn hand(&mut self, node: NodeId, input: NodeInput) -> Result<(), Violation> {
         let process = &mut self.processes[place(node)];
-        if let Some(inbox) = &mut process.paused {
-            inbox.push_back(input);
+        process.room.on_arrival(self.now, &input);
+        match &mut process.paused {
+            Some(inbox) => inbox.push_back(input),
+            None => return self.take_in(node, input),
+        }
+        Ok(())
+    }
+
+    /// A node is handed an input.
+    fn take_in(&mut self, node: NodeId, input: NodeInput) -> Result<(), Violation> {
+        if self.processes[place(node)].node.is_none() {
             return Ok(());
         }
-        let Some(running) = &mut process.node else { return Ok(()) };
         self.events += match &input {
             NodeInput::Received { messages, .. } => messages.len() as u64,
             NodeInput::Request { .. }
@@ -253,13 +264,16 @@ impl Sim {
         self.trace.word(node.0 << 8 | kind(&input));
         self.story.input(self.now, node, &input);
         match &input {
-            NodeInput::Stored(batch) => self.checkers.on_stored(node, *batch),
-            NodeInput::Snapshot { done: SnapshotDone::Finished { base, .. }, .. } => {
-                self.faults.add(Fault::Snapshot);
-                self.checkers.on_installed(node, base.last);
+            NodeInput::Stored(batch) => {
+                self.checkers.on_stored(node, *batch);
+                self.on_fetch_stored(node, *batch);
             }
+            NodeInput::SnapshotMessage { message, .. } => self.on_fetch_told(node, message),
+            NodeInput::DiskReserve { below } => self.processes[place(node)].room.on_told(*below),
             _ => {}
         }
+        let process = &mut self.processes[place(node)];
+        let Some(running) = &mut process.node else { return Ok(()) };
         let mut effects = std::mem::take(&mut self.spare_effects);
         running.handle(process.clock.local(self.now), input, &mut effects);
         let outcome = self.carry_out(node, &mut effects);
@@ -358,6 +372,9 @@ impl Sim {
         self.checkers.on_start(node, found)?;
         self.checkers.on_state(node, process.machine.last().map(|last| last.index));
         self.story.say(self.now, node, "starts");
+        if self.processes[place(node)].room.is_full() && self.slip != Some(Slip::ReserveForgotten) {
+            self.tell_room(node);
+        }
         let outcome = self.carry_out(node, &mut effects);
         self.spare_effects = effects;
         outcome?;
@@ -371,15 +388,18 @@ impl Sim {
         if process.node.is_none() {
             return Ok(());
         }
-        if self.checkers.leader() == Some(node) && self.checkers.is_joint(node) {
-            self.faults.add(Fault::StruckJoint);
-        }
+        self.on_fetch_crash(node);
+        self.on_change_crash(node);
+        let process = &mut self.processes[place(node)];
         self.story.say(self.now, node, if power { "dies, power and all" } else { "dies" });
         process.crash(power, &mut self.trouble);
         if power {
             // A machine that was switched off counts from anew.
             let ppm = process.clock.ppm();
             process.clock = Clock::started(self.now, self.trouble.below(1 << 30), ppm);
+            if self.slip == Some(Slip::BlankDisk) {
+                process.lose_everything(self.plan.segment_bytes);
+            }
         }
         let down = self.trouble.below(self.plan.patience * 2);
         let healed = self.healed.is_some();
@@ -393,7 +413,7 @@ impl Sim {
         let Some(inbox) = self.processes[place(node)].paused.take() else { return Ok(()) };
         self.story.say(self.now, node, "goes on");
         for input in inbox {
-            self.hand(node, input)?;
+            self.take_in(node, input)?;
         }
         self.flush(node)?;
         self.arm(node);
@@ -407,10 +427,10 @@ impl Sim {
     }
 
     /// New members are switched on, former ones are switched off after a while.
-    pub(crate) fn on_membership(&mut self) {
-        let Some(now) = self.checkers.membership() else { return };
+    pub(crate) fn on_membership(&mut self) -> Result<(), Violation> {
+        let Some(now) = self.checkers.membership() else { return Ok(()) };
         if *now == self.membership {
-            return;
+            return Ok(());
         }
         let now = now.clone();
         let before = std::mem::replace(&mut self.membership, now.clone());
@@ -419,17 +439,20 @@ impl Sim {
         }
         for id in now.members().keys().filter(|id| !before.members().contains_key(id)) {
             self.faults.add(Fault::Addition);
-            if place(*id) >= self.processes.len() {
-                self.add_process(*id);
-                let at = self.now + self.trouble.below(self.plan.patience);
-                self.queue.push(at, Event::Start { node: *id });
+            if place(*id) < self.processes.len() {
+                let detail = format!("{} is taken in as {id}, as another was", now.members()[id].name);
+                return Err(Violation::new("a number is given once", detail));
             }
+            self.add_process(*id);
+            let at = self.now + self.trouble.below(self.plan.patience);
+            self.queue.push(at, Event::Start { node: *id });
         }
         for id in before.members().keys().filter(|id| !now.members().contains_key(id)) {
             self.faults.add(Fault::Removal);
             let at = self.now + self.trouble.below(self.plan.patience * 4);
             self.queue.push(at, Event::Leave { node: *id });
         }
+        Ok(())
     }
 
     /// A request that nobody waits for.

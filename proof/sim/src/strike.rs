@@ -5,7 +5,9 @@ use hezong_node::ClientRequest;
 use hezong_raft::{Change, Message};
 
 use crate::check::{Violation, place};
+use crate::moment::{Moment, Spread};
 use crate::plan::{Fault, pick};
+use crate::process::Process;
 use crate::sim::{Event, Sim};
 
 impl Sim {
@@ -15,10 +17,40 @@ impl Sim {
             return;
         }
         self.terms_led = self.checkers.terms_led();
+        self.on_fetch_leader();
         if self.trouble.below(1_000) < self.plan.ambush {
             let delay = self.trouble.below(2) * self.trouble.below(self.plan.patience / 4);
             self.queue.push(self.now + delay, Event::Ambush { leader });
         }
+    }
+
+    /// `node` stores or applies something, perhaps a change of members: then, if it leads, it may die over it.
+    pub(crate) fn maybe_strike_change(&mut self, node: NodeId, changes: bool) {
+        if changes
+            && self.healed.is_none()
+            && self.checkers.leader() == Some(node)
+            && self.trouble.below(1_000) < self.plan.strike
+        {
+            self.processes[place(node)].crash_in = Some(1 + self.trouble.below(12));
+        }
+    }
+
+    /// `node` dies, perhaps as a leader in the middle of a change of members.
+    pub(crate) fn on_change_crash(&mut self, node: NodeId) {
+        if self.checkers.leader() != Some(node) {
+            return;
+        }
+        let Some(change) = self.checkers.last_change(node) else { return };
+        let has = |process: &Process| process.machine.last().is_some_and(|last| last.index >= change.index);
+        let members = self.membership.members().keys().filter_map(|id| self.processes.get(place(*id)));
+        let spread = match (change.is_applied, change.copies) {
+            (true, _) if members.clone().all(has) => return,
+            (true, _) => Spread::Applied,
+            (false, 1) => Spread::Alone,
+            (false, _) => Spread::Several,
+        };
+        self.faults.add(Fault::StruckChange);
+        self.moments.add(Moment::LeaderDies(change.step, spread));
     }
 
     /// Strikes a leader that was just elected, with what the plan has.

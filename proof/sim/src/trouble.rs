@@ -35,6 +35,7 @@ impl Sim {
             Fault::StalledDisk if self.trouble.chance(300) => self.stall_last_listener(),
             Fault::SlowDisk | Fault::StalledDisk | Fault::SlowApply => self.slow_down(fault, until),
             Fault::ClockRate => self.change_clock(),
+            Fault::FullDisk => self.fill_disks(until),
             Fault::StateLoss => return self.lose_state(),
             Fault::Addition => self.add_member(),
             Fault::Removal => return self.remove_member(),
@@ -47,8 +48,8 @@ impl Sim {
             | Fault::Reordering
             | Fault::TornWrite
             | Fault::Snapshot => {}
-            // Strike whoever hands over, or is about to change several.
-            Fault::StruckTransfer | Fault::StruckJoint => {}
+            // Strike whoever hands over, changes members or fetches a snapshot.
+            Fault::StruckTransfer | Fault::StruckChange | Fault::StruckSnapshot => {}
         }
         Ok(())
     }
@@ -94,7 +95,7 @@ impl Sim {
     }
 
     /// Whom it strikes: as often as not the leader, where it hurts most.
-    fn victim(&mut self) -> NodeId {
+    pub(crate) fn victim(&mut self) -> NodeId {
         match self.checkers.leader() {
             Some(leader) if self.trouble.chance(500) => leader,
             _ => self.processes[pick(&mut self.trouble, self.processes.len())].id,
@@ -122,7 +123,10 @@ impl Sim {
         let listener = self.processes[pick(&mut self.trouble, self.processes.len())].id;
         let patience = self.plan.patience;
         self.faults.add(Fault::StalledDisk);
-        self.processes[place(listener)].disk_stalled_until = self.now + patience * 4 + self.trouble.below(patience);
+        let stalled_until = self.now + patience * 4 + self.trouble.below(patience);
+        let process = &mut self.processes[place(listener)];
+        // Slow afterwards: what was written for the old leader is reported long before what was for the new one.
+        (process.disk_stalled_until, process.disk_slow_until) = (stalled_until, stalled_until + patience);
         for place in 0..self.processes.len() {
             let other = self.processes[place].id;
             if other != listener {
@@ -301,6 +305,10 @@ impl Sim {
             let (node, life) = (process.id, process.life);
             self.queue.push(self.now, Event::Resume { node, life });
             self.queue.push(self.now, Event::Start { node });
+            if self.plan.drawn.contains(&Fault::FullDisk) {
+                // All three of equal disks are full: reads, deletes and members must go on before they grow.
+                self.fill_disk(node, u64::MAX);
+            }
         }
         Ok(())
     }
