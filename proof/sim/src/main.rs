@@ -125,12 +125,12 @@ fn print(summary: &Summary, options: Options) -> io::Result<()> {
     for (fault, seeds) in Fault::ALL.into_iter().zip(summary.seeds_with) {
         writeln!(out, "{:<28}{:>12}{:>16}", fault.name(), summary.faults.of(fault), seeds)?;
     }
-    writeln!(out, "\n{:<48}{:>12}", "struck in the middle", "times")?;
+    writeln!(out, "\n{:<48}{:>12}", "in the middle", "times")?;
     for moment in Moment::all() {
         writeln!(out, "{:<48}{:>12}", moment.to_string(), summary.moments.of(moment))?;
     }
     for moment in summary.moments.missed() {
-        writeln!(out, "never struck: {moment}")?;
+        writeln!(out, "never met: {moment}")?;
     }
     writeln!(out, "\n{:<28}{:>12}{:>12}{:>12}{:>12}", "a seed", "least", "median", "99 %", "most")?;
     let mut row = |name: &str, values: &[u64], scale: f64| -> io::Result<()> {

@@ -17,6 +17,10 @@ pub enum Moment {
     LeaderChanges,
     /// A newer snapshot is offered while one is fetched.
     Replaced,
+    /// A full disk has room again, by what clients deleted or because it was made larger.
+    RoomByDeletes,
+    /// See `RoomByDeletes`.
+    RoomByGrowth,
     /// A leader dies in the middle of a change of members.
     LeaderDies(ChangeStep, Spread),
 }
@@ -71,10 +75,11 @@ impl Moment {
         use {ChangeStep as C, FetchStep as F};
         let fetches = [F::Begun, F::Between, F::Whole, F::Switched, F::Recorded].map(Self::FetcherDies);
         let others = [Self::HolderDies, Self::ViewDropped, Self::LeaderChanges, Self::Replaced];
+        let room = [Self::RoomByDeletes, Self::RoomByGrowth];
         let changes = [C::Addition, C::Promotion, C::Removal, C::OwnRemoval, C::JointEntered, C::JointLeft];
         let spreads = [Spread::Alone, Spread::Several, Spread::Applied];
         let changes = changes.into_iter().flat_map(|step| spreads.map(|spread| Self::LeaderDies(step, spread)));
-        fetches.into_iter().chain(others).chain(changes).collect()
+        fetches.into_iter().chain(others).chain(room).chain(changes).collect()
     }
 }
 
@@ -105,6 +110,8 @@ impl fmt::Display for Moment {
             Self::HolderDies => f.write_str("fetch: holder dies"),
             Self::ViewDropped => f.write_str("fetch: view dropped"),
             Self::LeaderChanges => f.write_str("fetch: leader changes"),
+            Self::RoomByDeletes => f.write_str("full disk: room by deletes"),
+            Self::RoomByGrowth => f.write_str("full disk: room by growth"),
             Self::Replaced => f.write_str("fetch: newer snapshot"),
             Self::LeaderDies(step, reached) => write!(f, "leader dies, {}, {}", change(step), spread(reached)),
         }

@@ -6,6 +6,7 @@ use hezong_base::{NodeId, RequestId};
 use hezong_node::{ClientRequest, NodeInput, Refused, Reply};
 
 use crate::check::{Violation, place};
+use crate::moment::Moment;
 use crate::plan::{Fault, Slip};
 use crate::sim::{Event, Sim};
 
@@ -91,12 +92,12 @@ impl Sim {
 
     /// A disk is made larger, unless everything is healed: then all are, at once.
     pub(crate) fn on_disk_grown(&mut self, node: NodeId) -> Result<(), Violation> {
-        if self.healed.is_some() { Ok(()) } else { self.make_room(node) }
+        if self.healed.is_some() { Ok(()) } else { self.make_room(node, Moment::RoomByGrowth) }
     }
 
     /// All disks are made larger.
     pub(crate) fn grow_disks(&mut self) -> Result<(), Violation> {
-        (0..self.processes.len()).try_for_each(|place| self.make_room(self.processes[place].id))
+        (0..self.processes.len()).try_for_each(|place| self.make_room(self.processes[place].id, Moment::RoomByGrowth))
     }
 
     /// A client deleted something, everywhere.
@@ -107,17 +108,18 @@ impl Sim {
             if let Some(left) = &mut process.room.full {
                 *left -= 1;
                 if *left == 0 {
-                    self.make_room(node)?;
+                    self.make_room(node, Moment::RoomByDeletes)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn make_room(&mut self, node: NodeId) -> Result<(), Violation> {
+    fn make_room(&mut self, node: NodeId, how: Moment) -> Result<(), Violation> {
         if self.processes[place(node)].room.full.take().is_none() {
             return Ok(());
         }
+        self.moments.add(how);
         self.story.say(self.now, node, "has room again");
         self.tell_room(node);
         if self.slip == Some(Slip::ReserveAtLog) { self.begin_disk(node) } else { Ok(()) }

@@ -30,15 +30,15 @@ fn seeds_hold_every_property() {
 }
 
 #[test]
-fn steps_of_fetching_and_changing_members_are_all_struck() {
+fn steps_of_what_takes_several_are_all_met() {
     let mut moments = Moments::default();
-    for shape in [Shape::Snapshots, Shape::Members, Shape::Joint] {
+    for shape in [Shape::Snapshots, Shape::Members, Shape::Joint, Shape::FullDisks] {
         let summary = run_many(1..41, Options { shape, ..options() }, false, |failed| !failed.is_empty(), |_, _| {});
         assert!(summary.failures.is_empty(), "{shape:?}: {:#?}", summary.failures);
         moments.merge(&summary.moments);
     }
     let missed: Vec<_> = moments.missed().iter().map(ToString::to_string).collect();
-    assert!(missed.is_empty(), "these were never struck: {missed:#?}");
+    assert!(missed.is_empty(), "these were never met: {missed:#?}");
 }
 
 #[test]
