@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::check::Violation;
+use crate::moment::Moments;
 use crate::plan::{Fault, FaultCounts};
 use crate::run::{FAULT_KINDS_MIN, Options, Report, run};
 
@@ -24,6 +25,8 @@ pub struct Summary {
     pub simulated: u64,
     /// How often each fault struck.
     pub faults: FaultCounts,
+    /// In the middle of what they struck.
+    pub moments: Moments,
     /// In how many seeds each fault struck.
     pub seeds_with: [u64; Fault::ALL.len()],
     /// Terms that had a leader.
@@ -105,6 +108,7 @@ impl Summary {
         self.events_handled += report.events * if twice { 2 } else { 1 };
         self.simulated += report.simulated;
         self.faults.merge(&report.faults);
+        self.moments.merge(&report.moments);
         for (seeds, fault) in self.seeds_with.iter_mut().zip(Fault::ALL) {
             *seeds += u64::from(report.faults.of(fault) > 0);
         }

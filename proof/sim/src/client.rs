@@ -31,6 +31,8 @@ pub(crate) struct Client {
     pub(crate) request: Option<(RequestId, NodeId)>,
     /// Whom it was told to ask.
     pub(crate) hint: Option<NodeId>,
+    /// It was refused for want of room: it deletes something next.
+    pub(crate) deletes: bool,
     /// Refusals of the present operation.
     pub(crate) refusals: u64,
     /// Whether an earlier attempt of the present operation may have been done.
@@ -74,7 +76,8 @@ impl Wanted {
     pub(crate) fn request(self) -> ClientRequest {
         match self {
             Self::Write { command, once } => {
-                ClientRequest::Propose { command: command.encode(once), frees_space: false }
+                let frees_space = matches!(command, Command::Delete { .. });
+                ClientRequest::Propose { command: command.encode(once), frees_space }
             }
             Self::Read { level, min_index, .. } => ClientRequest::Read { level, min_index },
         }
@@ -88,6 +91,7 @@ impl Wanted {
             Self::Write { command: Command::Cas { key, expected, value }, .. } => {
                 Some(Action::Cas { key, expected, value })
             }
+            Self::Write { command: Command::Delete { key }, .. } => Some(Action::Delete { key }),
             Self::Write { command: Command::Open { .. } | Command::KeepAlive(_), .. } => None,
             Self::Read { level: ReadLevel::Stale, .. } => None,
             Self::Read { key, .. } => Some(Action::Get { key }),
@@ -110,6 +114,9 @@ impl Client {
         let key = rng.below(plan.keys);
         let wanted = match (look_at, rng.below(100)) {
             (Some(key), _) => Wanted::Read { key, level: ReadLevel::Consistent, min_index: None },
+            (None, _) if std::mem::take(&mut self.deletes) => {
+                Wanted::Write { command: Command::Delete { key }, once: Once::Never }
+            }
             (None, dice) if dice < plan.lease_reads => Wanted::Read { key, level: ReadLevel::Default, min_index: None },
             // What is left is divided in the same way, however much that is.
             (None, _) => match rng.below(80) {
@@ -166,6 +173,7 @@ impl Sim {
                 return Ok(());
             }
             let look_at = self.look_at(client);
+            self.clients[client].deletes |= self.healed.is_some() && self.processes[0].room.is_full();
             let (plan, rng) = (&self.plan, &mut self.workload);
             self.clients[client].begin(self.now, client, plan, rng, &mut self.history, look_at);
         }
@@ -243,6 +251,7 @@ impl Sim {
                 return self.on_done(client, &reply);
             }
             Reply::Readable { applied, .. } => return self.read(client, node, applied),
+            Reply::Refused(Refused::DiskFull) => return self.on_disk_full(client, node),
             Reply::Refused(refused) => {
                 if let Refused::NotLeader(leader) = refused {
                     it.hint = leader.map(|leader| leader.id);
@@ -262,12 +271,29 @@ impl Sim {
         Ok(())
     }
 
+    /// Below its reserve a node takes no write that frees nothing. The client makes room itself, by a delete.
+    fn on_disk_full(&mut self, client: usize, node: NodeId) -> Result<(), Violation> {
+        let it = &mut self.clients[client];
+        if let Some(Wanted::Read { .. } | Wanted::Write { command: Command::Delete { .. }, .. }) = it.wanted {
+            let detail = format!("{node} refuses {:?} for want of room", it.wanted);
+            return Err(Violation::new("below the reserve", detail));
+        }
+        it.deletes = self.workload.chance(500);
+        let outcome = if it.maybe { Outcome::Unknown } else { Outcome::Failed };
+        self.end(client, outcome);
+        Ok(())
+    }
+
     /// A command was applied.
     fn on_done(&mut self, client: usize, reply: &[u8]) -> Result<(), Violation> {
         let it = &mut self.clients[client];
         let Some(Wanted::Write { command, once }) = it.wanted else { return Ok(()) };
         let (told, repeated) = told(command, reply)?;
         self.repeated += u64::from(repeated);
+        if matches!(command, Command::Delete { .. }) {
+            self.on_deleted()?;
+        }
+        let it = &mut self.clients[client];
         let outcome = match (told, command) {
             (Told::Session(id), Command::Open { ttl }) => {
                 it.session = Some(Session { id, ttl, used: it.began, sequence: 0 });

@@ -5,6 +5,7 @@
 pub(crate) enum Action {
     Put { key: u64, value: u64 },
     Cas { key: u64, expected: u64, value: u64 },
+    Delete { key: u64 },
     Get { key: u64 },
 }
 

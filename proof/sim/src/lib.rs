@@ -25,7 +25,8 @@
 //! | linearizability of writes, `default` and `consistent` reads | Herlihy and Wing; dissertation §6.4 | `hezong-check`, `run.rs` |
 //! | reads wait for their index (`min_index`, and what the reply says) | `hezong-node` | `client.rs` |
 //! | sessions live as long as promised and what comes after their end is not applied | DESIGN §3 | `client.rs`, linearizability |
-//! | a number is given once: no two newcomers are told the same, however often they asked | DESIGN §4 | `newcomer.rs` |
+//! | a number is given once: no two newcomers are told the same, however often they asked, and none that of a former member | DESIGN §4 | `newcomer.rs`, `sim.rs` |
+//! | below the reserve a node refuses what frees no space, and nothing else; while all disks are full, clients read and delete, and members change | DESIGN §3 | `room.rs`, `client.rs`, `run.rs` |
 //! | a timeout is over once it was handed in | the contract | `sim.rs` |
 //! | progress after healing: clients are served, replicas become equal | | `run.rs` |
 //! | same seed, same run | | `batch.rs` |
@@ -33,7 +34,12 @@
 //!
 //! A checker that gives up on a history has shown nothing: the run fails, and no bug counts as caught by it.
 //!
-//! With the feature `weakened` known bugs can be put into the cores, one at a time ([`mutants`]); each must be caught.
+//! What takes several steps must be seen to be struck in each ([`Moment`]): fetching a snapshot, between its first request
+//! and its record in the log, by the death of either side, a view let go, another leader, a newer snapshot; and each kind
+//! of change of members, while only the leader has its entry, while others do, and while some have applied it.
+//!
+//! With the feature `weakened` known bugs can be put into the cores, one at a time ([`mutants`]); each must be caught. So
+//! must the mistakes of whoever runs the nodes ([`Slip`]), such as clocks that drift further than they may.
 //!
 //! # Where things are
 //!
@@ -42,8 +48,12 @@
 //! | `run.rs` | one seed: trouble, healing, progress, the verdict |
 //! | `batch.rs` | many seeds on all cores |
 //! | `sim.rs` | what happens next and what follows from it |
+//! | `shell.rs` | what stands in the place of the shell: sends, stores, applies what nodes want done |
 //! | `plan.rs` | what a seed decides beforehand; the kinds of fault |
 //! | `trouble.rs` | what goes wrong and when; who joins and leaves |
+//! | `strike.rs`, `fetch.rs` | strikes at chosen moments: of elections and changes of members, and of snapshots |
+//! | `moment.rs` | the steps that must be struck |
+//! | `room.rs` | disks that fill up |
 //! | `newcomer.rs` | machines that ask to be taken in |
 //! | `client.rs`, `history.rs`, `machine.rs` | who uses the cluster, what they were told, what is replicated |
 //! | `process.rs`, `disk.rs`, `network.rs`, `clock.rs`, `queue.rs` | the world of each node |
@@ -67,8 +77,10 @@ mod client;
 mod clock;
 mod digest;
 mod disk;
+mod fetch;
 mod history;
 mod machine;
+mod moment;
 #[cfg(feature = "weakened")]
 pub mod mutants;
 mod network;
@@ -76,12 +88,16 @@ mod newcomer;
 mod plan;
 mod process;
 mod queue;
+mod room;
 mod run;
+mod shell;
 mod sim;
 mod story;
+mod strike;
 mod trouble;
 
 pub use batch::{Summary, run_many, run_twice};
 pub use check::Violation;
-pub use plan::{Fault, FaultCounts, Shape};
+pub use moment::{ChangeStep, FetchStep, Moment, Moments, Spread};
+pub use plan::{Fault, FaultCounts, Shape, Slip};
 pub use run::{FAULT_KINDS_MIN, Options, Report, replay, run};

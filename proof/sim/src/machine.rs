@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Put { key: u64, value: u64 },
     /// Writes if the register holds `expected`; 0 stands for "was never written".
     Cas { key: u64, expected: u64, value: u64 },
+    /// Deletes.
+    Delete { key: u64 },
     /// Opens a session that lives for so many nanoseconds without being used.
     Open { ttl: u64 },
     /// Uses a session.
@@ -44,6 +46,8 @@ impl Command {
     pub(crate) fn encode(self, once: Once) -> Bytes {
         let (command, unique) = match self {
             Self::Put { key, value } => (hezong_kv::Command::Put(vec![(name(key), text(value))]), value),
+            // Never sent again under a key of its own: nothing about it is unique.
+            Self::Delete { key } => (hezong_kv::Command::Delete(vec![name(key)]), 0),
             Self::Open { ttl } => (hezong_kv::Command::SessionOpen { ttl: Duration::from_nanos(ttl) }, 0),
             Self::KeepAlive(session) => (hezong_kv::Command::SessionKeepAlive(session), 0),
             Self::Cas { key, expected, value } => {
@@ -79,6 +83,7 @@ pub(crate) fn told(command: Command, reply: &[u8]) -> Result<(Told, bool), Viola
     let repeated = decoded.as_ref().is_ok_and(|reply| reply.repeated);
     let told = match (command, decoded.map(|reply| reply.result)) {
         (Command::Put { .. }, Ok(Ok(Done::Put { .. }))) => Told::Written(true),
+        (Command::Delete { .. }, Ok(Ok(Done::Deleted { .. }))) => Told::Written(true),
         (Command::Cas { .. }, Ok(Ok(Done::Committed { .. }))) => Told::Written(true),
         (Command::Cas { .. }, Ok(Ok(Done::NotHeld { .. }))) => Told::Written(false),
         (Command::Open { .. }, Ok(Ok(Done::SessionOpened(session)))) => Told::Session(session),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use hezong_sim::{Fault, Options, Shape, Summary, replay, run_many};
+use hezong_sim::{Fault, Moment, Options, Shape, Summary, replay, run_many};
 
 /// A whole cluster in one thread, replayed by a seed.
 #[derive(Debug, Parser)]
@@ -28,7 +28,8 @@ enum Command {
         /// Events a seed, at least, before everything is healed.
         #[arg(long, default_value_t = 20_000)]
         events: u64,
-        /// Where to look: any, leases, members, disks, elections, frames, transfers, joint.
+        /// Where to look: any, leases, members, disks, elections, frames, snapshots, transfers, fulldisks,
+        /// joint.
         #[arg(long, default_value = "any")]
         shape: Shape,
         /// Runs each seed once only, without proving that it always goes the same way.
@@ -123,6 +124,13 @@ fn print(summary: &Summary, options: Options) -> io::Result<()> {
     writeln!(out, "\n{:<28}{:>12}{:>16}", "fault", "times", "seeds with it")?;
     for (fault, seeds) in Fault::ALL.into_iter().zip(summary.seeds_with) {
         writeln!(out, "{:<28}{:>12}{:>16}", fault.name(), summary.faults.of(fault), seeds)?;
+    }
+    writeln!(out, "\n{:<48}{:>12}", "in the middle", "times")?;
+    for moment in Moment::all() {
+        writeln!(out, "{:<48}{:>12}", moment.to_string(), summary.moments.of(moment))?;
+    }
+    for moment in summary.moments.missed() {
+        writeln!(out, "never met: {moment}")?;
     }
     writeln!(out, "\n{:<28}{:>12}{:>12}{:>12}{:>12}", "a seed", "least", "median", "99 %", "most")?;
     let mut row = |name: &str, values: &[u64], scale: f64| -> io::Result<()> {

@@ -7,7 +7,7 @@ use hezong_raft::Weakness;
 
 use crate::batch::run_many;
 use crate::check::Violation;
-use crate::plan::Shape;
+use crate::plan::{Shape, Slip};
 use crate::run::{Options, Report, UNDECIDED};
 
 /// A bug that somebody has shipped somewhere.
@@ -15,16 +15,15 @@ use crate::run::{Options, Report, UNDECIDED};
 pub enum Mutant {
     /// In the protocol.
     Weak(Weakness),
-    /// In the surroundings: clocks that drift further than the nodes were told. Nothing in the code is wrong, and reads
-    /// by lease go wrong all the same (RAFT-9).
-    BrokenDrift,
+    /// In the surroundings: nothing in the code is wrong.
+    Around(Slip),
 }
 
 impl fmt::Display for Mutant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Weak(weakness) => write!(f, "{weakness:?}"),
-            Self::BrokenDrift => f.write_str("BrokenDrift"),
+            Self::Around(slip) => write!(f, "{slip:?}"),
         }
     }
 }
@@ -43,25 +42,29 @@ pub struct Kill {
 /// All mutants.
 #[must_use]
 pub fn all() -> Vec<Mutant> {
-    Weakness::ALL.into_iter().map(Mutant::Weak).chain([Mutant::BrokenDrift]).collect()
+    Weakness::ALL.into_iter().map(Mutant::Weak).chain(Slip::ALL.into_iter().map(Mutant::Around)).collect()
 }
 
 /// The options of a run with that bug in it. The rarer ones are looked for where they would show.
 #[must_use]
 pub fn options(mutant: Mutant) -> Options {
-    let (weakness, drift_broken) = match mutant {
-        Mutant::Weak(weakness) => (Some(weakness), false),
-        Mutant::BrokenDrift => (None, true),
+    let (weakness, slip) = match mutant {
+        Mutant::Weak(weakness) => (Some(weakness), None),
+        Mutant::Around(slip) => (None, Some(slip)),
     };
-    Options { weakness, drift_broken, shape: shape(mutant), ..Options::default() }
+    Options { weakness, slip, shape: shape(mutant), ..Options::default() }
 }
 
 /// Where a bug is looked for.
 #[must_use]
 pub fn shape(mutant: Mutant) -> Shape {
     match mutant {
-        Mutant::BrokenDrift | Mutant::Weak(Weakness::LeaseFromAck | Weakness::VoteDuringLease) => Shape::Leases,
-        Mutant::Weak(Weakness::MembershipWithoutEmptyEntry | Weakness::LearnerCounted) => Shape::Members,
+        Mutant::Around(Slip::BrokenDrift) | Mutant::Weak(Weakness::LeaseFromAck | Weakness::VoteDuringLease) => {
+            Shape::Leases
+        }
+        Mutant::Weak(Weakness::MembershipWithoutEmptyEntry | Weakness::LearnerCounted | Weakness::NumberReused) => {
+            Shape::Members
+        }
         Mutant::Weak(Weakness::LeaseKeptOverTransfer | Weakness::LeaseTakenUpAgain) => Shape::Transfers,
         Mutant::Weak(Weakness::PlainReplacement | Weakness::JointMajorityOfSum | Weakness::MembershipOnCommit) => {
             Shape::Joint
@@ -69,9 +72,9 @@ pub fn shape(mutant: Mutant) -> Shape {
         Mutant::Weak(Weakness::StoredByIndex) => Shape::Disks,
         Mutant::Weak(Weakness::CommitOldTermByCounting) => Shape::Elections,
         Mutant::Weak(Weakness::ReadTokenReused) => Shape::Frames,
-        Mutant::Weak(Weakness::CompactUnpersisted | Weakness::SnapshotDropsSuffix | Weakness::LeadWithoutState) => {
-            Shape::Snapshots
-        }
+        Mutant::Weak(Weakness::SnapshotDropsSuffix | Weakness::LeadWithoutState)
+        | Mutant::Around(Slip::CompactUnpersisted | Slip::InstallBeforeSwitch | Slip::ChunksOfNow) => Shape::Snapshots,
+        Mutant::Around(Slip::ReserveForgotten | Slip::ReserveAtLog) => Shape::FullDisks,
         Mutant::Weak(
             Weakness::ForgottenTerm
             | Weakness::VoteBeforeStored
@@ -80,7 +83,8 @@ pub fn shape(mutant: Mutant) -> Shape {
             | Weakness::TruncateAcknowledged
             | Weakness::AppendWithoutCheck
             | Weakness::DoubleVote,
-        ) => Shape::Any,
+        )
+        | Mutant::Around(Slip::BlankDisk) => Shape::Any,
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Fault {
     SlowDisk,
     /// A disk takes no write for longer than the protocol's patience.
     StalledDisk,
+    /// The free space of a disk, or of all, falls below the reserve.
+    FullDisk,
     /// A clock begins to run at another rate, within the bound.
     ClockRate,
     /// The state machine applies slowly.
@@ -44,6 +46,8 @@ pub enum Fault {
     StateLoss,
     /// No fault, but seldom enough to be counted with them: a snapshot is installed.
     Snapshot,
+    /// A snapshot being fetched is struck in one of its steps; `moment.rs` has them.
+    StruckSnapshot,
     /// A member is added.
     Addition,
     /// A member is removed.
@@ -54,13 +58,13 @@ pub enum Fault {
     StruckTransfer,
     /// Several voters change at once.
     Joint,
-    /// A leader dies whose membership is joint.
-    StruckJoint,
+    /// A leader dies in the middle of a change of members; `moment.rs` has its steps.
+    StruckChange,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -73,16 +77,18 @@ impl Fault {
         Self::Pause,
         Self::SlowDisk,
         Self::StalledDisk,
+        Self::FullDisk,
         Self::ClockRate,
         Self::SlowApply,
         Self::StateLoss,
         Self::Snapshot,
+        Self::StruckSnapshot,
         Self::Addition,
         Self::Removal,
         Self::Transfer,
         Self::StruckTransfer,
         Self::Joint,
-        Self::StruckJoint,
+        Self::StruckChange,
     ];
 
     /// A name for tables.
@@ -101,16 +107,18 @@ impl Fault {
             Self::Pause => "process paused",
             Self::SlowDisk => "slow disk",
             Self::StalledDisk => "stalled disk",
+            Self::FullDisk => "full disk",
             Self::ClockRate => "clock rate changed",
             Self::SlowApply => "slow apply",
             Self::StateLoss => "state lost",
             Self::Snapshot => "snapshot installed",
+            Self::StruckSnapshot => "struck while fetching it",
             Self::Addition => "member added",
             Self::Removal => "member removed",
             Self::Transfer => "leadership handed over",
             Self::StruckTransfer => "struck while handing over",
             Self::Joint => "several voters changed",
-            Self::StruckJoint => "crash of a joint leader",
+            Self::StruckChange => "struck while changing members",
         }
     }
 }
@@ -145,6 +153,40 @@ impl FaultCounts {
     }
 }
 
+/// What whoever runs the nodes does wrong: nothing in the nodes is, and all the same something must go wrong that a
+/// checker sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slip {
+    /// Clocks drift further than the nodes were told (RAFT-9).
+    BrokenDrift,
+    /// The state machine is said to be durable when it is not: entries are compacted whose effect a crash takes back.
+    CompactUnpersisted,
+    /// A node is told that its state machine stands on a snapshot before it does, durably: its log is reset already when
+    /// a crash brings the old state back.
+    InstallBeforeSwitch,
+    /// Each chunk is read from the state as it is by then, not from the snapshot that was offered.
+    ChunksOfNow,
+    /// A node that starts on a full disk is not told.
+    ReserveForgotten,
+    /// Below the reserve the log takes nothing, not even votes and deletes.
+    ReserveAtLog,
+    /// A machine that lost power comes back under its old number with an empty disk.
+    BlankDisk,
+}
+
+impl Slip {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::BrokenDrift,
+        Self::CompactUnpersisted,
+        Self::InstallBeforeSwitch,
+        Self::ChunksOfNow,
+        Self::ReserveForgotten,
+        Self::ReserveAtLog,
+        Self::BlankDisk,
+    ];
+}
+
 /// Where a run looks: at everything, or at what one kind of mistake would need to show itself soon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shape {
@@ -165,13 +207,15 @@ pub enum Shape {
     Snapshots,
     /// Leaders that hand over and are struck while they do, and many reads.
     Transfers,
+    /// Disks that fill up, one or all.
+    FullDisks,
     /// Learners that become voters all at once while others go, and leaders that die or are cut off meanwhile.
     Joint,
 }
 
 impl Shape {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Any,
         Self::Leases,
         Self::Members,
@@ -180,6 +224,7 @@ impl Shape {
         Self::Frames,
         Self::Snapshots,
         Self::Transfers,
+        Self::FullDisks,
         Self::Joint,
     ];
 }
@@ -230,6 +275,8 @@ pub(crate) struct Plan {
     /// How often, per mille, a leader is struck just when it has been elected: when it does not know yet what is
     /// committed, and others do not know yet that it leads, most mistakes of elections show.
     pub(crate) ambush: u64,
+    /// How often, per mille, each step of fetching a snapshot or of changing members is struck.
+    pub(crate) strike: u64,
     /// How many applied entries a log keeps: few, so that who was away needs a snapshot.
     pub(crate) log_retain_entries: u64,
     /// How many bytes a chunk of a snapshot has: few, so that there are many.
@@ -261,11 +308,13 @@ impl Plan {
                 plan.nodes = 5;
                 plan.ambush = 1_000;
                 plan.drawn = vec![Fault::Removal, Fault::Addition, Fault::Removal, Fault::Partition, Fault::Crash];
+                plan.strike = [0, 400][pick(rng, 2)];
             }
             Shape::Disks => {
                 plan.nodes = 5;
                 plan.drawn = vec![Fault::StalledDisk, Fault::StalledDisk, Fault::Crash, Fault::SlowDisk];
-                plan.lull = 3;
+                // What is asked for twice is acknowledged at once the second time: between the reports of two writes, too.
+                (plan.lull, plan.duplication, plan.delay) = (3, 300, 100);
             }
             Shape::Elections => {
                 plan.nodes = 5;
@@ -277,6 +326,7 @@ impl Plan {
                 plan.nodes = 3;
                 plan.drawn = vec![Fault::PowerLoss, Fault::Crash, Fault::Partition, Fault::StateLoss, Fault::SlowApply];
                 (plan.log_retain_entries, plan.snapshot_chunk_bytes) = (0, [300, 3_000][pick(rng, 2)]);
+                plan.strike = 200;
             }
             Shape::Frames => {
                 (plan.loss, plan.duplication, plan.delay) = (50, 100, 100);
@@ -289,10 +339,15 @@ impl Plan {
                 (plan.clients, plan.keys, plan.rest) = (6, 1, plan.patience / 8);
                 plan.lease_reads = 60;
             }
+            Shape::FullDisks => {
+                plan.nodes = 3;
+                plan.drawn = vec![Fault::FullDisk, Fault::FullDisk, Fault::Crash, Fault::PowerLoss, Fault::Partition];
+            }
             Shape::Joint => {
                 plan.nodes = 3;
                 plan.auto_promote = false;
                 plan.drawn = vec![Fault::Addition, Fault::Addition, Fault::Joint, Fault::Joint, Fault::Crash];
+                plan.strike = [0, 400][pick(rng, 2)];
             }
         }
         plan
@@ -309,6 +364,7 @@ impl Plan {
             Fault::Pause,
             Fault::SlowDisk,
             Fault::StalledDisk,
+            Fault::FullDisk,
             Fault::ClockRate,
             Fault::SlowApply,
             Fault::StateLoss,
@@ -356,6 +412,7 @@ impl Plan {
             lease_reads: 20,
             creep: 300,
             ambush: [0, 200, 600][pick(rng, 3)],
+            strike: [0, 0, 100][pick(rng, 3)],
             log_retain_entries: [0, 10, 100, u64::MAX][pick(rng, 4)],
             snapshot_chunk_bytes: [300, 3_000, 1 << 20][pick(rng, 3)],
             lazy_flush: [0, 300, 900][pick(rng, 3)],

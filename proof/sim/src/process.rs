@@ -15,8 +15,10 @@ use hezong_raft::{Config, Entry, SnapshotId};
 use crate::check::{Recovered, Violation};
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::fetch::Fetch;
 use crate::machine::Machine;
 use crate::plan::Plan;
+use crate::room::Room;
 
 /// A store in memory does not fail.
 const IN_MEMORY: &str = "the store is in memory";
@@ -81,6 +83,10 @@ pub(crate) struct Process {
     pub(crate) disk_slow_until: u64,
     pub(crate) disk_stalled_until: u64,
     pub(crate) apply_slow_until: u64,
+    /// The snapshot it fetches, or has just fetched.
+    pub(crate) fetch: Option<Fetch>,
+    /// How full its disk is.
+    pub(crate) room: Room,
     /// It left the group, and its machine is switched off for good.
     pub(crate) gone: bool,
 }
@@ -105,6 +111,8 @@ impl Process {
             disk_slow_until: 0,
             disk_stalled_until: 0,
             apply_slow_until: 0,
+            fetch: None,
+            room: Room::default(),
             gone: false,
         }
     }
@@ -137,6 +145,7 @@ impl Process {
         self.machine.crash(power, rng);
         self.applying.clear();
         self.held.0.clear();
+        self.room.forget();
         self.paused = None;
         self.crash_in = None;
         self.flush_planned = false;
@@ -181,6 +190,21 @@ impl Process {
     pub(crate) fn lose_state(&mut self) {
         self.machine = Machine::default();
         self.state_lost = true;
+    }
+
+    /// Disk and all, while the process is down.
+    pub(crate) fn lose_everything(&mut self, segment_bytes: u64) {
+        self.disk = Disk::new(segment_bytes);
+        self.machine = Machine::default();
+    }
+
+    /// A snapshot held for others is taken anew, in the middle of being fetched.
+    pub(crate) fn renew_view(&mut self, id: SnapshotId) {
+        if let Some(view) = self.machine.snapshot().expect(IN_MEMORY)
+            && let Some(held) = self.held.0.get_mut(&id)
+        {
+            *held = view;
+        }
     }
 
     /// Whether it takes part: up, and not standing still.

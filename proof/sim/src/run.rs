@@ -8,7 +8,8 @@ use hezong_check::{Answer, Budget, Call, Verdict};
 
 use crate::check::{Violation, place};
 use crate::history::{Action, Outcome};
-use crate::plan::{FaultCounts, Shape};
+use crate::moment::Moments;
+use crate::plan::{FaultCounts, Shape, Slip};
 use crate::sim::Sim;
 use crate::story::Story;
 
@@ -19,8 +20,8 @@ pub struct Options {
     pub events: u64,
     /// Where to look.
     pub shape: Shape,
-    /// Lets clocks run far beyond the bound that nodes are told: reads by lease are then expected to go wrong.
-    pub drift_broken: bool,
+    /// What whoever runs the nodes does wrong.
+    pub slip: Option<Slip>,
     /// The bug that every node suffers from.
     #[cfg(feature = "weakened")]
     pub weakness: Option<hezong_raft::Weakness>,
@@ -32,7 +33,7 @@ impl Default for Options {
         Self {
             events: 20_000,
             shape: Shape::Any,
-            drift_broken: false,
+            slip: None,
             #[cfg(feature = "weakened")]
             weakness: None,
         }
@@ -52,6 +53,8 @@ pub struct Report {
     pub patience: u64,
     /// What went wrong, and how often.
     pub faults: FaultCounts,
+    /// In the middle of what it was struck.
+    pub moments: Moments,
     /// Terms that had a leader.
     pub terms_led: u64,
     /// Entries committed.
@@ -87,7 +90,7 @@ pub fn replay(seed: u64, options: Options) -> (Report, Vec<String>) {
 }
 
 fn play(seed: u64, options: Options, story: Story) -> (Report, Vec<String>) {
-    let mut sim = Sim::new(seed, options.drift_broken, options.shape, story);
+    let mut sim = Sim::new(seed, options.slip, options.shape, story);
     #[cfg(feature = "weakened")]
     {
         sim.weakness = options.weakness;
@@ -112,6 +115,7 @@ fn play(seed: u64, options: Options, story: Story) -> (Report, Vec<String>) {
         simulated: sim.now,
         patience: sim.plan.patience,
         faults: sim.faults,
+        moments: sim.moments,
         terms_led: sim.checkers.terms_led(),
         committed: sim.checkers.applied(),
         operations: sim.history.operations.len() as u64,
@@ -160,6 +164,10 @@ fn whole_run(sim: &mut Sim, options: Options) -> Result<u64, Violation> {
             );
             return Err(Violation::new("progress after healing", detail));
         }
+        // Everybody has looked at every register, and deleted one.
+        if sim.clients.iter().all(|client| client.done_since_healed > sim.plan.keys) {
+            sim.grow_disks()?;
+        }
         sim.quiet = sim.clients.iter().all(|client| client.done_since_healed >= wanted);
         sim.step()?;
     }
@@ -197,10 +205,11 @@ fn linearizable(sim: &Sim, _options: Options) -> Result<(), Violation> {
                 Action::Cas { key, expected, value: new } => {
                     (key, Call::Cas { expected: value(expected), value: new.to_string() })
                 }
+                Action::Delete { key } => (key, Call::Delete),
                 Action::Get { key } => (key, Call::Get),
             };
             let answer = match (operation.outcome, operation.action) {
-                (Outcome::Written(_), Action::Put { .. }) => Some(Answer::Done),
+                (Outcome::Written(_), Action::Put { .. } | Action::Delete { .. }) => Some(Answer::Done),
                 (Outcome::Written(swapped), _) => Some(Answer::Swapped(swapped)),
                 (Outcome::Value(found), _) => Some(Answer::Found(value(found))),
                 (Outcome::Unknown | Outcome::Failed, _) => None,

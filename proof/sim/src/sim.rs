@@ -2,24 +2,21 @@
 
 use bytes::{Bytes, BytesMut};
 use hezong_base::{AskId, NodeId, RequestId, Rng};
-use hezong_codec::SnapshotMessage;
-use hezong_codec::frame::{self, FRAME_BYTES_MAX, Frame};
-use hezong_node::{ClientRequest, NodeEffect, NodeInput, SnapshotDone, SnapshotWork, StateMachine};
-use hezong_raft::{Base, Body, Member, Membership, Write};
+use hezong_node::{ClientRequest, NodeEffect, NodeInput, StateMachine};
+use hezong_raft::{Base, Member, Membership, Write};
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 use std::time::Duration;
 
 use crate::check::{Checkers, Violation, place};
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::digest::Digest;
-use crate::disk::{Stopped, Task};
 use crate::history::History;
+use crate::moment::Moments;
 use crate::network::{NODES_MAX, Network};
 use crate::newcomer::Newcomer;
-use crate::plan::{Fault, FaultCounts, Plan, Shape};
-use crate::process::{GROUP, Job, Process};
+use crate::plan::{Fault, FaultCounts, Plan, Shape, Slip};
+use crate::process::{GROUP, Process};
 use crate::queue::Queue;
 use crate::story::Story;
 
@@ -54,6 +51,8 @@ pub(crate) enum Event {
     Trouble,
     /// A leader that was just elected is struck.
     Ambush { leader: NodeId },
+    /// A full disk is made larger.
+    DiskGrown { node: NodeId },
     /// A node is cut off from all others.
     Isolate { node: NodeId, until: u64 },
 }
@@ -78,6 +77,8 @@ pub(crate) struct Sim {
     /// Sessions whose clients were told that they are gone.
     pub(crate) expired: u64,
     pub(crate) faults: FaultCounts,
+    /// In the middle of what it was struck.
+    pub(crate) moments: Moments,
     pub(crate) story: Story,
     /// What clients do.
     pub(crate) workload: Rng,
@@ -90,27 +91,29 @@ pub(crate) struct Sim {
     pub(crate) events: u64,
     pub(crate) trace: Digest,
     /// Terms that had a leader, as far as ambushes are concerned.
-    terms_led: u64,
+    pub(crate) terms_led: u64,
     /// Since when nothing goes wrong any more.
     pub(crate) healed: Option<u64>,
     /// Every client has done what it should: none begins anything more.
     pub(crate) quiet: bool,
     /// The members as last seen applied.
     pub(crate) membership: Membership,
+    /// What is done wrong by whoever runs the nodes.
+    pub(crate) slip: Option<Slip>,
     #[cfg(feature = "weakened")]
     pub(crate) weakness: Option<hezong_raft::Weakness>,
     /// Kept for their memory.
     spare_effects: Vec<NodeEffect>,
-    spare_bytes: BytesMut,
+    pub(crate) spare_bytes: BytesMut,
 }
 
 impl Sim {
     /// Everything that a seed decides, before anything happens.
-    pub(crate) fn new(seed: u64, drift_broken: bool, shape: Shape, story: Story) -> Self {
+    pub(crate) fn new(seed: u64, slip: Option<Slip>, shape: Shape, story: Story) -> Self {
         let mut chance = Rng::new(seed);
         let (mut planning, workload, trouble) = (chance.fork(), chance.fork(), chance.fork());
         let (pace, network) = (chance.fork(), chance.fork());
-        let plan = Plan::new(&mut planning, drift_broken, shape);
+        let plan = Plan::new(&mut planning, slip == Some(Slip::BrokenDrift), shape);
         let clients = std::iter::repeat_with(Client::default).take(plan.clients).collect();
         Self {
             now: 0,
@@ -126,6 +129,7 @@ impl Sim {
             repeated: 0,
             expired: 0,
             faults: FaultCounts::default(),
+            moments: Moments::default(),
             story,
             workload,
             trouble,
@@ -137,6 +141,7 @@ impl Sim {
             healed: None,
             quiet: false,
             membership: Membership::default(),
+            slip,
             #[cfg(feature = "weakened")]
             weakness: None,
             spare_effects: Vec::new(),
@@ -194,17 +199,10 @@ impl Sim {
                 _ => Ok(()),
             },
             Event::DiskDone { node, life } if self.alive(node, life) => self.on_disk_done(node),
-            Event::ApplyDone { node, life } if self.alive(node, life) => {
-                let input = self.processes[place(node)].apply();
-                self.begin_apply(node);
-                input.map_or(Ok(()), |input| self.hand(node, input))
-            }
+            Event::ApplyDone { node, life } if self.alive(node, life) => self.on_apply_done(node),
             Event::PersistDone { node, life } if self.alive(node, life) => {
                 let machine = &mut self.processes[place(node)].machine;
-                #[cfg(feature = "weakened")]
-                let lies = self.weakness == Some(hezong_raft::Weakness::CompactUnpersisted);
-                #[cfg(not(feature = "weakened"))]
-                let lies = false;
+                let lies = self.slip == Some(Slip::CompactUnpersisted);
                 let durable = if lies { machine.last() } else { machine.persist().expect("the store is in memory") };
                 self.hand(node, NodeInput::Persisted { group: GROUP, durable })
             }
@@ -224,6 +222,7 @@ impl Sim {
             Event::Client { client, tick } => self.on_client(client, tick),
             Event::Trouble => self.on_trouble(),
             Event::Ambush { leader } => self.on_ambush(leader),
+            Event::DiskGrown { node } => self.on_disk_grown(node),
             Event::Isolate { node, until } => {
                 self.isolate(node, until);
                 Ok(())
@@ -234,11 +233,19 @@ impl Sim {
     /// Hands a node one input, now or when it goes on.
     pub(crate) fn hand(&mut self, node: NodeId, input: NodeInput) -> Result<(), Violation> {
         let process = &mut self.processes[place(node)];
-        if let Some(inbox) = &mut process.paused {
-            inbox.push_back(input);
+        process.room.on_arrival(self.now, &input);
+        match &mut process.paused {
+            Some(inbox) => inbox.push_back(input),
+            None => return self.take_in(node, input),
+        }
+        Ok(())
+    }
+
+    /// A node is handed an input.
+    fn take_in(&mut self, node: NodeId, input: NodeInput) -> Result<(), Violation> {
+        if self.processes[place(node)].node.is_none() {
             return Ok(());
         }
-        let Some(running) = &mut process.node else { return Ok(()) };
         self.events += match &input {
             NodeInput::Received { messages, .. } => messages.len() as u64,
             NodeInput::Request { .. }
@@ -257,13 +264,16 @@ impl Sim {
         self.trace.word(node.0 << 8 | kind(&input));
         self.story.input(self.now, node, &input);
         match &input {
-            NodeInput::Stored(batch) => self.checkers.on_stored(node, *batch),
-            NodeInput::Snapshot { done: SnapshotDone::Finished { base, .. }, .. } => {
-                self.faults.add(Fault::Snapshot);
-                self.checkers.on_installed(node, base.last);
+            NodeInput::Stored(batch) => {
+                self.checkers.on_stored(node, *batch);
+                self.on_fetch_stored(node, *batch);
             }
+            NodeInput::SnapshotMessage { message, .. } => self.on_fetch_told(node, message),
+            NodeInput::DiskReserve { below } => self.processes[place(node)].room.on_told(*below),
             _ => {}
         }
+        let process = &mut self.processes[place(node)];
+        let Some(running) = &mut process.node else { return Ok(()) };
         let mut effects = std::mem::take(&mut self.spare_effects);
         running.handle(process.clock.local(self.now), input, &mut effects);
         let outcome = self.carry_out(node, &mut effects);
@@ -336,182 +346,6 @@ impl Sim {
         Ok(())
     }
 
-    /// Does what a node wants done. The process may die between any two effects.
-    fn carry_out(&mut self, node: NodeId, effects: &mut Vec<NodeEffect>) -> Result<(), Violation> {
-        for effect in effects.drain(..) {
-            let process = &mut self.processes[place(node)];
-            if let Some(left) = &mut process.crash_in {
-                *left = left.saturating_sub(1);
-                if *left == 0 {
-                    self.faults.add(Fault::Crash);
-                    let power = self.trouble.chance(500);
-                    return self.crash(node, power);
-                }
-            }
-            self.story.effect(self.now, node, &effect);
-            match effect {
-                NodeEffect::Send { to, messages } => {
-                    for (_, message) in &messages {
-                        self.checkers.on_send(node, to, message)?;
-                    }
-                    self.send(node, to, &messages);
-                    if let Some(wish) = messages.iter().find(|(_, message)| message.body == Body::TimeoutNow) {
-                        self.on_timeout_now(node, to, wish);
-                    }
-                    if self.checkers.terms_led() > self.terms_led {
-                        self.terms_led = self.checkers.terms_led();
-                        if self.trouble.below(1_000) < self.plan.ambush {
-                            let delay = self.trouble.below(2) * self.trouble.below(self.plan.patience / 4);
-                            self.queue.push(self.now + delay, Event::Ambush { leader: node });
-                        }
-                    }
-                }
-                NodeEffect::Store { batch, writes } => {
-                    for (_, write) in &writes {
-                        self.checkers.on_store(node, batch, write)?;
-                    }
-                    self.disk_task(node, Task::Write(batch, writes))?;
-                }
-                NodeEffect::ReadLog { group, ask, from, through, bytes_max } => {
-                    self.disk_task(node, Task::Read { group, ask, from, through, bytes_max })?;
-                }
-                NodeEffect::Apply { entries, .. } => {
-                    self.checkers.on_apply(node, &entries)?;
-                    let process = &mut self.processes[place(node)];
-                    process.applying.push_back(Job::Apply(entries));
-                    if process.applying.len() == 1 {
-                        self.begin_apply(node);
-                    }
-                    self.on_membership();
-                }
-                NodeEffect::Snapshot { work: SnapshotWork::Read { id, to, cursor, bytes_max }, .. } => {
-                    let chunk = process.held.chunk(id, cursor.as_deref(), bytes_max);
-                    let done = SnapshotDone::Read { id, to, cursor, chunk };
-                    let life = process.life;
-                    let at = self.now + self.pace.below(self.plan.sync * 2);
-                    self.queue.push(at, Event::Input { node, life, input: NodeInput::Snapshot { group: GROUP, done } });
-                }
-                NodeEffect::Snapshot { work: SnapshotWork::Drop(id), .. } => process.held.remove(id),
-                NodeEffect::Snapshot { work, .. } => {
-                    process.applying.push_back(Job::Snapshot(work));
-                    if process.applying.len() == 1 {
-                        self.begin_apply(node);
-                    }
-                }
-                NodeEffect::SendSnapshot { to, message } => self.send_snapshot(node, to, &message),
-                NodeEffect::Persist { .. } => {
-                    let at = self.now + self.plan.sync + self.pace.below(self.plan.patience);
-                    let life = self.processes[place(node)].life;
-                    self.queue.push(at, Event::PersistDone { node, life });
-                }
-                NodeEffect::Reply { id, reply } => self.on_reply(node, id, reply)?,
-                NodeEffect::Peers(_) | NodeEffect::Settled { .. } | NodeEffect::Notice(_) | NodeEffect::Drained => {}
-            }
-            if self.processes[place(node)].node.is_none() {
-                // It died while writing: nothing after that happened.
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, from: NodeId, to: NodeId, messages: &[(hezong_base::GroupId, hezong_raft::Message)]) {
-        if place(to) >= self.processes.len() {
-            return;
-        }
-        let frame = self.framed(messages);
-        self.send_frame(from, to, &frame);
-    }
-
-    fn send_snapshot(&mut self, from: NodeId, to: NodeId, message: &SnapshotMessage) {
-        if place(to) >= self.processes.len() {
-            return;
-        }
-        frame::encode_snapshot(message, &mut self.spare_bytes);
-        let frame = self.spare_bytes.split().freeze();
-        self.send_frame(from, to, &frame);
-    }
-
-    fn send_frame(&mut self, from: NodeId, to: NodeId, frame: &Bytes) {
-        self.trace.write(frame);
-        let [once, twice] = self.network.send(self.now, from, to, &self.plan, &mut self.faults);
-        if once.is_none() {
-            self.story.lost(self.now, from, to);
-        }
-        for at in [once, twice].into_iter().flatten() {
-            self.queue.push(at, Event::Arrive { from, to, frame: frame.clone() });
-        }
-    }
-
-    pub(crate) fn framed(&mut self, messages: &[(hezong_base::GroupId, hezong_raft::Message)]) -> Bytes {
-        frame::encode_messages(messages, FRAME_BYTES_MAX, &mut self.spare_bytes).expect("messages are small");
-        self.spare_bytes.split().freeze()
-    }
-
-    fn on_arrive(&mut self, from: NodeId, to: NodeId, frame: Bytes) -> Result<(), Violation> {
-        if self.processes[place(to)].node.is_none() || self.network.is_cut(self.now, from, to) {
-            return Ok(());
-        }
-        let mut bytes = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
-        loop {
-            match frame::decode(&mut bytes, FRAME_BYTES_MAX) {
-                Ok(Some(Frame::Messages(messages))) => self.hand(to, NodeInput::Received { from, messages })?,
-                Ok(Some(Frame::Snapshot(message))) => self.hand(to, NodeInput::SnapshotMessage { from, message })?,
-                Ok(None) => return Ok(()),
-                other => return Err(Violation::new("what was encoded decodes", format!("{other:?}"))),
-            }
-        }
-    }
-
-    fn disk_task(&mut self, node: NodeId, task: Task) -> Result<(), Violation> {
-        if self.processes[place(node)].disk.push(task) { self.begin_disk(node) } else { Ok(()) }
-    }
-
-    fn begin_disk(&mut self, node: NodeId) -> Result<(), Violation> {
-        // Mostly one sync serves all that waits. But where it does, nobody sees what comes of one write without the next.
-        let tasks_max = if self.pace.below(4) == 0 { 1 } else { usize::MAX };
-        let process = &mut self.processes[place(node)];
-        match process.disk.begin(tasks_max) {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                let mut span = self.plan.sync + self.pace.below(self.plan.sync * 3);
-                if process.disk_slow_until > self.now {
-                    span *= 20;
-                }
-                let at = (self.now + span).max(process.disk_stalled_until);
-                let life = process.life;
-                self.queue.push(at, Event::DiskDone { node, life });
-                Ok(())
-            }
-            Err(Stopped) => self.die_writing(node),
-        }
-    }
-
-    fn on_disk_done(&mut self, node: NodeId) -> Result<(), Violation> {
-        let mut answers = Vec::new();
-        match self.processes[place(node)].disk.finish(&mut answers) {
-            Ok(()) => self.begin_disk(node)?,
-            Err(Stopped) => return self.die_writing(node),
-        }
-        answers.into_iter().try_for_each(|answer| self.hand(node, answer))
-    }
-
-    /// A write stopped half-way: the machine was switched off in the middle of it.
-    fn die_writing(&mut self, node: NodeId) -> Result<(), Violation> {
-        self.faults.add(Fault::TornWrite);
-        self.crash(node, true)
-    }
-
-    fn begin_apply(&mut self, node: NodeId) {
-        let process = &self.processes[place(node)];
-        if process.applying.is_empty() {
-            return;
-        }
-        let slow = if process.apply_slow_until > self.now { 50 } else { 1 };
-        let at = self.now + self.pace.below(self.plan.way * slow);
-        self.queue.push(at, Event::ApplyDone { node, life: process.life });
-    }
-
     /// Switches a machine on.
     fn start(&mut self, node: NodeId) -> Result<(), Violation> {
         let rng = self.pace.fork();
@@ -538,6 +372,9 @@ impl Sim {
         self.checkers.on_start(node, found)?;
         self.checkers.on_state(node, process.machine.last().map(|last| last.index));
         self.story.say(self.now, node, "starts");
+        if self.processes[place(node)].room.is_full() && self.slip != Some(Slip::ReserveForgotten) {
+            self.tell_room(node);
+        }
         let outcome = self.carry_out(node, &mut effects);
         self.spare_effects = effects;
         outcome?;
@@ -551,15 +388,18 @@ impl Sim {
         if process.node.is_none() {
             return Ok(());
         }
-        if self.checkers.leader() == Some(node) && self.checkers.is_joint(node) {
-            self.faults.add(Fault::StruckJoint);
-        }
+        self.on_fetch_crash(node);
+        self.on_change_crash(node);
+        let process = &mut self.processes[place(node)];
         self.story.say(self.now, node, if power { "dies, power and all" } else { "dies" });
         process.crash(power, &mut self.trouble);
         if power {
             // A machine that was switched off counts from anew.
             let ppm = process.clock.ppm();
             process.clock = Clock::started(self.now, self.trouble.below(1 << 30), ppm);
+            if self.slip == Some(Slip::BlankDisk) {
+                process.lose_everything(self.plan.segment_bytes);
+            }
         }
         let down = self.trouble.below(self.plan.patience * 2);
         let healed = self.healed.is_some();
@@ -573,7 +413,7 @@ impl Sim {
         let Some(inbox) = self.processes[place(node)].paused.take() else { return Ok(()) };
         self.story.say(self.now, node, "goes on");
         for input in inbox {
-            self.hand(node, input)?;
+            self.take_in(node, input)?;
         }
         self.flush(node)?;
         self.arm(node);
@@ -587,10 +427,10 @@ impl Sim {
     }
 
     /// New members are switched on, former ones are switched off after a while.
-    fn on_membership(&mut self) {
-        let Some(now) = self.checkers.membership() else { return };
+    pub(crate) fn on_membership(&mut self) -> Result<(), Violation> {
+        let Some(now) = self.checkers.membership() else { return Ok(()) };
         if *now == self.membership {
-            return;
+            return Ok(());
         }
         let now = now.clone();
         let before = std::mem::replace(&mut self.membership, now.clone());
@@ -599,17 +439,20 @@ impl Sim {
         }
         for id in now.members().keys().filter(|id| !before.members().contains_key(id)) {
             self.faults.add(Fault::Addition);
-            if place(*id) >= self.processes.len() {
-                self.add_process(*id);
-                let at = self.now + self.trouble.below(self.plan.patience);
-                self.queue.push(at, Event::Start { node: *id });
+            if place(*id) < self.processes.len() {
+                let detail = format!("{} is taken in as {id}, as another was", now.members()[id].name);
+                return Err(Violation::new("a number is given once", detail));
             }
+            self.add_process(*id);
+            let at = self.now + self.trouble.below(self.plan.patience);
+            self.queue.push(at, Event::Start { node: *id });
         }
         for id in before.members().keys().filter(|id| !now.members().contains_key(id)) {
             self.faults.add(Fault::Removal);
             let at = self.now + self.trouble.below(self.plan.patience * 4);
             self.queue.push(at, Event::Leave { node: *id });
         }
+        Ok(())
     }
 
     /// A request that nobody waits for.

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use hezong_base::{GroupId, NodeId};
+use hezong_base::NodeId;
 use hezong_node::ClientRequest;
-use hezong_raft::{Change, Message};
+use hezong_raft::Change;
 
 use crate::check::{Violation, place};
 use crate::network::NODES_MAX;
@@ -29,49 +29,13 @@ impl Sim {
             Fault::Partition if self.trouble.below(1_000) < self.plan.creep => self.creep(),
             Fault::Partition => self.partition(until),
             Fault::OneWay => self.cut_one_way(until),
-            Fault::Crash => {
-                let node = self.victim();
-                let process = &mut self.processes[place(node)];
-                if self.trouble.chance(200) {
-                    // In the middle of what the log does to its files.
-                    process.disk.stop_after(self.trouble.below(6));
-                } else {
-                    process.crash_in = Some(1 + self.trouble.below(12));
-                }
-            }
-            Fault::PowerLoss => {
-                self.faults.add(Fault::PowerLoss);
-                for place in 0..self.processes.len() {
-                    self.crash(self.processes[place].id, true)?;
-                }
-            }
+            Fault::Crash => self.let_die(),
+            Fault::PowerLoss => return self.lose_power(),
             Fault::Pause => self.pause(until),
-            Fault::SlowDisk => {
-                let node = self.victim();
-                self.faults.add(Fault::SlowDisk);
-                self.processes[place(node)].disk_slow_until = until;
-            }
             Fault::StalledDisk if self.trouble.chance(300) => self.stall_last_listener(),
-            Fault::StalledDisk => {
-                let node = self.victim();
-                self.faults.add(Fault::StalledDisk);
-                self.processes[place(node)].disk_stalled_until = until;
-            }
-            Fault::ClockRate => {
-                let node = self.victim();
-                let ppm = self.clock_ppm();
-                self.faults.add(Fault::ClockRate);
-                let process = &mut self.processes[place(node)];
-                process.clock.set_rate(self.now, ppm);
-                // What was planned for the old rate may now come too late.
-                process.timer = u64::MAX;
-                self.arm(node);
-            }
-            Fault::SlowApply => {
-                let node = self.victim();
-                self.faults.add(Fault::SlowApply);
-                self.processes[place(node)].apply_slow_until = until;
-            }
+            Fault::SlowDisk | Fault::StalledDisk | Fault::SlowApply => self.slow_down(fault, until),
+            Fault::ClockRate => self.change_clock(),
+            Fault::FullDisk => self.fill_disks(until),
             Fault::StateLoss => return self.lose_state(),
             Fault::Addition => self.add_member(),
             Fault::Removal => return self.remove_member(),
@@ -84,57 +48,58 @@ impl Sim {
             | Fault::Reordering
             | Fault::TornWrite
             | Fault::Snapshot => {}
-            // Strike whoever hands over, or is about to change several.
-            Fault::StruckTransfer | Fault::StruckJoint => {}
+            // Strike whoever hands over, changes members or fetches a snapshot.
+            Fault::StruckTransfer | Fault::StruckChange | Fault::StruckSnapshot => {}
         }
         Ok(())
     }
 
+    /// A process dies a little later, in the middle of something.
+    fn let_die(&mut self) {
+        let node = self.victim();
+        let process = &mut self.processes[place(node)];
+        if self.trouble.chance(200) {
+            // In the middle of what the log does to its files.
+            process.disk.stop_after(self.trouble.below(6));
+        } else {
+            process.crash_in = Some(1 + self.trouble.below(12));
+        }
+    }
+
+    fn lose_power(&mut self) -> Result<(), Violation> {
+        self.faults.add(Fault::PowerLoss);
+        (0..self.processes.len()).try_for_each(|place| self.crash(self.processes[place].id, true))
+    }
+
+    /// A disk or a state machine is slow for a while, or a disk does nothing.
+    fn slow_down(&mut self, fault: Fault, until: u64) {
+        let node = self.victim();
+        self.faults.add(fault);
+        let process = &mut self.processes[place(node)];
+        match fault {
+            Fault::SlowDisk => process.disk_slow_until = until,
+            Fault::StalledDisk => process.disk_stalled_until = until,
+            _ => process.apply_slow_until = until,
+        }
+    }
+
+    fn change_clock(&mut self) {
+        let node = self.victim();
+        let ppm = self.clock_ppm();
+        self.faults.add(Fault::ClockRate);
+        let process = &mut self.processes[place(node)];
+        process.clock.set_rate(self.now, ppm);
+        // What was planned for the old rate may now come too late.
+        process.timer = u64::MAX;
+        self.arm(node);
+    }
+
     /// Whom it strikes: as often as not the leader, where it hurts most.
-    fn victim(&mut self) -> NodeId {
+    pub(crate) fn victim(&mut self) -> NodeId {
         match self.checkers.leader() {
             Some(leader) if self.trouble.chance(500) => leader,
             _ => self.processes[pick(&mut self.trouble, self.processes.len())].id,
         }
-    }
-
-    /// Strikes a leader that was just elected, with what the plan has.
-    pub(crate) fn on_ambush(&mut self, leader: NodeId) -> Result<(), Violation> {
-        if self.healed.is_some() {
-            return Ok(());
-        }
-        let until = self.now + self.plan.patience / 2 + self.trouble.below(self.plan.patience * 2);
-        match self.plan.drawn[pick(&mut self.trouble, self.plan.drawn.len())] {
-            Fault::Partition | Fault::OneWay => {
-                // Some still hear it: what it says reaches a few, or a majority, and then nobody.
-                self.faults.add(Fault::Partition);
-                for place in 0..self.processes.len() {
-                    let other = self.processes[place].id;
-                    if self.trouble.chance(600) {
-                        self.network.cut(leader, other, until);
-                        self.network.cut(other, leader, until);
-                    }
-                }
-            }
-            Fault::Pause => self.pause_node(leader, until),
-            Fault::StalledDisk | Fault::SlowDisk => {
-                self.faults.add(Fault::StalledDisk);
-                self.processes[place(leader)].disk_stalled_until = until;
-            }
-            Fault::Removal | Fault::Addition => {
-                // Two steps at once, of which a leader may take one at most, and not yet; then few hear of them.
-                let others: Vec<_> = self.membership.voters().iter().copied().filter(|id| *id != leader).collect();
-                for other in others.iter().skip(1).take(if others.len() > 3 { 2 } else { 1 }) {
-                    self.ask(leader, ClientRequest::Change(Change::Remove(*other)))?;
-                }
-                for other in others.iter().skip(1).copied() {
-                    self.network.cut(leader, other, until);
-                    self.network.cut(other, leader, until);
-                }
-            }
-            _ => self.processes[place(leader)].crash_in = Some(1 + self.trouble.below(30)),
-        }
-        Ok(())
     }
 
     /// One node loses the leader first, and campaigns when its patience is over; at about that time the leader is cut
@@ -158,7 +123,10 @@ impl Sim {
         let listener = self.processes[pick(&mut self.trouble, self.processes.len())].id;
         let patience = self.plan.patience;
         self.faults.add(Fault::StalledDisk);
-        self.processes[place(listener)].disk_stalled_until = self.now + patience * 4 + self.trouble.below(patience);
+        let stalled_until = self.now + patience * 4 + self.trouble.below(patience);
+        let process = &mut self.processes[place(listener)];
+        // Slow afterwards: what was written for the old leader is reported long before what was for the new one.
+        (process.disk_stalled_until, process.disk_slow_until) = (stalled_until, stalled_until + patience);
         for place in 0..self.processes.len() {
             let other = self.processes[place].id;
             if other != listener {
@@ -225,7 +193,7 @@ impl Sim {
         self.pause_node(node, until);
     }
 
-    fn pause_node(&mut self, node: NodeId, until: u64) {
+    pub(crate) fn pause_node(&mut self, node: NodeId, until: u64) {
         let process = &mut self.processes[place(node)];
         if process.runs() {
             self.faults.add(Fault::Pause);
@@ -314,37 +282,6 @@ impl Sim {
         self.ask(leader, ClientRequest::Transfer(to))
     }
 
-    /// A leader asks another to take over; in half of all cases one of them is struck at that very moment.
-    pub(crate) fn on_timeout_now(&mut self, leader: NodeId, to: NodeId, wish: &(GroupId, Message)) {
-        self.faults.add(Fault::Transfer);
-        if self.healed.is_some() || place(to) >= self.processes.len() || self.trouble.chance(500) {
-            return;
-        }
-        self.faults.add(Fault::StruckTransfer);
-        let patience = self.plan.patience;
-        match self.trouble.below(5) {
-            0 => self.processes[place(leader)].crash_in = Some(1 + self.trouble.below(8)),
-            // In any step of its election.
-            1 => self.processes[place(to)].crash_in = Some(1 + self.trouble.below(8)),
-            2 => {
-                // All that is said to it is lost until the leader has given up and leads on; then one copy arrives, just
-                // before the leader loses touch with everybody.
-                self.network.cut(leader, to, self.now + patience * 11 / 10);
-                let at = self.now + patience * 5 / 4 + self.trouble.below(patience);
-                let frame = self.framed(std::slice::from_ref(wish));
-                self.queue.push(at, Event::Arrive { from: leader, to, frame });
-                self.queue.push(at + 1, Event::Isolate { node: leader, until: at + patience * 2 });
-            }
-            // Everybody hears it, and it hears nobody: it goes on believing that it leads.
-            _ => {
-                let until = self.now + patience / 2 + self.trouble.below(patience * 2);
-                for place in 0..self.processes.len() {
-                    self.network.cut(self.processes[place].id, leader, until);
-                }
-            }
-        }
-    }
-
     /// Asks whoever leads, or thinks so.
     fn change(&mut self, change: Change) -> Result<(), Violation> {
         match self.checkers.leader() {
@@ -368,6 +305,10 @@ impl Sim {
             let (node, life) = (process.id, process.life);
             self.queue.push(self.now, Event::Resume { node, life });
             self.queue.push(self.now, Event::Start { node });
+            if self.plan.drawn.contains(&Fault::FullDisk) {
+                // All three of equal disks are full: reads, deletes and members must go on before they grow.
+                self.fill_disk(node, u64::MAX);
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 #![cfg(feature = "weakened")]
 
 use hezong_raft::Weakness;
+use hezong_sim::Slip;
 use hezong_sim::mutants::{Mutant, all, kill};
 
 /// Which checker sees the bug first, within so many seeds.
@@ -11,7 +12,7 @@ fn caught_by(mutant: Mutant, seeds: u64) -> &'static str {
 
 #[test]
 fn every_known_bug_is_caught() {
-    assert!(all().len() >= 20);
+    assert!(all().len() >= 29);
     for mutant in all() {
         caught_by(mutant, 400);
     }
@@ -30,9 +31,21 @@ fn votes_given_twice_are_caught_as_such() {
 }
 
 #[test]
+fn slips_with_disks_are_caught_as_such() {
+    assert_eq!(caught_by(Mutant::Around(Slip::ReserveForgotten), 20), "below the reserve");
+    assert_eq!(caught_by(Mutant::Around(Slip::ReserveAtLog), 20), "progress after healing");
+    assert_eq!(caught_by(Mutant::Around(Slip::BlankDisk), 20), "durability");
+}
+
+#[test]
+fn numbers_given_again_are_caught_as_such() {
+    assert_eq!(caught_by(Mutant::Weak(Weakness::NumberReused), 20), "a number is given once");
+}
+
+#[test]
 fn old_reads_are_caught_as_such() {
     for weakness in [Weakness::ReadWithoutOwnTerm, Weakness::ReadTokenReused, Weakness::LeaseFromAck] {
         assert_eq!(caught_by(Mutant::Weak(weakness), 100), "linearizability", "{weakness:?}");
     }
-    assert_eq!(caught_by(Mutant::BrokenDrift, 200), "linearizability");
+    assert_eq!(caught_by(Mutant::Around(Slip::BrokenDrift), 200), "linearizability");
 }

@@ -1,6 +1,6 @@
 //! A few dozen seeds, and that the simulator is what it says: deterministic, and made of real faults.
 
-use hezong_sim::{FAULT_KINDS_MIN, Fault, Options, Shape, replay, run, run_many};
+use hezong_sim::{FAULT_KINDS_MIN, Fault, Moments, Options, Shape, Slip, replay, run, run_many};
 
 /// Shorter than what counts in the long run, so that more seeds fit into a test.
 const EVENTS: u64 = 5_000;
@@ -27,6 +27,39 @@ fn seeds_hold_every_property() {
     assert!(summary.repeated > 0, "no write that came again was recognised");
     assert!(summary.expired > 0, "no session expired");
     assert!(succeeded * 2 > begun, "clients get things done: {succeeded} of {begun}");
+}
+
+#[test]
+fn steps_of_what_takes_several_are_all_met() {
+    let mut moments = Moments::default();
+    for shape in [Shape::Snapshots, Shape::Members, Shape::Joint, Shape::FullDisks] {
+        let summary = run_many(1..41, Options { shape, ..options() }, false, |failed| !failed.is_empty(), |_, _| {});
+        assert!(summary.failures.is_empty(), "{shape:?}: {:#?}", summary.failures);
+        moments.merge(&summary.moments);
+    }
+    let missed: Vec<_> = moments.missed().iter().map(ToString::to_string).collect();
+    assert!(missed.is_empty(), "these were never met: {missed:#?}");
+}
+
+#[test]
+fn full_disks_refuse_writes_and_nothing_else() {
+    let options = Options { shape: Shape::FullDisks, ..options() };
+    let summary = run_many(1..11, options, false, |failed| !failed.is_empty(), |_, _| {});
+    assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
+    assert!(summary.faults.of(Fault::FullDisk) > 0);
+}
+
+#[test]
+fn reads_by_lease_hold_while_clocks_keep_their_bound_and_no_longer() {
+    let leases = Options { shape: Shape::Leases, ..Options::default() };
+    let within = run_many(1..16, leases, false, |failed| !failed.is_empty(), |_, _| {});
+    assert!(within.failures.is_empty(), "{:#?}", within.failures);
+    assert!(within.faults.of(Fault::ClockRate) > 0);
+    // The same seeds with clocks far beyond the bound: an old value is read, and that is seen.
+    let drifting = Options { slip: Some(Slip::BrokenDrift), ..leases };
+    let beyond = run_many(1..16, drifting, false, |failed| !failed.is_empty(), |_, _| {});
+    let seen: Vec<_> = beyond.failures.iter().filter_map(|report| Some(report.violation.as_ref()?.property)).collect();
+    assert!(seen.contains(&"linearizability"), "{seen:?}");
 }
 
 #[test]

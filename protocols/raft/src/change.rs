@@ -42,7 +42,10 @@ impl Raft {
     /// The members after a step, if it is one that a leader may take now.
     fn changed(&self, now: Time, change: &Change) -> Result<Membership, ChangeError> {
         let members = self.log.membership();
-        let mut next = members.change(change)?;
+        let forgetful = self.weak(Weakness::NumberReused) && !members.is_joint();
+        let of_now = || Membership::new(members.voters().clone(), members.members().clone(), None);
+        let mut next = if forgetful { of_now().change(change)? } else { members.change(change)? };
+
         if let Some(behind) = change.promoted().find_map(|id| self.behind(id)) {
             return Err(behind);
         }

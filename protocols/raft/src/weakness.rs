@@ -34,9 +34,6 @@ pub enum Weakness {
     AppendWithoutCheck,
     /// A write reported as stored counts for indices that were truncated and written anew meanwhile (ABA).
     StoredByIndex,
-    /// Entries are compacted that the state machine would not find the effect of again after a crash, because it is said
-    /// to be durable when it is not. The mistake is that of whoever runs us.
-    CompactUnpersisted,
     /// A snapshot replaces the log of a member that is ahead of it: entries it acknowledged are gone (RAFT-13).
     SnapshotDropsSuffix,
     /// A node whose state is lost leads on without it.
@@ -52,6 +49,8 @@ pub enum Weakness {
     PlainReplacement,
     /// While the membership is joint, a majority of all voters of both sets together decides.
     JointMajorityOfSum,
+    /// A newcomer is given the number of one that left: two machines of one name vote twice.
+    NumberReused,
     /// Members count from when their entry is committed, which each node learns at another time.
     MembershipOnCommit,
 }
@@ -72,7 +71,6 @@ impl Weakness {
         Self::TruncateAcknowledged,
         Self::AppendWithoutCheck,
         Self::StoredByIndex,
-        Self::CompactUnpersisted,
         Self::SnapshotDropsSuffix,
         Self::LeadWithoutState,
         Self::DoubleVote,
@@ -80,6 +78,7 @@ impl Weakness {
         Self::LeaseTakenUpAgain,
         Self::PlainReplacement,
         Self::JointMajorityOfSum,
+        Self::NumberReused,
         Self::MembershipOnCommit,
     ];
 }

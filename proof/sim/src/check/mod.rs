@@ -20,6 +20,7 @@ use hezong_base::{Index, LogId, NodeId, Term};
 use hezong_node::BatchId;
 use hezong_raft::{Body, Entry, Membership, Message, Write};
 
+use crate::moment::ChangeStep;
 use append_only::AppendOnly;
 use completeness::Completeness;
 use election::Elections;
@@ -48,6 +49,17 @@ impl Violation {
     pub(crate) fn new(property: &'static str, detail: impl Into<String>) -> Self {
         Self { property, detail: detail.into() }
     }
+}
+
+/// A change of members, and how far it has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastChange {
+    pub(crate) index: Index,
+    pub(crate) step: ChangeStep,
+    /// Nodes that have its entry.
+    pub(crate) copies: usize,
+    /// Whether anybody has applied it.
+    pub(crate) is_applied: bool,
 }
 
 /// An entry as the checkers remember it.
@@ -165,9 +177,13 @@ impl Checkers {
         self.applications.membership()
     }
 
-    /// Whether the last membership in a node's log is joint.
-    pub(crate) fn is_joint(&self, node: NodeId) -> bool {
-        self.shadows.get(place(node)).and_then(Shadow::membership).is_some_and(Membership::is_joint)
+    /// The last change of members in a node's log, unless its log begins with it.
+    pub(crate) fn last_change(&self, node: NodeId) -> Option<LastChange> {
+        let shadow = self.shadows.get(place(node))?;
+        let (index, step) = shadow.last_change(node)?;
+        let slot = shadow.at(index);
+        let copies = self.shadows.iter().filter(|other| other.at(index) == slot).count();
+        Some(LastChange { index, step, copies, is_applied: self.applied() >= index.0 })
     }
 
     /// Whoever led the latest term.

@@ -10,6 +10,7 @@ use hezong_raft::{Base, Entry, Membership, Payload, Write};
 use super::durability;
 use super::{Slot, Violation};
 use crate::digest::Digest;
+use crate::moment::ChangeStep;
 
 /// What a disk gave back to a node that starts.
 #[derive(Clone, Debug, Default)]
@@ -161,6 +162,25 @@ impl Shadow {
     /// The members as issued; `None` while there are none.
     pub(super) fn membership(&self) -> Option<&Membership> {
         self.issued.memberships.last().map(|(_, membership)| membership).filter(|members| !members.voters().is_empty())
+    }
+
+    /// Where the last change of members stands in the log of `node`, and what it does; `None` when that is not known.
+    pub(super) fn last_change(&self, node: NodeId) -> Option<(Index, ChangeStep)> {
+        let [.., (_, before), (Some(index), after)] = self.issued.memberships.as_slice() else { return None };
+        let step = if after.is_joint() {
+            ChangeStep::JointEntered
+        } else if before.is_joint() {
+            ChangeStep::JointLeft
+        } else if after.members().len() > before.members().len() {
+            ChangeStep::Addition
+        } else if after.members().len() == before.members().len() {
+            ChangeStep::Promotion
+        } else if after.members().contains_key(&node) {
+            ChangeStep::Removal
+        } else {
+            ChangeStep::OwnRemoval
+        };
+        Some((*index, step))
     }
 
     /// The last entry as issued.
