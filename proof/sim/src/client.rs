@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hezong_base::{Index, NodeId, RequestId, Rng};
 use hezong_kv::SessionId;
 use hezong_node::{ClientRequest, NodeInput, ReadLevel, Refused, Reply};
+use hezong_raft::Version;
 
 use crate::check::{Violation, place};
 use crate::history::{Action, History, Outcome};
@@ -73,9 +74,11 @@ pub(crate) enum Wanted {
 impl Wanted {
     pub(crate) fn request(self) -> ClientRequest {
         match self {
-            Self::Write { command, once } => {
-                ClientRequest::Propose { command: command.encode(once), frees_space: false }
-            }
+            Self::Write { command, once } => ClientRequest::Propose {
+                command: command.encode(once),
+                frees_space: false,
+                version: Version::default(),
+            },
             Self::Read { level, min_index, .. } => ClientRequest::Read { level, min_index },
         }
     }

@@ -251,6 +251,7 @@ impl Sim {
             | NodeInput::Cancel { .. }
             | NodeInput::DiskReserve { .. }
             | NodeInput::Timeout
+            | NodeInput::Version { .. }
             | NodeInput::Stop => 1,
         };
         self.trace.word(self.now);
@@ -405,7 +406,11 @@ impl Sim {
                     self.queue.push(at, Event::PersistDone { node, life });
                 }
                 NodeEffect::Reply { id, reply } => self.on_reply(node, id, reply)?,
-                NodeEffect::Peers(_) | NodeEffect::Settled { .. } | NodeEffect::Notice(_) | NodeEffect::Drained => {}
+                NodeEffect::Peers(_)
+                | NodeEffect::Settled { .. }
+                | NodeEffect::Uses(_)
+                | NodeEffect::Notice(_)
+                | NodeEffect::Drained => {}
             }
             if self.processes[place(node)].node.is_none() {
                 // It died while writing: nothing after that happened.
@@ -644,5 +649,6 @@ fn kind(input: &NodeInput) -> u64 {
         NodeInput::Stop => 9,
         NodeInput::SnapshotMessage { from, .. } => 32 | from.0,
         NodeInput::Snapshot { .. } => 10,
+        NodeInput::Version { .. } => 11,
     }
 }
