@@ -62,8 +62,9 @@ pub enum Change {
 #[must_use]
 pub fn to_change(write: &Write) -> Change {
     match write {
-        Write::Vote { term, vote } => {
-            let state = wire::State { term: Some(term.0), vote: vote.map(|id| id.0) };
+        Write::Vote { term, vote, owed } => {
+            let owed = owed.map(Into::into);
+            let state = wire::State { term: Some(term.0), vote: vote.map(|id| id.0), owed };
             Change::State(state.encode_to_vec().into())
         }
         Write::Append(entries) => {
@@ -85,10 +86,7 @@ pub fn to_change(write: &Write) -> Change {
 /// The blob cannot be read, or contradicts the places beside it.
 pub fn to_write(change: Change) -> Result<Write, DecodeError> {
     Ok(match change {
-        Change::State(state) => {
-            let (term, vote) = convert::state(parse("state", state)?)?;
-            Write::Vote { term, vote }
-        }
+        Change::State(state) => convert::state(parse("state", state)?)?,
         Change::Append { first, entries } => {
             let entries = entries.into_iter().map(decode_entry).collect::<Result<Vec<_>, _>>()?;
             let places = entries.iter().map(|entry| entry.id.index.0);

@@ -42,6 +42,8 @@ pub enum Fault {
     SlowApply,
     /// A machine's state is lost while its log is not.
     StateLoss,
+    /// A machine's log is damaged: its last entries are gone, and that they were there is known.
+    LogDamage,
     /// No fault, but seldom enough to be counted with them: a snapshot is installed.
     Snapshot,
     /// A member is added.
@@ -60,7 +62,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -76,6 +78,7 @@ impl Fault {
         Self::ClockRate,
         Self::SlowApply,
         Self::StateLoss,
+        Self::LogDamage,
         Self::Snapshot,
         Self::Addition,
         Self::Removal,
@@ -104,6 +107,7 @@ impl Fault {
             Self::ClockRate => "clock rate changed",
             Self::SlowApply => "slow apply",
             Self::StateLoss => "state lost",
+            Self::LogDamage => "log damaged",
             Self::Snapshot => "snapshot installed",
             Self::Addition => "member added",
             Self::Removal => "member removed",
@@ -167,11 +171,13 @@ pub enum Shape {
     Transfers,
     /// Learners that become voters all at once while others go, and leaders that die or are cut off meanwhile.
     Joint,
+    /// Logs that are damaged while others are behind.
+    Damage,
 }
 
 impl Shape {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Any,
         Self::Leases,
         Self::Members,
@@ -181,6 +187,7 @@ impl Shape {
         Self::Snapshots,
         Self::Transfers,
         Self::Joint,
+        Self::Damage,
     ];
 }
 
@@ -294,6 +301,11 @@ impl Plan {
                 plan.auto_promote = false;
                 plan.drawn = vec![Fault::Addition, Fault::Addition, Fault::Joint, Fault::Joint, Fault::Crash];
             }
+            Shape::Damage => {
+                plan.nodes = 3;
+                plan.drawn = vec![Fault::LogDamage, Fault::LogDamage, Fault::Partition, Fault::Crash, Fault::SlowApply];
+                plan.lull = 2;
+            }
         }
         plan
     }
@@ -312,6 +324,7 @@ impl Plan {
             Fault::ClockRate,
             Fault::SlowApply,
             Fault::StateLoss,
+            Fault::LogDamage,
             Fault::Addition,
             Fault::Removal,
             Fault::Transfer,
