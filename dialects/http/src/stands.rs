@@ -51,6 +51,7 @@ pub(crate) async fn status<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
         "appliedIndex": index_of(status.applied),
         "durableIndex": index_of(status.durable),
         "firstIndex": index_of(raft.base) + 1,
+        "owedIndex": raft.owed.map(|owed| owed.index.0),
         "membershipIndex": number(raft.membership_index),
         "membershipCommitted": raft.membership_committed,
         "applyPending": status.apply_pending,
@@ -141,6 +142,15 @@ pub(crate) async fn ready<S: Store>(serving: &Serving<S>, head: &Parts, _: Body)
     if raft.membership_committed && raft.membership.has_left(raft.id) {
         let message = "not ready: this node was removed from the cluster; stop it, and join with an empty folder";
         return Err(Failure::unavailable("removed", message));
+    }
+    if let Some(owed) = raft.owed {
+        let last = index_of(raft.last);
+        let message = format!(
+            "not ready: the log was damaged and ends with {last}; what follows, up to {} at most, must come from a leader; \
+             start the other members, one of which has it",
+            owed.index.0
+        );
+        return Err(Failure::unavailable("log_incomplete", message));
     }
     if raft.leader.is_none() {
         return Err(Failure::unavailable("no_leader", "not ready: no leader is known; wait, or look at /status"));

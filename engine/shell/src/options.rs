@@ -140,6 +140,12 @@ pub enum OpenError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] hezong_wal::OpenError),
+    /// The log is damaged, and too much of it is lost to be repaired. Nothing was changed.
+    #[error(
+        "the log is damaged and cannot be repaired: {0}; take this node's place with an empty folder, by --join and --replace, \
+         or restore the file"
+    )]
+    Damaged(hezong_wal::OpenError),
     /// The log of a new cluster cannot be written.
     #[error("the log cannot be written: {0}")]
     LogWrite(hezong_wal::WriteError),

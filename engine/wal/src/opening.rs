@@ -89,9 +89,7 @@ impl Begin<'_> {
         for id in ids {
             {
                 let index = self.shared.index();
-                let group = &index.groups[&id];
-                let base = group.base.as_deref().map(|base| (group.ends.base, base));
-                record::encode_opening(&mut writer.buffer, id, group.state.as_deref(), base, group.ends.end);
+                index.groups[&id].encode_opening(id, &mut writer.buffer);
             }
             writer.wrote(1)?;
         }
