@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use support::{Cluster, Node, fails, get, settle, wait_until};
@@ -132,4 +133,76 @@ fn damage_that_may_hide_a_vote_is_refused() {
     let parts =
         ["the log is damaged and cannot be repaired", "is corrupt at offset", "term and vote", "--join and --replace"];
     assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+}
+
+/// Small segments, of which several are full soon.
+const SMALL: [&str; 4] = ["--segment-bytes", "1MiB", "--cache-bytes-max", "0"];
+
+/// Three nodes with several full segments each, started with this as well.
+fn written_much(more: &[&str]) -> Cluster {
+    let mut cluster = Cluster::new(3);
+    let arguments: Vec<&str> = SMALL.iter().chain(more).copied().collect();
+    for node in &mut cluster.nodes {
+        node.stop();
+        node.start(&arguments);
+        node.wait_ready();
+    }
+    put_much(&cluster.nodes[0], 0..700);
+    cluster
+}
+
+fn put_much(node: &Node, keys: Range<usize>) {
+    for n in keys {
+        let reply = settle(&node.http, "PUT", &format!("/key/k{n}"), &[], &much(n));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+}
+
+fn much(n: usize) -> Vec<u8> {
+    format!("value {n:06} {}", "x".repeat(4_000)).into_bytes()
+}
+
+/// It ends by itself, and not well; started again, it is repaired and has everything.
+fn ends_and_is_repaired(node: &mut Node, arguments: &[&str], keys: usize) {
+    wait_until("it stops", || !node.runs());
+    let said = node.log_text();
+    assert!(said.contains("the node stops, and repairs it when it is started again"), "{said}");
+    assert!(said.contains("start the node again, which repairs it"), "{said}");
+    assert!(!node.ended().success());
+    node.start(arguments);
+    node.wait_ready();
+    assert_eq!(metric(node, "hezong_log_repaired"), 1);
+    for n in (0..keys).step_by(7) {
+        let reply = get(&node.http, &format!("/key/k{n}?raw&level=consistent")).unwrap();
+        assert_eq!((reply.status, reply.body), (200, much(n)));
+    }
+}
+
+/// Nobody reads what is damaged: the node finds it by itself, hands over and stops.
+#[test]
+fn damage_is_found_by_scrubbing() {
+    let scrub = ["--scrub-bytes-per-second", "1GiB"];
+    let mut cluster = written_much(&scrub);
+    let leader = cluster.leader();
+    wait_until("it has read its log", || metric(&cluster.nodes[leader], "hezong_log_scrubbed_bytes_total") > 1 << 20);
+    flip(&cluster.nodes[leader], "value 000020 ");
+    ends_and_is_repaired(&mut cluster.nodes[leader], &[], 700);
+    assert!(cluster.nodes[leader].log_text().contains("handed over"), "the others went on at once");
+}
+
+/// A member that was away needs what is damaged: it gets it from somebody else.
+#[test]
+fn damage_is_found_by_reading() {
+    let off = ["--scrub-bytes-per-second", "0"];
+    let mut cluster = written_much(&off);
+    let leader = cluster.leader();
+    let away = (leader + 1) % 3;
+    cluster.nodes[away].stop();
+    put_much(&cluster.nodes[leader], 700..1_300);
+    flip(&cluster.nodes[leader], "value 000750 ");
+    cluster.nodes[away].start(&[]);
+    ends_and_is_repaired(&mut cluster.nodes[leader], &[], 1_300);
+    cluster.nodes[away].wait_ready();
+    let reply = get(&cluster.nodes[away].http, "/key/k750?raw&level=consistent").unwrap();
+    assert_eq!((reply.status, reply.body), (200, much(750)));
 }

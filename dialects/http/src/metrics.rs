@@ -238,6 +238,8 @@ impl Text {
         self.counter("hezong_log_batches_total", "Batches written to the log.", own.log_batches);
         self.counter("hezong_log_writes_total", "Writes in these batches.", own.log_writes);
         self.counter("hezong_log_reads_total", "Times that entries were read back from the log.", own.log_reads);
+        let help = "Bytes of the log read again to find damage.";
+        self.counter("hezong_log_scrubbed_bytes_total", help, own.log_scrubbed_bytes);
         let help = "1 if the log was found damaged and repaired when the node started, else 0.";
         self.gauge("hezong_log_repaired", help, own.log_repairs);
         self.counter("hezong_peer_frames_sent_total", "Frames sent to peers.", own.frames_sent);

@@ -295,7 +295,8 @@ fn start(
         let (of_node, inbox, held) = (shared(), Arc::clone(&inboxes.snapshots), Arc::clone(&runner.held));
         threads.push(spawn("hezong-snapshot", move || snapshot::read(&of_node, &inbox, &held))?);
         let (of_node, inbox) = (shared(), Arc::clone(&inboxes.readings));
-        threads.push(spawn("hezong-read", move || log::read(&of_node, &inbox, &reader))?);
+        let scrub = options.scrub_bytes_per_second;
+        threads.push(spawn("hezong-read", move || log::read(&of_node, &inbox, &reader, scrub))?);
         let folder = match &options.storage {
             Storage::Folder(folder) => Some(folder.clone()),
             Storage::Memory(_) => None,

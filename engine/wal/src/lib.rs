@@ -20,6 +20,7 @@
 //! | `reader.rs` | [`Reader`]: entries by index, from any thread |
 //! | `recovery.rs` | opening a log: what counts and what is refused |
 //! | `repair.rs` | opening a damaged log: what stays, and what is owed |
+//! | `scrub.rs` | reading all of it again, slowly, to find damage early |
 //! | `opening.rs` | beginning a segment, carrying entries there |
 //! | `index.rs`, `stretch.rs` | per group: state, base, and where each live entry lies |
 //! | `segment.rs`, `batch.rs`, `record.rs` | the bytes |
@@ -46,6 +47,7 @@ mod reader;
 mod record;
 mod recovery;
 mod repair;
+mod scrub;
 mod segment;
 mod stretch;
 mod writer;
@@ -56,4 +58,5 @@ pub use folder::{File, Folder, Lock};
 pub use reader::{Entries, Reader};
 pub use recovery::{Cut, Opened, Recovered};
 pub use repair::{Gap, Repaired, RepairedGroup};
+pub use scrub::Scrub;
 pub use writer::{Options, Wal};

@@ -47,7 +47,7 @@ impl Begin<'_> {
         let unfinished = segment::unfinished_name(self.number);
         let path = self.folder.path(&unfinished);
         let file = self.folder.create(&unfinished, self.bytes).map_err(io_failure("create", &path, 0))?;
-        let segment = Arc::new(SegmentFile { path: self.folder.path(&segment::name(self.number)), file });
+        let segment = Arc::new(SegmentFile::new(self.folder.path(&segment::name(self.number)), file));
         self.shared.index_mut().files.insert(self.number, Arc::clone(&segment));
 
         let offset = segment::header_bytes(self.identity) as u64;

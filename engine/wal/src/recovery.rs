@@ -128,6 +128,9 @@ pub(crate) fn open(folder: &dyn Folder, options: &Options, witness: Option<&Witn
             index.within(tail.number, if whole { 0 } else { tail.mark }, u64::MAX)
         }
     };
+    for link in &chain {
+        index.files[&link.number].seal(segment::header_bytes(&options.identity) as u64, link.end);
+    }
     let shared = Arc::new(Shared::new(index));
     let begun = Begin {
         folder,
@@ -275,7 +278,7 @@ impl Recovery<'_> {
         if header.identity != self.options.identity {
             return Err(OpenError::Identity { path, found: header.identity, ours: self.options.identity.clone() });
         }
-        self.index.files.insert(number, Arc::new(SegmentFile { path, file }));
+        self.index.files.insert(number, Arc::new(SegmentFile::new(path, file)));
         Ok(header)
     }
 
@@ -410,7 +413,7 @@ struct Behind {
 }
 
 /// Reads a file from front to back, a megabyte at a time.
-struct Window<'a> {
+pub(crate) struct Window<'a> {
     file: &'a dyn File,
     path: &'a str,
     size: u64,
@@ -419,7 +422,7 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(file: &'a SegmentFile) -> Result<Self, IoFailure> {
+    pub(crate) fn new(file: &'a SegmentFile) -> Result<Self, IoFailure> {
         let size = file.file.size().map_err(io_failure("measure", &file.path, 0))?;
         Ok(Self { file: &*file.file, path: &file.path, size, start: 0, bytes: Vec::new() })
     }
@@ -439,7 +442,7 @@ impl<'a> Window<'a> {
     }
 
     /// The batch at `offset`, if there is an intact one.
-    fn batch(&mut self, segment: u64, offset: u64) -> Result<Option<(batch::Header, &[u8])>, IoFailure> {
+    pub(crate) fn batch(&mut self, segment: u64, offset: u64) -> Result<Option<(batch::Header, &[u8])>, IoFailure> {
         let size = self.size;
         let Some(header) = batch::peek(self.get(offset, batch::HEADER_BYTES)?, offset) else { return Ok(None) };
         let total = batch::total_bytes(header.length);

@@ -14,7 +14,7 @@ use crate::index::{Ends, LogIndex, SegmentFile};
 use crate::opening::{Begin, Carry};
 use crate::reader::{Reader, Shared};
 use crate::recovery::{self, Opened, Recovered};
-use crate::segment::{IDENTITY_BYTES_MAX, Link};
+use crate::segment::{self, IDENTITY_BYTES_MAX, Link};
 use crate::{batch, record};
 
 /// A buffer that has grown beyond this is given back after use.
@@ -290,6 +290,7 @@ impl Wal {
     fn rotate(&mut self) -> Result<(), Failure> {
         self.sync_file()?;
         self.chain.push_back(Link { number: self.number, end: self.offset });
+        self.file.seal(segment::header_bytes(&self.options.identity) as u64, self.offset);
         let carry = self.choose_carry();
         let begin = Begin {
             folder: &*self.folder,

@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use hezong_base::{GroupId, Index, LogId, NodeId, Protocol, Rng, Term};
 use hezong_codec::log::{Record, Witness, to_change, to_write};
 use hezong_raft::{Base, Entry, Membership, Payload, Raft, Saved, Write};
 use hezong_wal::model::ModelFolder;
-use hezong_wal::{OpenError, Recovered, Wal};
+use hezong_wal::{DiskFolder, OpenError, ReadError, Recovered, Wal};
 
 const GROUP: GroupId = GroupId(1);
 const SEGMENT: u64 = 4 << 10;
@@ -344,5 +345,43 @@ fn repair_without_the_latest_vote_is_refused() {
             assert_eq!(reason, "the latest term and vote of g1 may have been there");
         }
         other => panic!("{:?}", other.map(|_| ())),
+    }
+}
+
+#[test]
+fn scrub_finds_what_changed_and_nothing_else() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = Arc::new(DiskFolder::open(temporary.path()).unwrap());
+    let (mut wal, _) = Wal::open(folder, common::options(SEGMENT)).unwrap();
+    for index in 1..=50 {
+        wal.append(&[common::append(1, index, &[&[b'x'; 300]])]).unwrap();
+    }
+    wal.sync().unwrap();
+    let files = std::fs::read_dir(temporary.path()).unwrap().map(|file| file.unwrap().path());
+    let mut full: Vec<_> = files.filter(|path| path.extension().is_some_and(|kind| kind == "wal")).collect();
+    full.sort();
+    full.pop();
+    let round = |scrub: &mut hezong_wal::Scrub| {
+        let mut bytes = 0;
+        loop {
+            match scrub.step() {
+                Ok(0) => return Ok(bytes),
+                Ok(read) => bytes += read,
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    let mut scrub = wal.reader().scrub();
+    let first = round(&mut scrub).unwrap();
+    assert!(full.len() > 2 && first > (full.len() as u64 - 1) * SEGMENT / 2, "{first} bytes of {full:?}");
+    assert_eq!(round(&mut scrub).unwrap(), first, "and again");
+    let mut damaged = std::fs::read(&full[1]).unwrap();
+    damaged[500] ^= 1;
+    std::fs::write(&full[1], damaged).unwrap();
+    match round(&mut scrub) {
+        Err(ReadError::Corrupt { path, offset, .. }) => {
+            assert!(full[1] == *path && offset <= 500, "{path} at {offset}");
+        }
+        other => panic!("{other:?}"),
     }
 }
