@@ -22,6 +22,7 @@ use hezong_shell::{ClusterId, Handle, Identity, Start};
 use hezong_store::{DiskStore, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
 use crate::args::NodeArgs;
@@ -85,8 +86,12 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     };
     let told = told_to_stop(args.stop_with_stdin)?;
     let leading = node.clone();
+    let damaged = damage_found(node.clone());
     let stop = async move {
-        told.await;
+        tokio::select! {
+            () = told => {}
+            () = damaged => {}
+        }
         // While clients are still served, so that they hear who leads next. If nobody can take over, so be it.
         if let Ok(next) = leading.transfer(GROUP, None).await {
             tracing::info!(node = next.id.0, "handed over");
@@ -102,7 +107,21 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     tracing::info!("stopping");
     node.shutdown().await;
     tracing::info!("stopped");
-    Ok(())
+    match node.damage() {
+        Some(damage) => bail!("the log is damaged: {damage}; start the node again, which repairs it"),
+        None => Ok(()),
+    }
+}
+
+/// Ends when something is found wrong with the log.
+async fn damage_found(node: Handle) {
+    let mut events = node.events();
+    while node.damage().is_none() {
+        // What was missed may have been it.
+        if let Err(RecvError::Closed) = events.recv().await {
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Its addresses are the members' knowledge, and given once. A node that is started elsewhere is looked for where it no

@@ -196,6 +196,8 @@ impl Text {
             u8::from(status.snapshot_fetching),
         );
         self.gauge("hezong_restoring", "1 while a lost state is fetched, else 0.", u8::from(status.restoring));
+        let help = "1 while entries are missing that the log held before it was damaged, else 0.";
+        self.gauge("hezong_log_incomplete", help, u8::from(raft.owed.is_some()));
         self.counter("hezong_snapshots_installed_total", "Snapshots installed.", status.snapshots_installed);
         self.counter("hezong_snapshot_sent_bytes_total", "Bytes of snapshots sent.", status.snapshot_bytes_sent);
         let received = status.snapshot_bytes_received;
@@ -239,6 +241,10 @@ impl Text {
         self.counter("hezong_log_batches_total", "Batches written to the log.", own.log_batches);
         self.counter("hezong_log_writes_total", "Writes in these batches.", own.log_writes);
         self.counter("hezong_log_reads_total", "Times that entries were read back from the log.", own.log_reads);
+        let help = "Bytes of the log read again to find damage.";
+        self.counter("hezong_log_scrubbed_bytes_total", help, own.log_scrubbed_bytes);
+        let help = "1 if the log was found damaged and repaired when the node started, else 0.";
+        self.gauge("hezong_log_repaired", help, own.log_repairs);
         self.counter("hezong_peer_frames_sent_total", "Frames sent to peers.", own.frames_sent);
         self.counter("hezong_peer_sent_bytes_total", "Bytes sent to peers.", own.bytes_sent);
         self.counter("hezong_peer_frames_received_total", "Frames received from peers.", own.frames_received);

@@ -27,7 +27,7 @@ pub(crate) async fn status<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
     let raft = &status.raft;
     let mut list = list_of(&status, &raft.membership);
     let leader = raft.leader.and_then(|id| raft.membership.members().get(&id).map(|member| (id, member)));
-    let reply = json!({
+    let mut reply = json!({
         "clusterId": identity.cluster.to_string(),
         "nodeId": identity.node.0,
         "id": identity.label,
@@ -46,15 +46,6 @@ pub(crate) async fn status<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
         "lastContactMs": raft.last_contact.map(millis),
         "leaseMs": raft.lease.map(millis),
         "transferringTo": raft.transfer.map(|id| id.0),
-        "lastIndex": index_of(raft.last),
-        "lastTerm": raft.last.map_or(0, |last| last.term.0),
-        "storedIndex": number(raft.stored),
-        "commitIndex": number(raft.committed),
-        "appliedIndex": index_of(status.applied),
-        "durableIndex": index_of(status.durable),
-        "firstIndex": index_of(raft.base) + 1,
-        "membershipIndex": number(raft.membership_index),
-        "membershipCommitted": raft.membership_committed,
         "applyPending": status.apply_pending,
         "uncommittedBytes": raft.uncommitted_bytes,
         "writesWaiting": status.accepted,
@@ -70,9 +61,30 @@ pub(crate) async fn status<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
         "members": list["members"].take(),
         "stats": hashicorp(&status),
     });
+    reply.as_object_mut().expect("made just now").extend(log(&status));
     let mut response = crate::json(format!("{reply}\n").into_bytes());
     tell(response.headers_mut(), view.index().map(|index| index.0), view.revision().0);
     Ok(response)
+}
+
+/// How far its log and its state are.
+fn log(status: &GroupStatus) -> serde_json::Map<String, Value> {
+    let raft = &status.raft;
+    let Value::Object(log) = json!({
+        "lastIndex": index_of(raft.last),
+        "lastTerm": raft.last.map_or(0, |last| last.term.0),
+        "storedIndex": number(raft.stored),
+        "commitIndex": number(raft.committed),
+        "appliedIndex": index_of(status.applied),
+        "durableIndex": index_of(status.durable),
+        "firstIndex": index_of(raft.base) + 1,
+        "owedIndex": raft.owed.map(|owed| owed.index.0),
+        "membershipIndex": number(raft.membership_index),
+        "membershipCommitted": raft.membership_committed,
+    }) else {
+        unreachable!("an object was written down")
+    };
+    log
 }
 
 /// The fields of hashicorp/raft's `Stats`, under its names and as texts, for tools that know them.
@@ -143,6 +155,15 @@ pub(crate) async fn ready<S: Store>(serving: &Serving<S>, head: &Parts, _: Body)
     if raft.membership_committed && raft.membership.has_left(raft.id) {
         let message = "not ready: this node was removed from the cluster; stop it, and join with an empty folder";
         return Err(Failure::unavailable("removed", message));
+    }
+    if let Some(owed) = raft.owed {
+        let last = index_of(raft.last);
+        let message = format!(
+            "not ready: the log was damaged and ends with {last}; what follows, up to {} at most, must come from a leader; \
+             start the other members, one of which has it",
+            owed.index.0
+        );
+        return Err(Failure::unavailable("log_incomplete", message));
     }
     if raft.leader.is_none() {
         return Err(Failure::unavailable("no_leader", "not ready: no leader is known; wait, or look at /status"));

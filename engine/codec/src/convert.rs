@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, Term};
-use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId, Version};
+use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId, Version, Write};
 
 use crate::handshake::{ClusterId, Hello, Lane, Refusal, Versions, Welcome};
 use crate::{DecodeError, SnapshotBody, SnapshotMessage, wire};
@@ -165,8 +165,9 @@ pub(crate) fn base(from: wire::Base) -> Result<Base> {
     })
 }
 
-pub(crate) fn state(from: wire::State) -> Result<(Term, Option<NodeId>)> {
-    Ok((Term(need(from.term, "state.term")?), from.vote.map(NodeId)))
+pub(crate) fn state(from: wire::State) -> Result<Write> {
+    let (term, vote) = (Term(need(from.term, "state.term")?), from.vote.map(NodeId));
+    Ok(Write::Vote { term, vote, owed: log_id_opt(from.owed)? })
 }
 
 impl From<&Body> for wire::Body {
@@ -187,9 +188,11 @@ impl From<&Body> for wire::Body {
                 committed: committed.map(|index| index.0),
             }),
             Body::Appended { matched } => Self::Appended(wire::Appended { matched: matched.map(|index| index.0) }),
-            Body::Diverged { previous, hint } => {
-                Self::Diverged(wire::Diverged { previous: Some((*previous).into()), hint: hint.map(Into::into) })
-            }
+            Body::Diverged { previous, hint, lost } => Self::Diverged(wire::Diverged {
+                previous: Some((*previous).into()),
+                hint: hint.map(Into::into),
+                lost: lost.then_some(true),
+            }),
             Body::Heartbeat { round, lease, committed } => Self::Heartbeat(wire::Heartbeat {
                 round: Some(*round),
                 lease_nanos: Some(nanos(*lease)),
@@ -231,6 +234,7 @@ fn body(from: wire::Body) -> Result<Body> {
         wire::Body::Diverged(from) => Body::Diverged {
             previous: log_id(need(from.previous, "diverged.previous")?)?,
             hint: log_id_opt(from.hint)?,
+            lost: from.lost.unwrap_or(false),
         },
         wire::Body::Heartbeat(from) => Body::Heartbeat {
             round: need(from.round, "heartbeat.round")?,

@@ -4,6 +4,8 @@
 //! because it must find, cut and drop them; entries themselves, `State` and `base` are blobs to it. [`to_change`] and
 //! [`to_write`] are where Raft's writes become such records and come back.
 
+use std::collections::BTreeMap;
+
 use bytes::{Bytes, BytesMut};
 use hezong_base::{GroupId, Index};
 use hezong_raft::{Base, Entry, Write};
@@ -62,8 +64,9 @@ pub enum Change {
 #[must_use]
 pub fn to_change(write: &Write) -> Change {
     match write {
-        Write::Vote { term, vote } => {
-            let state = wire::State { term: Some(term.0), vote: vote.map(|id| id.0) };
+        Write::Vote { term, vote, owed } => {
+            let owed = owed.map(Into::into);
+            let state = wire::State { term: Some(term.0), vote: vote.map(|id| id.0), owed };
             Change::State(state.encode_to_vec().into())
         }
         Write::Append(entries) => {
@@ -85,10 +88,7 @@ pub fn to_change(write: &Write) -> Change {
 /// The blob cannot be read, or contradicts the places beside it.
 pub fn to_write(change: Change) -> Result<Write, DecodeError> {
     Ok(match change {
-        Change::State(state) => {
-            let (term, vote) = convert::state(parse("state", state)?)?;
-            Write::Vote { term, vote }
-        }
+        Change::State(state) => convert::state(parse("state", state)?)?,
         Change::Append { first, entries } => {
             let entries = entries.into_iter().map(decode_entry).collect::<Result<Vec<_>, _>>()?;
             let places = entries.iter().map(|entry| entry.id.index.0);
@@ -150,4 +150,47 @@ pub fn encode_base(base: &Base) -> Bytes {
 /// The blob is no base of this version.
 pub fn decode_base(blob: Bytes) -> Result<Base, DecodeError> {
     convert::base(parse("base", blob)?)
+}
+
+/// What a damaged log cannot tell, and needs to know to be repaired: where the groups' state machines stand.
+#[derive(Clone, Debug, Default)]
+pub struct Witness {
+    /// Every group of the node, and up to where its state machine has applied, durably; `None` where it holds nothing.
+    pub applied: BTreeMap<GroupId, Option<Base>>,
+}
+
+impl Witness {
+    /// All groups of the node.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.applied.keys().copied()
+    }
+
+    /// What a group's log can stand on instead of the entries that were applied: the last of them, and the blob.
+    #[must_use]
+    pub fn base(&self, group: GroupId) -> Option<(Index, Bytes)> {
+        let base = self.applied.get(&group)?.as_ref()?;
+        Some((base.last?.index, encode_base(base)))
+    }
+
+    /// Whether this is the last entry applied.
+    #[must_use]
+    pub fn ends_with(&self, group: GroupId, entry: Bytes) -> bool {
+        let last = self.applied.get(&group).and_then(|base| base.as_ref()?.last);
+        decode_entry(entry).is_ok_and(|entry| Some(entry.id) == last)
+    }
+
+    /// A state with the note that the log once ended at `end`, or at most there, with this entry if it is known. No entry
+    /// is of a later term than the state.
+    ///
+    /// # Errors
+    /// The state or the entry cannot be read.
+    pub fn owe(state: Option<Bytes>, end: Index, last: Option<Bytes>) -> Result<Bytes, DecodeError> {
+        let mut state: wire::State = parse("state", state.unwrap_or_default())?;
+        let term = state.term.get_or_insert_default();
+        let term = last.map(decode_entry).transpose()?.map_or(*term, |entry| entry.id.term.0);
+        let before = state.owed.and_then(|owed| Some((owed.term?, owed.index?)));
+        let (term, index) = before.max(Some((term, end.0))).unwrap_or_default();
+        state.owed = Some(wire::LogId { term: Some(term), index: Some(index) });
+        Ok(state.encode_to_vec().into())
+    }
 }

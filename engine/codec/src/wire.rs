@@ -101,6 +101,8 @@ pub(crate) struct Diverged {
     pub(crate) previous: Option<LogId>,
     #[prost(message, optional, tag = "2")]
     pub(crate) hint: Option<LogId>,
+    #[prost(bool, optional, tag = "3")]
+    pub(crate) lost: Option<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -262,6 +264,8 @@ pub(crate) struct State {
     pub(crate) term: Option<u64>,
     #[prost(uint64, optional, tag = "2")]
     pub(crate) vote: Option<u64>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) owed: Option<LogId>,
 }
 
 /// What a log stands on, as a blob in the log on disk.

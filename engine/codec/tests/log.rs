@@ -39,7 +39,7 @@ fn log_change_tells_places() {
 #[test]
 fn log_state_vote_absent_or_zero() {
     for vote in [None, Some(NodeId(0)), Some(NodeId(u64::MAX))] {
-        let write = Write::Vote { term: Term(0), vote };
+        let write = Write::Vote { term: Term(0), vote, owed: vote.map(|_| LogId::new(0, 7)) };
         assert_eq!(to_write(to_change(&write)), Ok(write));
     }
     assert_eq!(to_write(Change::State(Bytes::new())), Err(DecodeError::Missing { field: "state.term" }));
@@ -167,7 +167,9 @@ fn log_blobs_of_version_1() {
         payload: Payload::Command(Bytes::from_static(b"set")),
     };
     assert_eq!(&encode_entry(&entry)[..], b"\x08\x03\x10\xac\x02\x18\x05\x2a\x03set");
-    let Change::State(state) = to_change(&Write::Vote { term: Term(7), vote: Some(NodeId(2)) }) else { panic!() };
+    let Change::State(state) = to_change(&Write::Vote { term: Term(7), vote: Some(NodeId(2)), owed: None }) else {
+        panic!()
+    };
     assert_eq!(&state[..], b"\x08\x07\x10\x02");
     assert_eq!(&encode_base(&Base::default())[..], b"\x10\x00\x1a\x00");
 }

@@ -205,6 +205,7 @@ mod tests {
             membership_committed: false,
             last_contact: None,
             state_lost: false,
+            owed: None,
             installing: false,
             lease: None,
             transfer: None,

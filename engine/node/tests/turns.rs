@@ -244,7 +244,10 @@ fn entry(term: u64, index: u64) -> Entry {
 
 fn log(terms: &[u64]) -> Saved {
     let mut saved = Saved::default();
-    Raft::save(&mut saved, &Write::Vote { term: hezong_base::Term(terms.last().copied().unwrap_or(0)), vote: None });
+    Raft::save(
+        &mut saved,
+        &Write::Vote { term: hezong_base::Term(terms.last().copied().unwrap_or(0)), vote: None, owed: None },
+    );
     Raft::save(&mut saved, &Write::Reset(Base { membership: voters([1, 2, 3]), ..Base::default() }));
     let entries = terms.iter().zip(1..).map(|(term, index)| entry(*term, index)).collect();
     Raft::save(&mut saved, &Write::Append(entries));

@@ -343,6 +343,12 @@ impl Handle {
         self.0.shared.events.subscribe()
     }
 
+    /// What was found wrong with the log since it was opened, as [`Event::LogDamaged`] tells: the node is to be shut down.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        self.0.shared.damage.get().cloned()
+    }
+
     /// From now on keeps another stretch of the log, and fetches snapshots at another pace.
     pub fn tune(&self, tuning: Tuning) {
         self.0.shared.post(Mail::Tune(tuning));

@@ -20,7 +20,7 @@ use hezong_base::{AskId, GroupId, Index};
 use hezong_codec::log::{Record, decode_entry, to_change};
 use hezong_node::{BatchId, NodeInput};
 use hezong_raft::Write;
-use hezong_wal::{ReadError, Reader, Wal};
+use hezong_wal::{ReadError, Reader, Scrub, Wal};
 
 use crate::event::Event;
 use crate::inbox::Inbox;
@@ -55,6 +55,9 @@ pub(crate) struct Reserve {
 
 /// A sync that takes longer is slow. Far above what a disk with a journal of its own takes, far below a heartbeat.
 const SYNC_QUICK: Duration = Duration::from_millis(5);
+
+/// Between two rounds of scrubbing.
+const SCRUB_PAUSE: Duration = Duration::from_secs(1);
 
 /// The log of a node while it runs.
 pub(crate) struct Log {
@@ -174,10 +177,12 @@ fn fail(error: &hezong_wal::WriteError) -> ! {
     stop_process(&format_args!("the log failed: {error}"))
 }
 
-/// Reads until the inbox is closed and empty.
-pub(crate) fn read(shared: &Shared, inbox: &Arc<Inbox<Reading>>, reader: &Reader) {
+/// Reads until the inbox is closed and empty; while nothing is wanted, scrubs so many bytes a second.
+pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &Reader, scrub_bytes_per_second: u64) {
+    let mut scrub = (scrub_bytes_per_second > 0).then(|| reader.scrub());
+    let mut scrub_at = Instant::now();
     let mut readings = Vec::new();
-    while inbox.take(&mut readings, None) {
+    while inbox.take(&mut readings, scrub.as_ref().map(|_| scrub_at.saturating_duration_since(Instant::now()))) {
         for Reading { group, ask, from, through, bytes_max } in readings.drain(..) {
             if shared.is_abandoned() {
                 return;
@@ -191,9 +196,33 @@ pub(crate) fn read(shared: &Shared, inbox: &Arc<Inbox<Reading>>, reader: &Reader
                     .unwrap_or_else(|error| stop_process(&format_args!("the log of group {}: {error}", group.0))),
                 // Compacted or truncated since it was asked for.
                 Err(ReadError::Absent { .. }) => Vec::new(),
+                // Left without an answer: there is none, and the node is about to stop.
+                Err(error @ ReadError::Corrupt { .. }) => {
+                    shared.damaged(&error);
+                    continue;
+                }
                 Err(error) => stop_process(&format_args!("the log failed: {error}")),
             };
             shared.report(NodeInput::LogRead { group, ask, entries });
+        }
+        let due = Instant::now() >= scrub_at;
+        match scrub.as_mut().filter(|_| due).map(Scrub::step) {
+            None => {}
+            Some(Ok(bytes)) => {
+                shared.metrics.log_scrubbed_bytes.add(bytes as usize);
+                let pause = Duration::from_secs_f64(bytes as f64 / scrub_bytes_per_second as f64);
+                scrub_at = Instant::now() + if bytes > 0 { pause } else { SCRUB_PAUSE };
+            }
+            Some(Err(error)) => {
+                scrub = None;
+                match &error {
+                    ReadError::Corrupt { .. } => shared.damaged(&error),
+                    // It may still be read when somebody needs it; if not, that is soon enough to stop.
+                    ReadError::Io(_) | ReadError::Absent { .. } => {
+                        tracing::error!("the log is scrubbed no more: {error}")
+                    }
+                }
+            }
         }
     }
 }

@@ -74,6 +74,10 @@ counters! {
     log_writes,
     /// Times that entries were read back from the log.
     log_reads,
+    /// Bytes of the log that were read again to find damage.
+    log_scrubbed_bytes,
+    /// Whether the log was found damaged when it was opened, and repaired.
+    log_repairs,
     /// Entries applied to state machines.
     applied,
     /// Times that state machines made themselves durable.

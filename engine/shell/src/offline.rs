@@ -130,7 +130,7 @@ impl Founding {
         let identity = Identity { version, ..Identity::founder(*node, self.label.as_str()) };
         let log = self.folder.join("log");
         let (mut wal, _) = open_log(&log, &identity)?;
-        let writes = [Write::Reset(base), Write::Vote { term, vote: None }];
+        let writes = [Write::Reset(base), Write::Vote { term, vote: None, owed: None }];
         let records: Vec<Record> = writes.iter().map(|write| Record { group, change: to_change(write) }).collect();
         wal.append(&records).and_then(|()| wal.sync()).and_then(|()| wal.close()).map_err(OpenError::LogWrite)?;
         note_log(&self.folder)?;

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hezong_base::Protocol;
-use hezong_codec::log::{Change, to_write};
+use hezong_base::{Index, Protocol};
+use hezong_codec::log::{Change, Witness, to_write};
 use hezong_node::{Node, StateError, StateFound};
 use hezong_raft::{Raft, Saved};
-use hezong_wal::{DiskFolder, Reader, Recovered, Wal};
+use hezong_wal::{DiskFolder, Gap, Reader, Recovered, Repaired, RepairedGroup, Wal};
 
 use crate::apply::{self, StateMachines};
 use crate::connection::Tcp;
@@ -45,14 +45,15 @@ pub fn open_with(
 ) -> Result<Handle, OpenError> {
     check_certificate(&options)?;
     let (identity, lock) = identify(&options)?;
-    let machines = machines(&identity).map_err(OpenError::Machines)?;
-    let (wal, recovered) = open_log(&options, &identity)?;
+    let mut machines = machines(&identity).map_err(OpenError::Machines)?;
+    let (wal, recovered) = open_log(&options, &identity, &mut machines)?;
     let promise = match &options.storage {
         Storage::Folder(folder) => Some(Promise::open(folder, options.raft.lease)?),
         Storage::Memory(_) => None,
     };
     let shared = Arc::new(Shared::new(options.inbox_bytes_max));
     shared.slow.set(options.slow_step);
+    shared.metrics.log_repairs.add(usize::from(wal.opened().repaired.is_some()));
     let granted = promise.as_ref().map_or(Duration::ZERO, Promise::longest);
     let (node, effects) = open_node(&options, &identity, &machines, &wal, recovered, granted)?;
     let (link, address) = open_link(&options, &identity, &shared)?;
@@ -125,7 +126,11 @@ fn identify(options: &Options) -> Result<(Identity, Option<FolderLock>), OpenErr
     })
 }
 
-fn open_log(options: &Options, identity: &Identity) -> Result<(Wal, Vec<Recovered>), OpenError> {
+fn open_log(
+    options: &Options,
+    identity: &Identity,
+    machines: &mut StateMachines,
+) -> Result<(Wal, Vec<Recovered>), OpenError> {
     let folder: Arc<dyn hezong_wal::Folder> = match &options.storage {
         Storage::Folder(folder) => {
             let path = folder.join("log");
@@ -136,7 +141,17 @@ fn open_log(options: &Options, identity: &Identity) -> Result<(Wal, Vec<Recovere
     };
     let mut wal = wal_options(identity);
     wal.segment_bytes = options.segment_bytes;
-    let (wal, recovered) = Wal::open(folder, wal)?;
+    let (wal, recovered) = match Wal::open(Arc::clone(&folder), wal.clone()) {
+        Err(damage @ hezong_wal::OpenError::Corrupt { .. }) => {
+            tracing::error!("the log is damaged: {damage}");
+            let witness = witness(machines)?;
+            Wal::repair(folder, wal, &witness).map_err(OpenError::Damaged)?
+        }
+        result => result?,
+    };
+    if let Some(repaired) = &wal.opened().repaired {
+        tell_repaired(repaired);
+    }
     if let Storage::Folder(folder) = &options.storage {
         note_log(folder)?;
     }
@@ -145,6 +160,36 @@ fn open_log(options: &Options, identity: &Identity) -> Result<(Wal, Vec<Recovere
         tracing::info!("{}: cut {} bytes of a torn tail at offset {}", cut.path, cut.bytes, cut.offset);
     }
     Ok((wal, recovered))
+}
+
+/// What the log may stand on where it is damaged: what the state machines would find again, whatever happens.
+fn witness(machines: &mut StateMachines) -> Result<Witness, OpenError> {
+    let mut applied = BTreeMap::new();
+    for (&group, machine) in machines {
+        let unreadable = |source| OpenError::State { group, source };
+        machine.persist().map_err(unreadable)?;
+        applied.insert(group, machine.applied().map_err(unreadable)?);
+    }
+    Ok(Witness { applied })
+}
+
+fn tell_repaired(repaired: &Repaired) {
+    for Gap { path, offset, bytes, .. } in &repaired.gaps {
+        tracing::error!("{bytes} bytes of {path} are damaged at offset {offset}; it is kept as {path}.damaged");
+    }
+    for RepairedGroup { group, base, end, owed } in &repaired.groups {
+        let place = |index: &Option<Index>| index.map_or(0, |index| index.0);
+        let (group, base, end) = (group.0, place(base), place(end));
+        match owed {
+            None => tracing::warn!(
+                "the log of group {group} is repaired: it stands on {base}, ends with {end}, and lacks nothing"
+            ),
+            Some(owed) => tracing::warn!(
+                "the log of group {group} is repaired as far as it goes: it stands on {base} and ends with {end}; what follows, up \
+                 to {owed} at most, must come from a leader, and until then this node elects nobody who lacks it"
+            ),
+        }
+    }
 }
 
 /// How the log of this node is kept, with segments of the usual size.
@@ -252,7 +297,8 @@ fn start(runner: &mut Runner, options: &Options, reader: Reader, promise: Option
         let (of_node, inbox, held) = (shared(), Arc::clone(&inboxes.snapshots), Arc::clone(&runner.held));
         threads.push(spawn("hezong-snapshot", move || snapshot::read(&of_node, &inbox, &held))?);
         let (of_node, inbox) = (shared(), Arc::clone(&inboxes.readings));
-        threads.push(spawn("hezong-read", move || log::read(&of_node, &inbox, &reader))?);
+        let scrub = options.scrub_bytes_per_second;
+        threads.push(spawn("hezong-read", move || log::read(&of_node, &inbox, &reader, scrub))?);
         let folder = match &options.storage {
             Storage::Folder(folder) => Some(folder.clone()),
             Storage::Memory(_) => None,

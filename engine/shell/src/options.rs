@@ -35,6 +35,8 @@ pub struct Options {
     pub disk_reserve_bytes: u64,
     /// How often free space is looked at. Default 5 s.
     pub disk_reserve_interval: Duration,
+    /// How many bytes of the log are read again in a second to find damage early; 0 turns that off. Default 1 MiB.
+    pub scrub_bytes_per_second: u64,
     /// The most bytes waiting for the node's thread. Above it clients are refused and peers wait. Default 64 MiB.
     pub inbox_bytes_max: usize,
     /// The most bytes waiting for one peer. Above it the oldest frames are dropped; Raft sends them again. Default
@@ -99,6 +101,7 @@ impl Options {
             segment_bytes: 64 << 20,
             disk_reserve_bytes: 1 << 30,
             disk_reserve_interval: Duration::from_secs(5),
+            scrub_bytes_per_second: 1 << 20,
             inbox_bytes_max: 64 << 20,
             peer_queue_bytes_max: 32 << 20,
             reconnect_pause_max: Duration::from_secs(1),
@@ -140,6 +143,12 @@ pub enum OpenError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] hezong_wal::OpenError),
+    /// The log is damaged, and too much of it is lost to be repaired. Nothing was changed.
+    #[error(
+        "the log is damaged and cannot be repaired: {0}; take this node's place with an empty folder, by --join and --replace, \
+         or restore the file"
+    )]
+    Damaged(hezong_wal::OpenError),
     /// The log of a new cluster cannot be written.
     #[error("the log cannot be written: {0}")]
     LogWrite(hezong_wal::WriteError),

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ use crate::metrics::Metrics;
 use crate::run::{Afterwards, Mail, MayWait, Runner};
 use crate::slow::Slow;
 
+/// How long whoever runs a node has to stop it once its log was found damaged.
+const DAMAGE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What every thread of a node holds.
 pub(crate) struct Shared {
     /// Of the node.
@@ -33,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     /// The peer that said that this node was removed. Set once: whoever is removed stays so.
     pub(crate) removed_by: OnceLock<NodeId>,
+    /// What was found wrong with the log. Set once: the node is to stop.
+    pub(crate) damage: OnceLock<String>,
     /// Set when the node stops as if it had crashed: what waits in inboxes is not to be worked off.
     abandoned: AtomicBool,
 }
@@ -48,6 +53,7 @@ impl Shared {
             slow: Slow::new(Duration::ZERO),
             events,
             removed_by: OnceLock::new(),
+            damage: OnceLock::new(),
             abandoned: AtomicBool::new(false),
         }
     }
@@ -102,6 +108,7 @@ impl Shared {
             | Event::PeerRefused { .. }
             | Event::Garbage { .. }
             | Event::DiskReserve { below: true, .. } => tracing::warn!("{event}"),
+            Event::LogDamaged { .. } => tracing::error!("{event}"),
         }
         // Nobody listening is fine.
         drop(self.events.send(event));
@@ -111,6 +118,25 @@ impl Shared {
     pub(crate) fn removed(&self, by: NodeId) {
         if self.removed_by.set(by).is_ok() {
             self.tell(Event::Removed { by });
+        }
+    }
+
+    /// The log is not what was written. Whoever runs the node shuts it down, so that leadership is handed over and the log
+    /// closed, after which what is certain of it is known; if nobody does, the process ends.
+    pub(crate) fn damaged(self: &Arc<Self>, damage: &dyn Display) {
+        if self.damage.set(damage.to_string()).is_err() {
+            return;
+        }
+        self.tell(Event::LogDamaged { damage: damage.to_string() });
+        let shared = Arc::clone(self);
+        let waited = spawn("hezong-damage", move || {
+            thread::sleep(DAMAGE_PATIENCE);
+            if shared.runner.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                stop_process(&"the log is damaged, and nobody stopped the node");
+            }
+        });
+        if let Err(error) = waited {
+            stop_process(&error);
         }
     }
 

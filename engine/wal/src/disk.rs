@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock};
 use rustix::io::Errno;
 
 use crate::folder::{File, Folder, Lock};
@@ -122,6 +123,11 @@ impl File for DiskFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn forget(&self, offset: u64, bytes: u64) {
+        // Without it, what is cached is compared.
+        fadvise(&self.0, offset, NonZero::new(bytes), Advice::DontNeed).ok();
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -33,8 +33,8 @@ pub enum OpenError {
     /// The system refused something.
     #[error(transparent)]
     Io(#[from] IoFailure),
-    /// What was synced once is not what is there now. Nothing is repaired by guessing: this node's copy is lost, and
-    /// the node must be replaced, or the file restored.
+    /// What was synced once is not what is there now. [`Wal::repair`](crate::Wal::repair) may make something of it; if that
+    /// says so too, the node must be replaced, or the file restored.
     #[error("{path} is corrupt at offset {offset}: {reason}")]
     Corrupt {
         /// The file.

@@ -49,6 +49,9 @@ pub trait File: Send + Sync {
     /// nothing: the system may have marked the lost pages clean.
     fn sync(&self) -> io::Result<()>;
 
+    /// Lets go of what is cached of a stretch that was synced, so that reading it asks the disk; a hint.
+    fn forget(&self, _offset: u64, _bytes: u64) {}
+
     /// The file's size in bytes.
     fn size(&self) -> io::Result<u64>;
 

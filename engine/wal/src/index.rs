@@ -4,7 +4,7 @@
 //! what a running node believes is what a restarted one would find.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index};
@@ -142,12 +142,45 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// How it stands, as a record.
+    pub(crate) fn encode_opening(&self, id: GroupId, into: &mut Vec<u8>) {
+        let base = self.base.as_deref().map(|base| (self.ends.base, base));
+        record::encode_opening(into, id, self.state.as_deref(), base, self.ends.end);
+    }
+
     /// The first and last live entry.
     pub(crate) fn live(&self) -> Option<(Index, Index)> {
         self.ends.end.filter(|_| self.ends.end > self.ends.base).map(|end| (Index::after(self.ends.base), end))
     }
 
-    fn clip(&mut self) {
+    /// The same behind a gap, in which anything may have lain: what does not fit need not be wrong.
+    fn apply_behind_gap(&mut self, view: &View<'_>, place: Place) -> Result<(), Misfit> {
+        match view.change {
+            ChangeView::Append { first, last } if Some(first) > self.ends.base => {
+                self.ends.end = self.ends.end.min(first.previous());
+                self.clip();
+                self.ends.end = Some(last);
+                self.stretches.put(first, last, place);
+                Ok(())
+            }
+            ChangeView::Compact { through, base } if Some(through) > self.ends.end => {
+                self.ends = Ends { base: Some(through), end: Some(through) };
+                self.base = Some(Bytes::copy_from_slice(base));
+                self.clip();
+                Ok(())
+            }
+            // Where it was carried from is not known, and it is missed no more than that.
+            ChangeView::Carried { .. } => self.apply(view, place).or(Ok(())),
+            ChangeView::State(_)
+            | ChangeView::Append { .. }
+            | ChangeView::Truncate { .. }
+            | ChangeView::Compact { .. }
+            | ChangeView::Reset { .. }
+            | ChangeView::Opening { .. } => self.apply(view, place),
+        }
+    }
+
+    pub(crate) fn clip(&mut self) {
         match self.live() {
             None => self.stretches = Stretches::default(),
             Some((first, last)) => self.stretches.clip(first, last),
@@ -197,6 +230,23 @@ pub(crate) struct SegmentFile {
     /// How messages name it.
     pub(crate) path: String,
     pub(crate) file: Arc<dyn File>,
+    /// Where its batches begin and end, once it is written to no more.
+    sealed: OnceLock<(u64, u64)>,
+}
+
+impl SegmentFile {
+    pub(crate) fn new(path: String, file: Arc<dyn File>) -> Self {
+        Self { path, file, sealed: OnceLock::new() }
+    }
+
+    /// It is written to no more.
+    pub(crate) fn seal(&self, start: u64, end: u64) {
+        self.sealed.get_or_init(|| (start, end));
+    }
+
+    pub(crate) fn sealed(&self) -> Option<(u64, u64)> {
+        self.sealed.get().copied()
+    }
 }
 
 /// Everything that is live.
@@ -210,12 +260,12 @@ pub(crate) struct LogIndex {
 impl LogIndex {
     /// Applies a record that starts at `offset` of segment `segment`.
     pub(crate) fn apply(&mut self, view: &View<'_>, segment: u64, offset: u64) -> Result<(), Misfit> {
-        let place = Place {
-            segment,
-            offset: u32::try_from(offset).expect("offsets are kept within 32 bits by limits on segments and batches"),
-            length: view.length as u32,
-        };
-        self.groups.entry(view.group).or_default().apply(view, place)
+        self.groups.entry(view.group).or_default().apply(view, place(view, segment, offset))
+    }
+
+    /// The same for one that lies behind a gap.
+    pub(crate) fn apply_behind_gap(&mut self, view: &View<'_>, segment: u64, offset: u64) -> Result<(), Misfit> {
+        self.groups.entry(view.group).or_default().apply_behind_gap(view, place(view, segment, offset))
     }
 
     /// Applies a batch that we have just written ourselves at `offset` of segment `segment`.
@@ -258,4 +308,9 @@ impl LogIndex {
         }
         live
     }
+}
+
+fn place(view: &View<'_>, segment: u64, offset: u64) -> Place {
+    let offset = u32::try_from(offset).expect("offsets are kept within 32 bits by limits on segments and batches");
+    Place { segment, offset, length: view.length as u32 }
 }

@@ -4,7 +4,8 @@
 //! What it promises:
 //! - what was [`Wal::append`]ed before a [`Wal::sync`] that returned is found again, whatever the crash;
 //! - of what was appended later, a prefix is found again, batch by batch, and never a part of a batch;
-//! - what was synced once and is not what it was is refused with file and offset, and never cut, skipped or guessed;
+//! - what was synced once and is not what it was is refused with file and offset, and never cut, skipped or guessed; on
+//!   request it is repaired ([`Wal::repair`]), as far as what is lost is known for certain;
 //! - what it says of itself after opening survives the next crash as well, even if it had never been synced before;
 //! - disk use is bounded by what is live, however unequal the groups.
 //!
@@ -18,6 +19,8 @@
 //! | `writer.rs` | [`Wal`]: append, sync, the next segment |
 //! | `reader.rs` | [`Reader`]: entries by index, from any thread |
 //! | `recovery.rs` | opening a log: what counts and what is refused |
+//! | `repair.rs` | opening a damaged log: what stays, and what is owed |
+//! | `scrub.rs` | reading all of it again, slowly, to find damage early |
 //! | `opening.rs` | beginning a segment, carrying entries there |
 //! | `index.rs`, `stretch.rs` | per group: state, base, and where each live entry lies |
 //! | `segment.rs`, `batch.rs`, `record.rs` | the bytes |
@@ -43,6 +46,8 @@ mod opening;
 mod reader;
 mod record;
 mod recovery;
+mod repair;
+mod scrub;
 mod segment;
 mod stretch;
 mod writer;
@@ -52,4 +57,6 @@ pub use error::{IoFailure, Misfit, OpenError, ReadError, WriteError};
 pub use folder::{File, Folder, Lock};
 pub use reader::{Entries, Reader};
 pub use recovery::{Cut, Opened, Recovered};
+pub use repair::{Gap, Repaired, RepairedGroup};
+pub use scrub::Scrub;
 pub use writer::{Options, Wal};

@@ -47,7 +47,7 @@ impl Begin<'_> {
         let unfinished = segment::unfinished_name(self.number);
         let path = self.folder.path(&unfinished);
         let file = self.folder.create(&unfinished, self.bytes).map_err(io_failure("create", &path, 0))?;
-        let segment = Arc::new(SegmentFile { path: self.folder.path(&segment::name(self.number)), file });
+        let segment = Arc::new(SegmentFile::new(self.folder.path(&segment::name(self.number)), file));
         self.shared.index_mut().files.insert(self.number, Arc::clone(&segment));
 
         let offset = segment::header_bytes(self.identity) as u64;
@@ -89,9 +89,7 @@ impl Begin<'_> {
         for id in ids {
             {
                 let index = self.shared.index();
-                let group = &index.groups[&id];
-                let base = group.base.as_deref().map(|base| (group.ends.base, base));
-                record::encode_opening(&mut writer.buffer, id, group.state.as_deref(), base, group.ends.end);
+                index.groups[&id].encode_opening(id, &mut writer.buffer);
             }
             writer.wrote(1)?;
         }

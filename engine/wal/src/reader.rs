@@ -56,6 +56,10 @@ impl Reader {
         Self { shared }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The first and last entry that the log holds of a group.
     #[must_use]
     pub fn live(&self, group: GroupId) -> Option<(Index, Index)> {

@@ -16,13 +16,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index};
-use hezong_codec::log::Change;
+use hezong_codec::log::{Change, Witness};
 
 use crate::error::{IoFailure, OpenError, ReadError, io_failure};
 use crate::folder::{File, Folder};
 use crate::index::{LogIndex, SegmentFile};
 use crate::opening::{Begin, Begun};
 use crate::reader::{Reader, Shared};
+use crate::repair::{self, Doubts, Gap, Repaired};
 use crate::segment::{self, HeaderError, Link, Named};
 use crate::writer::Options;
 use crate::{batch, record};
@@ -66,6 +67,8 @@ pub struct Opened {
     pub unsynced_batches: u64,
     /// The torn tail, if there was one.
     pub cut: Option<Cut>,
+    /// What was repaired, if anything was damaged.
+    pub repaired: Option<Repaired>,
 }
 
 /// A tail that was torn by a crash. Nothing in it was ever acknowledged.
@@ -88,8 +91,8 @@ pub(crate) struct Opening {
     pub(crate) report: Opened,
 }
 
-/// Opens what is in the folder, which is locked already.
-pub(crate) fn open(folder: &dyn Folder, options: &Options) -> Result<Opening, OpenError> {
+/// Opens what is in the folder, which is locked already. With a witness, a damaged log is repaired where that is possible.
+pub(crate) fn open(folder: &dyn Folder, options: &Options, witness: Option<&Witness>) -> Result<Opening, OpenError> {
     let path = folder.path("");
     let mut present = Vec::new();
     for name in folder.list().map_err(io_failure("list", &path, 0))? {
@@ -102,12 +105,16 @@ pub(crate) fn open(folder: &dyn Folder, options: &Options) -> Result<Opening, Op
     }
     let newest = present.iter().max().copied();
 
-    let mut recovery = Recovery { folder, options, index: LogIndex::default(), report: Opened::default() };
+    let doubts = witness.map(|_| Doubts::default());
+    let mut recovery = Recovery { folder, options, index: LogIndex::default(), report: Opened::default(), doubts };
     let replayed = match newest {
         Some(newest) => recovery.replay(newest)?,
         None => Replayed::default(),
     };
-    let Recovery { index, report, .. } = recovery;
+    let Recovery { index, report, doubts, .. } = recovery;
+    if let (Some(witness), Some(doubts)) = (witness, doubts.filter(|doubts| !doubts.gaps.is_empty())) {
+        return repair::repair(folder, options, witness, index, doubts, report, &present);
+    }
     let Replayed { mut chain, newest: tail } = replayed;
     let carry = match &tail {
         None => Vec::new(),
@@ -121,6 +128,9 @@ pub(crate) fn open(folder: &dyn Folder, options: &Options) -> Result<Opening, Op
             index.within(tail.number, if whole { 0 } else { tail.mark }, u64::MAX)
         }
     };
+    for link in &chain {
+        index.files[&link.number].seal(segment::header_bytes(&options.identity) as u64, link.end);
+    }
     let shared = Arc::new(Shared::new(index));
     let begun = Begin {
         folder,
@@ -136,7 +146,7 @@ pub(crate) fn open(folder: &dyn Folder, options: &Options) -> Result<Opening, Op
 }
 
 /// Removes segments outside the chain, and gives back what lies behind the end of those inside.
-fn remove_leftovers(
+pub(crate) fn remove_leftovers(
     folder: &dyn Folder,
     shared: &Shared,
     chain: &VecDeque<Link>,
@@ -163,7 +173,7 @@ fn remove_leftovers(
     Ok(())
 }
 
-fn recovered(groups: &BTreeMap<GroupId, crate::index::Group>) -> Vec<Recovered> {
+pub(crate) fn recovered(groups: &BTreeMap<GroupId, crate::index::Group>) -> Vec<Recovered> {
     groups
         .iter()
         .map(|(id, group)| Recovered {
@@ -194,6 +204,8 @@ struct Recovery<'a> {
     options: &'a Options,
     index: LogIndex,
     report: Opened,
+    /// `None` where damage is refused.
+    doubts: Option<Doubts>,
 }
 
 impl Recovery<'_> {
@@ -205,7 +217,8 @@ impl Recovery<'_> {
         }
         let header = &headers[0];
         let mark = self.replay_newest(header)?;
-        for (id, group) in &self.index.groups {
+        let is_damaged = self.doubts.as_ref().is_some_and(|doubts| !doubts.gaps.is_empty());
+        for (id, group) in self.index.groups.iter().filter(|_| !is_damaged) {
             if let Some((first, last)) = group.live()
                 && !group.stretches.is_whole(first, last)
             {
@@ -265,7 +278,7 @@ impl Recovery<'_> {
         if header.identity != self.options.identity {
             return Err(OpenError::Identity { path, found: header.identity, ours: self.options.identity.clone() });
         }
-        self.index.files.insert(number, Arc::new(SegmentFile { path, file }));
+        self.index.files.insert(number, Arc::new(SegmentFile::new(path, file)));
         Ok(header)
     }
 
@@ -275,6 +288,10 @@ impl Recovery<'_> {
         let mut offset = segment::header_bytes(&header.identity) as u64;
         while offset < link.end {
             let Some((header, records)) = window.batch(link.number, offset)? else {
+                if self.doubts.is_some() {
+                    offset = self.skip(&file, &mut window, link.number, offset, link.end)?;
+                    continue;
+                }
                 let reason = format!("this batch was synced, up to offset {}, and is not what it was", link.end);
                 return Err(corrupt(&file, offset, reason));
             };
@@ -296,7 +313,29 @@ impl Recovery<'_> {
         let mut offset = segment::header_bytes(&header.identity) as u64;
         let mut mark = header.opening_end;
         let mut starts = Vec::new();
-        while let Some((header, records)) = window.batch(number, offset)? {
+        let mut behind = None;
+        loop {
+            let Some((header, records)) = window.batch(number, offset)? else {
+                let from = offset;
+                let behind = match behind {
+                    Some(behind) => behind,
+                    None => *behind.insert(window.look_behind(number, from)?),
+                };
+                mark = mark.max(behind.mark);
+                if offset >= mark {
+                    if behind.end > offset {
+                        let bytes = behind.end - offset;
+                        self.report.cut = Some(Cut { path: file.path.clone(), offset, bytes });
+                    }
+                    break;
+                }
+                if self.doubts.is_some() {
+                    offset = self.skip(&file, &mut window, number, offset, mark)?;
+                    continue;
+                }
+                let reason = format!("this batch was synced, up to offset {mark}, and is not what it was");
+                return Err(corrupt(&file, offset, reason));
+            };
             if header.synced > offset {
                 return Err(corrupt(&file, offset, "its synced mark lies behind it".to_owned()));
             }
@@ -304,15 +343,6 @@ impl Recovery<'_> {
             self.replay_batch(&file, number, offset, &header, records)?;
             starts.push(offset);
             offset += batch::total_bytes(header.length) as u64;
-        }
-        let behind = window.look_behind(number, offset)?;
-        mark = mark.max(behind.mark);
-        if offset < mark {
-            let reason = format!("this batch was synced, up to offset {mark}, and is not what it was");
-            return Err(corrupt(&file, offset, reason));
-        }
-        if behind.end > offset {
-            self.report.cut = Some(Cut { path: file.path.clone(), offset, bytes: behind.end - offset });
         }
         self.report.unsynced_batches = starts.iter().filter(|start| **start >= mark).count() as u64;
         self.report.bytes += offset;
@@ -331,15 +361,37 @@ impl Recovery<'_> {
         for view in record::decode_all(records) {
             let at = |at: usize| offset + (batch::HEADER_BYTES + at) as u64;
             let view = view.map_err(|start| corrupt(file, at(start), "the record is malformed".to_owned()))?;
-            self.index
-                .apply(&view, number, at(view.at))
-                .map_err(|misfit| corrupt(file, at(view.at), misfit.to_string()))?;
+            let applied = match self.doubts.as_mut().filter(|doubts| !doubts.gaps.is_empty()) {
+                None => self.index.apply(&view, number, at(view.at)),
+                Some(doubts) => {
+                    doubts.on_record(&view);
+                    self.index.apply_behind_gap(&view, number, at(view.at))
+                }
+            };
+            applied.map_err(|misfit| corrupt(file, at(view.at), misfit.to_string()))?;
             count += 1;
         }
         if count != header.records {
             return Err(corrupt(file, offset, format!("the batch holds {count} records, not {}", header.records)));
         }
         Ok(())
+    }
+
+    /// Notes a gap at `offset`; tells where the next intact batch before `end` begins, or `end`.
+    fn skip(
+        &mut self,
+        file: &SegmentFile,
+        window: &mut Window<'_>,
+        number: u64,
+        offset: u64,
+        end: u64,
+    ) -> Result<u64, OpenError> {
+        let next = window.next_batch(number, offset, end)?;
+        let gap = Gap { path: file.path.clone(), segment: number, offset, bytes: next - offset };
+        if let Some(doubts) = &mut self.doubts {
+            doubts.on_gap(gap, &self.index);
+        }
+        Ok(next)
     }
 
     fn path(&self, number: u64) -> String {
@@ -352,6 +404,7 @@ fn corrupt(file: &SegmentFile, offset: u64, reason: String) -> OpenError {
 }
 
 /// What lies behind the first bad batch.
+#[derive(Clone, Copy)]
 struct Behind {
     /// The highest synced mark of any batch there; 0 without one.
     mark: u64,
@@ -360,7 +413,7 @@ struct Behind {
 }
 
 /// Reads a file from front to back, a megabyte at a time.
-struct Window<'a> {
+pub(crate) struct Window<'a> {
     file: &'a dyn File,
     path: &'a str,
     size: u64,
@@ -369,7 +422,7 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(file: &'a SegmentFile) -> Result<Self, IoFailure> {
+    pub(crate) fn new(file: &'a SegmentFile) -> Result<Self, IoFailure> {
         let size = file.file.size().map_err(io_failure("measure", &file.path, 0))?;
         Ok(Self { file: &*file.file, path: &file.path, size, start: 0, bytes: Vec::new() })
     }
@@ -389,7 +442,7 @@ impl<'a> Window<'a> {
     }
 
     /// The batch at `offset`, if there is an intact one.
-    fn batch(&mut self, segment: u64, offset: u64) -> Result<Option<(batch::Header, &[u8])>, IoFailure> {
+    pub(crate) fn batch(&mut self, segment: u64, offset: u64) -> Result<Option<(batch::Header, &[u8])>, IoFailure> {
         let size = self.size;
         let Some(header) = batch::peek(self.get(offset, batch::HEADER_BYTES)?, offset) else { return Ok(None) };
         let total = batch::total_bytes(header.length);
@@ -403,6 +456,25 @@ impl<'a> Window<'a> {
             return Ok(None);
         }
         Ok(Some((header, &bytes[batch::HEADER_BYTES..batch::HEADER_BYTES + header.length])))
+    }
+
+    /// Where the next intact batch behind a bad one begins, or `end`. Where the bad one says, if there is one: what clients
+    /// wrote into it might look like a batch itself.
+    fn next_batch(&mut self, segment: u64, bad: u64, end: u64) -> Result<u64, IoFailure> {
+        if let Some(header) = batch::peek(self.get(bad, batch::HEADER_BYTES)?, bad) {
+            let next = bad + batch::total_bytes(header.length) as u64;
+            if next == end || (next < end && self.batch(segment, next)?.is_some()) {
+                return Ok(next);
+            }
+        }
+        let mut at = bad + batch::ALIGN;
+        while at < end {
+            if self.batch(segment, at)?.is_some() {
+                return Ok(at);
+            }
+            at += batch::ALIGN;
+        }
+        Ok(end)
     }
 
     /// Looks through all that lies behind a bad batch at `from`. Most of it is zeros nearly always.

@@ -6,19 +6,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index};
-use hezong_codec::log::Record;
+use hezong_codec::log::{Record, Witness};
 
 use crate::error::{Failure, OpenError, ReadError, WriteError, io_failure};
 use crate::folder::{Folder, Lock};
-use crate::index::{Ends, SegmentFile};
+use crate::index::{Ends, LogIndex, SegmentFile};
 use crate::opening::{Begin, Carry};
 use crate::reader::{Reader, Shared};
 use crate::recovery::{self, Opened, Recovered};
-use crate::segment::{IDENTITY_BYTES_MAX, Link};
+use crate::segment::{self, IDENTITY_BYTES_MAX, Link};
 use crate::{batch, record};
 
 /// A buffer that has grown beyond this is given back after use.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+/// How much is written before the groups are stated again.
+const RESTATE_BYTES: u64 = 64 << 10;
 
 /// How a log is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +56,9 @@ pub struct Wal {
     opening_end: u64,
     /// All before this offset of the current segment is synced. At most `offset`.
     synced: u64,
+    /// The first batch at or behind this offset is preceded by one that states how every group stands, as an opening does:
+    /// whatever of the segment is damaged before that, what is certain is known.
+    restate_at: u64,
     /// The batch that is being made; kept for its memory.
     buffer: Vec<u8>,
     /// The first failure, after which nothing is written any more.
@@ -79,7 +85,28 @@ impl Wal {
     ///
     /// # Errors
     /// See [`OpenError`]: each leaves the log as it was.
-    pub fn open(folder: Arc<dyn Folder>, mut options: Options) -> Result<(Self, Vec<Recovered>), OpenError> {
+    pub fn open(folder: Arc<dyn Folder>, options: Options) -> Result<(Self, Vec<Recovered>), OpenError> {
+        Self::open_with(folder, options, None)
+    }
+
+    /// The same of a log that [`Wal::open`] found corrupt: what is certain of it stays, and what is missing is noted in the
+    /// groups' states, for the protocol to fill from peers. [`Opened::repaired`] tells what was done.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: [`OpenError::Corrupt`] when too much is lost; each leaves the log as it was.
+    pub fn repair(
+        folder: Arc<dyn Folder>,
+        options: Options,
+        witness: &Witness,
+    ) -> Result<(Self, Vec<Recovered>), OpenError> {
+        Self::open_with(folder, options, Some(witness))
+    }
+
+    fn open_with(
+        folder: Arc<dyn Folder>,
+        mut options: Options,
+        witness: Option<&Witness>,
+    ) -> Result<(Self, Vec<Recovered>), OpenError> {
         options.segment_bytes = options.segment_bytes.clamp(4 << 10, 1 << 30);
         if options.identity.len() > IDENTITY_BYTES_MAX {
             return Err(OpenError::IdentityTooLong { bytes: options.identity.len(), max: IDENTITY_BYTES_MAX });
@@ -88,7 +115,7 @@ impl Wal {
             std::io::ErrorKind::WouldBlock => OpenError::InUse { path: folder.path("") },
             _ => io_failure("lock", folder.path(""), 0)(error).into(),
         })?;
-        let opening = recovery::open(&*folder, &options)?;
+        let opening = recovery::open(&*folder, &options, witness)?;
         let wal = Self {
             folder,
             options,
@@ -99,6 +126,7 @@ impl Wal {
             offset: opening.begun.end,
             opening_end: opening.begun.end,
             synced: opening.begun.end,
+            restate_at: opening.begun.end + RESTATE_BYTES,
             buffer: Vec::new(),
             failed: None,
             opened: opening.report,
@@ -133,8 +161,8 @@ impl Wal {
         self.note(result)
     }
 
-    /// Syncs, and notes on disk that it did: damage to the last batches is found as corruption afterwards, and not
-    /// taken for a torn tail.
+    /// Syncs, and notes on disk that it did, and how every group stands: damage to the last batches is found as corruption
+    /// afterwards, not taken for a torn tail, and can be repaired.
     ///
     /// # Errors
     /// As [`Wal::sync`].
@@ -143,7 +171,7 @@ impl Wal {
         if self.offset == self.opening_end {
             return Ok(());
         }
-        let result = self.write(&[]);
+        let result = self.restate();
         self.note(result)?;
         self.sync()
     }
@@ -209,9 +237,29 @@ impl Wal {
     }
 
     fn write(&mut self, records: &[Record]) -> Result<(), Failure> {
+        if self.offset >= self.restate_at {
+            self.restate()?;
+        }
+        self.write_batch(|buffer, _| records.iter().map(|record| record::encode(record, buffer)).sum())
+    }
+
+    /// States how every group stands.
+    fn restate(&mut self) -> Result<(), Failure> {
+        let begun = self.offset;
+        self.write_batch(|buffer, index| {
+            index.groups.iter().for_each(|(id, group)| group.encode_opening(*id, buffer));
+            index.groups.len() as u32
+        })?;
+        // Where that takes much, it is done less often.
+        self.restate_at = self.offset + RESTATE_BYTES.max(16 * self.offset.saturating_sub(begun));
+        Ok(())
+    }
+
+    /// Writes a batch of what `encode` puts into the buffer, which tells how many records that is.
+    fn write_batch(&mut self, encode: impl FnOnce(&mut Vec<u8>, &LogIndex) -> u32) -> Result<(), Failure> {
         let mut buffer = std::mem::take(&mut self.buffer);
         batch::begin(&mut buffer);
-        let count = records.iter().map(|record| record::encode(record, &mut buffer)).sum();
+        let count = encode(&mut buffer, &self.shared.index());
         let length = buffer.len() - batch::HEADER_BYTES;
         let end = self.offset + batch::total_bytes(length) as u64;
         // A segment holds one batch at least, however large.
@@ -242,6 +290,7 @@ impl Wal {
     fn rotate(&mut self) -> Result<(), Failure> {
         self.sync_file()?;
         self.chain.push_back(Link { number: self.number, end: self.offset });
+        self.file.seal(segment::header_bytes(&self.options.identity) as u64, self.offset);
         let carry = self.choose_carry();
         let begin = Begin {
             folder: &*self.folder,
@@ -256,6 +305,7 @@ impl Wal {
         self.offset = begun.end;
         self.opening_end = begun.end;
         self.synced = begun.end;
+        self.restate_at = begun.end + RESTATE_BYTES;
         Ok(())
     }
 

@@ -330,9 +330,10 @@ fn campaign(world: &mut World<RaftDialect>, id: NodeId) -> Result<(), String> {
 }
 
 fn prepare_disk(world: &mut World<RaftDialect>, command: &Command) -> Result<(), String> {
-    command.only(&["term", "vote", "log"])?;
+    command.only(&["term", "vote", "owed", "log"])?;
     let id = command.node(0)?;
     let (term, vote) = (command.number("term")?, command.number("vote")?.map(NodeId));
+    let owed = command.options.get("owed").map(|text| log_id(text)).transpose()?;
     let mut entries = Vec::new();
     for text in command.options.get("log").map_or("", String::as_str).split(',').filter(|text| !text.is_empty()) {
         let id = log_id(text)?;
@@ -341,7 +342,7 @@ fn prepare_disk(world: &mut World<RaftDialect>, command: &Command) -> Result<(),
     let last_term = entries.last().map_or(Term(0), |entry: &Entry| entry.id.term);
     let term = term.map_or(last_term, Term);
     let disk = world.disk_mut(id)?;
-    disk.write(&Write::Vote { term, vote });
+    disk.write(&Write::Vote { term, vote, owed });
     if !entries.is_empty() {
         disk.write(&Write::Append(entries.into()));
     }
@@ -463,7 +464,8 @@ pub fn show_message(message: &Message) -> String {
             format!("Append base={} [{}] committed={committed}", show(*previous), entries.join(" "))
         }
         Body::Appended { matched } => format!("Appended matched={}", show_index(*matched)),
-        Body::Diverged { previous, hint } => format!("Diverged base={previous} hint={}", show(*hint)),
+        Body::Diverged { previous, hint, lost: false } => format!("Diverged base={previous} hint={}", show(*hint)),
+        Body::Diverged { previous, hint, lost: true } => format!("Diverged lost={previous} hint={}", show(*hint)),
         // A snapshot's name is a random number; its last digits tell two apart well enough to be read.
         Body::InstallSnapshot { id, base } => {
             format!("InstallSnapshot {:04x} base={}", id.0 & 0xffff, show(base.last))
@@ -488,7 +490,10 @@ pub fn show_message(message: &Message) -> String {
 #[must_use]
 pub fn show_write(write: &Write) -> String {
     match write {
-        Write::Vote { term, vote } => format!("Vote {term} for {}", show(*vote)),
+        Write::Vote { term, vote, owed } => {
+            let owed = owed.map_or_else(String::new, |owed| format!(" owed {owed}"));
+            format!("Vote {term} for {}{owed}", show(*vote))
+        }
         Write::Append(entries) => {
             format!("Append {}", entries.iter().map(show_entry).collect::<Vec<_>>().join(", "))
         }

@@ -112,6 +112,28 @@ impl Disk {
         wal.sync().expect("nothing fails yet");
     }
 
+    /// Damages the log that was just opened: entries behind `applied` are gone, and a note of what it ended with is left.
+    /// Tells what a node finds then; `None` when there is nothing to lose.
+    pub(crate) fn damage(
+        &mut self,
+        saved: &Saved,
+        applied: Option<Index>,
+        rng: &mut Rng,
+    ) -> Result<Option<(Saved, Recovered)>, Violation> {
+        let Some(last) = saved.log.last() else { return Ok(None) };
+        let kept = applied.max(saved.log.base_index()).map_or(0, |index| index.0);
+        let Some(some) = last.index.0.checked_sub(kept).filter(|some| *some > 0) else { return Ok(None) };
+        let from = Index(kept + 1 + rng.below(some));
+        let note = Write::Vote { term: saved.term, vote: saved.vote, owed: saved.owed.max(Some(last)) };
+        let wal = self.wal.as_mut().expect("it was just opened");
+        // Of a log that opens, either all of this has happened or nothing.
+        self.folder.stop_after(u64::MAX);
+        wal.append(&[record(GROUP, &Write::Truncate(from)), record(GROUP, &note)]).expect("nothing fails meanwhile");
+        wal.sync().expect("nothing fails meanwhile");
+        self.wal = None;
+        self.recover()
+    }
+
     /// Opens the log: what a node finds that starts, for itself and for the checkers. `None` when the machine stood
     /// still in the middle of that.
     pub(crate) fn recover(&mut self) -> Result<Option<(Saved, Recovered)>, Violation> {

@@ -66,8 +66,7 @@
 //! to a protocol: a message, a request, a stored write, an answer, a deadline. *Trouble* is whatever goes wrong.
 //!
 //! # Left out
-//! Damage to what was synced (the crash suite of the log
-//! has it), several groups on a node, and bytes that change on the way (frames carry a checksum).
+//! Damage to the bytes of the log (its own suites have that; here entries are gone and known to be), several groups on a node, and bytes that change on the way (frames carry a checksum).
 
 #![forbid(unsafe_code)]
 

@@ -69,6 +69,7 @@ pub fn shape(mutant: Mutant) -> Shape {
         Mutant::Weak(Weakness::PlainReplacement | Weakness::JointMajorityOfSum | Weakness::MembershipOnCommit) => {
             Shape::Joint
         }
+        Mutant::Weak(Weakness::DebtForgotten) => Shape::Damage,
         Mutant::Weak(Weakness::StoredByIndex) => Shape::Disks,
         Mutant::Weak(Weakness::CommitOldTermByCounting) => Shape::Elections,
         Mutant::Weak(Weakness::ReadTokenReused) => Shape::Frames,

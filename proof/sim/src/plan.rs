@@ -44,6 +44,8 @@ pub enum Fault {
     SlowApply,
     /// A machine's state is lost while its log is not.
     StateLoss,
+    /// A machine's log is damaged: its last entries are gone, and that they were there is known.
+    LogDamage,
     /// No fault, but seldom enough to be counted with them: a snapshot is installed.
     Snapshot,
     /// A snapshot being fetched is struck in one of its steps; `moment.rs` has them.
@@ -64,7 +66,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -81,6 +83,7 @@ impl Fault {
         Self::ClockRate,
         Self::SlowApply,
         Self::StateLoss,
+        Self::LogDamage,
         Self::Snapshot,
         Self::StruckSnapshot,
         Self::Addition,
@@ -111,6 +114,7 @@ impl Fault {
             Self::ClockRate => "clock rate changed",
             Self::SlowApply => "slow apply",
             Self::StateLoss => "state lost",
+            Self::LogDamage => "log damaged",
             Self::Snapshot => "snapshot installed",
             Self::StruckSnapshot => "struck while fetching it",
             Self::Addition => "member added",
@@ -211,11 +215,13 @@ pub enum Shape {
     FullDisks,
     /// Learners that become voters all at once while others go, and leaders that die or are cut off meanwhile.
     Joint,
+    /// Logs that are damaged while others are behind.
+    Damage,
 }
 
 impl Shape {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Any,
         Self::Leases,
         Self::Members,
@@ -226,6 +232,7 @@ impl Shape {
         Self::Transfers,
         Self::FullDisks,
         Self::Joint,
+        Self::Damage,
     ];
 }
 
@@ -349,6 +356,11 @@ impl Plan {
                 plan.drawn = vec![Fault::Addition, Fault::Addition, Fault::Joint, Fault::Joint, Fault::Crash];
                 plan.strike = [0, 400][pick(rng, 2)];
             }
+            Shape::Damage => {
+                plan.nodes = 3;
+                plan.drawn = vec![Fault::LogDamage, Fault::LogDamage, Fault::Partition, Fault::Crash, Fault::SlowApply];
+                plan.lull = 2;
+            }
         }
         plan
     }
@@ -368,6 +380,7 @@ impl Plan {
             Fault::ClockRate,
             Fault::SlowApply,
             Fault::StateLoss,
+            Fault::LogDamage,
             Fault::Addition,
             Fault::Removal,
             Fault::Transfer,

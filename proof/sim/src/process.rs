@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hezong_base::{GroupId, NodeId, Rng};
+use hezong_base::{GroupId, LogId, NodeId, Rng};
 use hezong_node::{
     Chunk, Node, NodeConfig, NodeEffect, NodeInput, Snapshot, SnapshotDone, SnapshotWork, StateFound, StateMachine,
 };
-use hezong_raft::{Config, Entry, SnapshotId};
+use hezong_raft::{Config, Entry, Raft, SnapshotId};
 
 use crate::check::{Recovered, Violation};
 use crate::clock::Clock;
@@ -71,6 +71,10 @@ pub(crate) struct Process {
     pub(crate) held: Held,
     /// Its state was lost, and it has none again yet.
     pub(crate) state_lost: bool,
+    /// Its log is to be found damaged at the next start, by this chance.
+    pub(crate) damage: Option<Rng>,
+    /// What it owed when it died.
+    owed: Option<LogId>,
     /// What arrived while the process stood still; `None` while it runs.
     pub(crate) paused: Option<VecDeque<NodeInput>>,
     /// Dies after so many more effects.
@@ -104,6 +108,8 @@ impl Process {
             applying: VecDeque::new(),
             held: Held::default(),
             state_lost: false,
+            damage: None,
+            owed: None,
             paused: None,
             crash_in: None,
             timer: u64::MAX,
@@ -117,7 +123,7 @@ impl Process {
         }
     }
 
-    /// Starts the process on what its disk holds; tells what that was. `None` when the machine stood still meanwhile.
+    /// Starts the process on what its disk holds; tells what that was, and what damage left of it. `None` when the machine stood still meanwhile.
     pub(crate) fn start(
         &mut self,
         now: u64,
@@ -125,8 +131,15 @@ impl Process {
         config: Config,
         rng: Rng,
         out: &mut Vec<NodeEffect>,
-    ) -> Result<Option<Recovered>, Violation> {
+    ) -> Result<Option<(Recovered, Option<Recovered>)>, Violation> {
         let Some((saved, found)) = self.disk.recover()? else { return Ok(None) };
+        let damage = self.damage.take();
+        let applied = self.machine.last().map(|last| last.index);
+        let damaged = match damage {
+            Some(mut rng) => self.disk.damage(&saved, applied, &mut rng)?,
+            None => None,
+        };
+        let (saved, damaged) = damaged.map_or((saved, None), |(saved, left)| (saved, Some(left)));
         let mut node = Node::new(node_config(self.id, plan));
         let (applied, is_installed) = (self.machine.applied(), self.machine.is_installed());
         let state = StateFound { applied: applied.expect(IN_MEMORY), is_installed: is_installed.expect(IN_MEMORY) };
@@ -136,12 +149,12 @@ impl Process {
         node.flush(local, out);
         self.node = Some(node);
         self.life += 1;
-        Ok(Some(found))
+        Ok(Some((found, damaged)))
     }
 
     /// The process dies, and with `power` the machine under it.
     pub(crate) fn crash(&mut self, power: bool, rng: &mut Rng) {
-        self.node = None;
+        self.owed = self.node.take().and_then(|node| node.raft(GROUP).and_then(Raft::owed));
         self.machine.crash(power, rng);
         self.applying.clear();
         self.held.0.clear();
@@ -205,6 +218,12 @@ impl Process {
         {
             *held = view;
         }
+    }
+
+    /// Whether its log is not known to be whole.
+    pub(crate) fn lacks_entries(&self) -> bool {
+        let owed = |node: &Node| node.raft(GROUP).and_then(Raft::owed);
+        self.damage.is_some() || self.node.as_ref().map_or(self.owed, owed).is_some()
     }
 
     /// Whether it takes part: up, and not standing still.

@@ -362,7 +362,7 @@ impl Sim {
         let config = self.plan.raft(node);
         #[cfg(feature = "weakened")]
         let config = hezong_raft::Config { weakness: self.weakness, ..config };
-        let Some(found) = process.start(self.now, &self.plan, config, rng, &mut effects)? else {
+        let Some((found, damaged)) = process.start(self.now, &self.plan, config, rng, &mut effects)? else {
             self.story.say(self.now, node, "dies while it starts");
             self.faults.add(Fault::TornWrite);
             process.crash(true, &mut self.trouble);
@@ -371,6 +371,11 @@ impl Sim {
             return Ok(());
         };
         self.checkers.on_start(node, found)?;
+        if let Some(left) = damaged {
+            self.faults.add(Fault::LogDamage);
+            self.story.say(self.now, node, "finds its log damaged");
+            self.checkers.on_damage(node, left);
+        }
         self.checkers.on_state(node, process.machine.last().map(|last| last.index));
         self.story.say(self.now, node, "starts");
         if self.processes[place(node)].room.is_full() && self.slip != Some(Slip::ReserveForgotten) {

@@ -9,6 +9,7 @@ use hezong_raft::Change;
 use crate::check::{Violation, place};
 use crate::network::NODES_MAX;
 use crate::plan::{Fault, pick};
+use crate::process::Process;
 use crate::sim::{Event, Sim};
 
 /// The most members at once: enough for every shape of majority, few enough to be quick.
@@ -37,6 +38,7 @@ impl Sim {
             Fault::ClockRate => self.change_clock(),
             Fault::FullDisk => self.fill_disks(until),
             Fault::StateLoss => return self.lose_state(),
+            Fault::LogDamage => return self.damage_log(),
             Fault::Addition => self.add_member(),
             Fault::Removal => return self.remove_member(),
             Fault::Transfer => return self.transfer(),
@@ -214,6 +216,20 @@ impl Sim {
         self.story.say(self.now, victim, "loses its state");
         self.crash(victim, true)?;
         self.processes[place(victim)].lose_state();
+        Ok(())
+    }
+
+    /// The end of one machine's log is gone when it starts again. Never two at a time, and never where all others together
+    /// are too few to elect a leader: they hold all that is committed, but perhaps not all that the victim once held.
+    fn damage_log(&mut self) -> Result<(), Violation> {
+        let victim = self.victim();
+        let few = self.checkers.voters_min() < 3;
+        if few || self.processes.iter().any(Process::lacks_entries) || self.processes[place(victim)].node.is_none() {
+            return Ok(());
+        }
+        self.crash(victim, true)?;
+        let rng = self.trouble.fork();
+        self.processes[place(victim)].damage = Some(rng);
         Ok(())
     }
 

@@ -44,7 +44,7 @@ impl Raft {
 
     /// A sole voter need not wait for anybody, unless it may have granted a lease before it restarted.
     pub(crate) fn campaign_if_alone(&mut self, now: Time, out: &mut Out) {
-        if self.is_sole_voter() {
+        if self.is_sole_voter() && self.debt().is_none() {
             self.election_at = self.promised_until.unwrap_or(now);
             if self.promised_until.is_none() {
                 self.campaign(now, false, out);
@@ -89,7 +89,7 @@ impl Raft {
         out: &mut Out,
     ) {
         let unbound = !self.is_led(now) && !self.is_bound(now) && !self.is_removed();
-        let granted = term > self.term && last >= self.log.last() && unbound;
+        let granted = term > self.term && last >= self.answers_for() && unbound;
         if granted {
             // Carries the term asked about, which is not ours; nothing is promised, so it rests on nothing.
             self.writes.send(None, from, Message { term, body: Body::PreVote { granted } }, out);
@@ -147,7 +147,7 @@ impl Raft {
             return;
         }
         let unspent = term > self.term || self.vote.is_none() || self.weak(Weakness::DoubleVote);
-        let up_to_date = last >= self.log.last();
+        let up_to_date = last >= self.answers_for();
         let granted = up_to_date && (unspent || self.vote == Some(from));
         let vote = if granted { Some(from) } else { None };
         if term > self.term {

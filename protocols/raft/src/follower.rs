@@ -38,7 +38,7 @@ impl Raft {
         }
         if let Some(previous) = previous.filter(|previous| !self.holds(*previous)) {
             let hint = self.log.floor(previous);
-            return self.reply(from, Body::Diverged { previous, hint }, None, out);
+            return self.reply(from, Body::Diverged { previous, hint, lost: false }, None, out);
         }
         let vouched = entries.last().map(|entry| entry.id).or(previous).map(|id| id.index);
         // What we hold already is not written again: a late duplicate must not cut off what came after it.
@@ -93,6 +93,8 @@ impl Raft {
         committed: Option<Index>,
         out: &mut Out,
     ) {
+        // What the leader believes us to hold, it may believe from before our log was damaged.
+        let committed = committed.filter(|_| self.owed.is_none());
         if committed > self.log.last_index() {
             return self.drop_nonsense(from, "a commit of entries we never acknowledged", out);
         }
@@ -108,6 +110,7 @@ impl Raft {
         }
         self.reply(from, Body::HeartbeatAck { round, lease }, None, out);
         self.ask_for_state(from, out);
+        self.report_loss(from, out);
     }
 
     /// Follows the leader of our term that was just heard. False if there cannot be such a leader.

@@ -93,11 +93,11 @@ impl Leader {
 }
 
 /// What it takes to send entries to one member while its progress is borrowed.
-struct Feeder<'a> {
+pub(crate) struct Feeder<'a> {
     now: Time,
     term: Term,
     committed: Option<Index>,
-    log: &'a Log,
+    pub(crate) log: &'a Log,
     config: &'a Config,
     next_ask: &'a mut AskId,
     out: &'a mut Out,
@@ -106,7 +106,7 @@ struct Feeder<'a> {
 impl Feeder<'_> {
     /// Sends whatever the window takes. Nothing here rests on a write: our term was stored before we could win it, and
     /// entries may travel in parallel with our own disk.
-    fn feed(&mut self, to: NodeId, progress: &mut Progress) {
+    pub(crate) fn feed(&mut self, to: NodeId, progress: &mut Progress) {
         while let Some(room) = progress.room(self.config.window_bytes_max) {
             let last = Index(self.log.last_index().map_or(0, |index| index.0));
             let probing = matches!(progress.mode, Mode::Probe { .. });
@@ -150,7 +150,7 @@ impl Feeder<'_> {
 
 impl Raft {
     /// Borrows what feeding needs beside the leader's own data. `None` unless we lead.
-    fn feeder<'a>(&'a mut self, now: Time, out: &'a mut Out) -> Option<(&'a mut Leader, Feeder<'a>)> {
+    pub(crate) fn feeder<'a>(&'a mut self, now: Time, out: &'a mut Out) -> Option<(&'a mut Leader, Feeder<'a>)> {
         let RoleState::Leader(leader) = &mut self.role else { return None };
         let (term, committed) = (self.term, self.committed);
         let (log, config, next_ask) = (&self.log, &self.config, &mut self.next_ask);

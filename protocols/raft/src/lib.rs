@@ -15,6 +15,7 @@
 //! | `reads.rs` | reads at the leader and forwarded by followers |
 //! | `progress.rs` | what a leader knows of one member, and what is on its way to it |
 //! | `snapshot.rs` | members that need what is gone from the log |
+//! | `damage.rs` | members whose log was damaged |
 //! | `log.rs` | base, runs of terms, memberships, the tail of entries |
 //! | `entries.rs` | entries that are shared rather than copied, and that tail |
 //! | `entry.rs`, `membership.rs`, `message.rs`, `request.rs`, `config.rs` | the public types |
@@ -45,6 +46,7 @@ extern crate alloc;
 mod candidate;
 mod change;
 mod config;
+mod damage;
 mod entries;
 mod entry;
 mod follower;

@@ -57,11 +57,14 @@ pub enum Body {
     },
     /// "I do not hold `previous`."
     Diverged {
-        /// The rejected `previous`, so that a late rejection can be told from a fresh one.
+        /// The rejected `previous`, so that a late rejection can be told from a fresh one; of what was lost, the last.
         previous: LogId,
         /// The last entry of the receiver that the leader may also hold: at or before `previous.index`, and of no later
         /// term. Skips whole terms at a time.
         hint: Option<LogId>,
+        /// Whether this is no rejection: the receiver's log was damaged and ends with the hint, whatever it acknowledged
+        /// before. Repeated until it holds at least `previous`.
+        lost: bool,
     },
     /// "What you need is gone from my log: fetch this state from me instead" (§7). Repeated until it is answered.
     InstallSnapshot {
@@ -126,7 +129,7 @@ impl Body {
                 id(*previous) && place(*committed) && id(entries.last().map(|entry| entry.id))
             }
             Self::Appended { matched } => place(*matched),
-            Self::Diverged { previous, hint } => id(Some(*previous)) && id(*hint),
+            Self::Diverged { previous, hint, .. } => id(Some(*previous)) && id(*hint),
             Self::Heartbeat { committed, .. } => place(*committed),
             Self::ReadIndexAck { index, .. } => place(*index),
             Self::InstallSnapshot { base, .. } => id(base.last),

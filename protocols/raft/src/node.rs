@@ -77,6 +77,8 @@ pub struct Raft {
     pub(crate) install: Option<Install>,
     /// Whether our state machine lost its state and waits for a leader's snapshot.
     pub(crate) state_lost: bool,
+    /// What our log ended with before it was damaged, while it has not become as long again (see `damage.rs`).
+    pub(crate) owed: Option<LogId>,
     /// Nonsense dropped so far.
     dropped: u64,
     /// Whether the members in force changed in this step.
@@ -110,7 +112,7 @@ impl Protocol for Raft {
 
     fn save(saved: &mut Saved, write: &Write) {
         match write {
-            Write::Vote { term, vote } => (saved.term, saved.vote) = (*term, *vote),
+            Write::Vote { term, vote, owed } => (saved.term, saved.vote, saved.owed) = (*term, *vote, *owed),
             Write::Append(entries) => saved.log.append(entries),
             Write::Truncate(from) => saved.log.truncate(*from),
             Write::Compact(base) => saved.log.compact(base.clone()),
@@ -121,7 +123,7 @@ impl Protocol for Raft {
     }
 
     fn start(now: Time, config: Config, saved: Saved, mut rng: Rng, out: &mut Out) -> Self {
-        let Saved { term, vote, log } = saved;
+        let Saved { term, vote, owed, log } = saved;
         let committed = log.base_index();
         let next_token = rng.next_u64();
         let mut raft = Self {
@@ -140,6 +142,7 @@ impl Protocol for Raft {
             next_ask: AskId(1),
             install: None,
             state_lost: false,
+            owed,
             dropped: 0,
             peers_changed: !log.membership().members().is_empty(),
             config,
@@ -155,6 +158,7 @@ impl Protocol for Raft {
         if term > Term(0) && !raft.was_always_alone() {
             raft.promised_until = Some(now + raft.config.lease.max(raft.config.lease_granted));
         }
+        raft.maybe_settle_debt();
         raft.wait_for_leader(now);
         raft.campaign_if_alone(now, out);
         raft.settle(now, out);
@@ -195,7 +199,7 @@ impl Protocol for Raft {
         (self.term, self.vote, self.committed, self.announced, self.stored).hash(into);
         self.log.fingerprint(into);
         (self.role(), self.leader(), self.is_bound(now), self.writes.oldest().is_some()).hash(into);
-        (self.install.is_some(), self.state_lost).hash(into);
+        (self.install.is_some(), self.state_lost, self.owed).hash(into);
         self.transfer.as_ref().map(|transfer| (transfer.to, transfer.asked)).hash(into);
         match &self.role {
             RoleState::Follower(follower) => follower.reads.len().hash(into),
@@ -269,6 +273,12 @@ impl Raft {
         self.announced
     }
 
+    /// What the log lost and waits for: as in [`Saved::owed`].
+    #[must_use]
+    pub fn owed(&self) -> Option<LogId> {
+        self.owed
+    }
+
     /// The members in force, committed or not.
     #[must_use]
     pub fn membership(&self) -> &Membership {
@@ -309,6 +319,7 @@ impl Raft {
             membership_index: self.log.membership_index(),
             membership_committed: self.log.membership_index() <= self.committed,
             state_lost: self.state_lost,
+            owed: self.owed,
             installing: self.install.is_some(),
             last_contact: self.last_contact(now),
             lease: lease_until.map(|until| until.since(now)),
@@ -364,7 +375,10 @@ impl Raft {
                 self.on_append(now, from, previous, entries, committed, out);
             }
             Body::Appended { matched } if current => self.on_appended(now, from, matched, out),
-            Body::Diverged { previous, hint } if current => self.on_diverged(now, from, previous, hint, out),
+            Body::Diverged { previous, hint, lost: false } if current => {
+                self.on_diverged(now, from, previous, hint, out);
+            }
+            Body::Diverged { hint, lost: true, .. } if current => self.on_lost(now, from, hint, out),
             Body::InstallSnapshot { id, base } if current => self.on_install_snapshot(now, from, id, &base, out),
             Body::SnapshotInstalled { id, installed } if current => self.on_snapshot_installed(from, id, installed),
             Body::RequestSnapshot if current => self.on_request_snapshot(now, from, out),
@@ -500,6 +514,7 @@ impl Raft {
             self.emit(Event::Peers(self.log.membership().clone()), out);
             self.sync_progress(now);
         }
+        self.maybe_settle_debt();
         self.conclude_transfer(out);
         let told = (self.term, self.leader(), self.role());
         if told != self.told {
@@ -530,8 +545,9 @@ impl Raft {
             RoleState::Follower(follower) => {
                 assert!(follower.leader != Some(self.config.id), "nobody follows itself");
             }
-            RoleState::PreCandidate(_) => {}
+            RoleState::PreCandidate(_) => assert!(self.debt().is_none(), "who lost entries does not campaign"),
             RoleState::Candidate(_) => {
+                assert!(self.debt().is_none(), "who lost entries does not campaign");
                 let own = self.vote == Some(self.config.id) || self.weak(Weakness::DoubleVote);
                 assert!(own, "a candidate votes for itself");
             }
@@ -556,7 +572,8 @@ impl Raft {
     pub(crate) fn set_term(&mut self, now: Time, term: Term, vote: Option<NodeId>, out: &mut Out) {
         debug_assert!(term >= self.term);
         (self.term, self.vote) = (term, vote);
-        self.vote_write = Some(self.writes.store(now, Write::Vote { term, vote }, 32, out));
+        let write = Write::Vote { term, vote, owed: self.owed };
+        self.vote_write = Some(self.writes.store(now, write, 32, out));
     }
 
     /// Follows `leader`, or nobody until one is heard. The term is set already.
@@ -599,8 +616,11 @@ impl Raft {
 
     /// Whether we may have to be elected. Not only a voter may: who is removed by an entry not yet known to be committed
     /// may be the only one whose log is long enough to commit it, and whose vote the others, not knowing of it, still
-    /// need (§4.2.2 of the dissertation). Its own vote then counts for nothing.
+    /// need (§4.2.2 of the dissertation). Its own vote then counts for nothing. Who lost entries must not lead without them.
     pub(crate) fn may_campaign(&self) -> bool {
+        if self.debt().is_some() {
+            return false;
+        }
         let before = self.log.membership_before().filter(|_| self.log.membership_index() > self.committed);
         self.is_voter() || before.is_some_and(|members| members.is_voter(self.config.id))
     }

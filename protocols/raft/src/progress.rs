@@ -46,7 +46,7 @@ pub(crate) enum Offer {
 /// One other member, as its leader sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
-    /// The last entry it is known to hold on disk. Only grows.
+    /// The last entry it is known to hold on disk. Only grows, unless it says that its log was damaged.
     pub(crate) matched: Option<Index>,
     /// The first entry not yet sent. Always in (matched, last + 1]; falls only on a rejection.
     pub(crate) next: Index,
@@ -157,6 +157,12 @@ impl Progress {
         self.next = next.max(Index::after(self.matched));
         self.mode = Mode::Probe { waiting: false };
         self.forget_in_flight();
+    }
+
+    /// Its log was damaged: what it acknowledged, it may hold no more. Probe from `next`.
+    pub(crate) fn lost(&mut self, next: Index) {
+        self.matched = None;
+        self.probe_from(next);
     }
 
     /// It needs what is gone.

@@ -156,12 +156,14 @@ pub enum Role {
 /// A change of what is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// Our term and whom we voted for in it.
+    /// Our term, whom we voted for in it, and what we owe.
     Vote {
         /// The term.
         term: Term,
         /// Whom we voted for.
         vote: Option<NodeId>,
+        /// What our log is to reach again, as in [`Saved::owed`].
+        owed: Option<LogId>,
     },
     /// Entries after the last one.
     Append(Entries),
@@ -180,6 +182,9 @@ pub struct Saved {
     pub term: Term,
     /// Whom we voted for in it.
     pub vote: Option<NodeId>,
+    /// The last entry the log ended with before it was damaged, or a later one: until it is as long again, this node
+    /// elects nobody whose log is shorter. `None` when nothing was lost.
+    pub owed: Option<LogId>,
     /// The log: base, runs of terms, and the tail of entries.
     pub log: Log,
 }
@@ -252,6 +257,8 @@ pub struct Status {
     pub membership_committed: bool,
     /// Whether the state was lost and waits for a leader's snapshot.
     pub state_lost: bool,
+    /// What the log lost and waits for, as in [`Saved::owed`].
+    pub owed: Option<LogId>,
     /// Whether a snapshot is being fetched.
     pub installing: bool,
     /// How long ago the leader, or for a leader a majority, was last heard from.

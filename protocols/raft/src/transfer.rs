@@ -105,7 +105,7 @@ impl Raft {
     pub(crate) fn on_timeout_now(&mut self, now: Time, from: NodeId, out: &mut Out) {
         // From anybody but the leader we follow it is late, or nonsense: either way nobody has given up a lease for it.
         let follows = matches!(self.role, RoleState::Follower(_)) && self.leader() == Some(from);
-        if follows && self.is_voter() && !self.is_stalled(now) {
+        if follows && self.is_voter() && !self.is_stalled(now) && self.debt().is_none() {
             self.campaign(now, true, out);
         }
     }

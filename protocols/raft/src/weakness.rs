@@ -38,6 +38,8 @@ pub enum Weakness {
     SnapshotDropsSuffix,
     /// A node whose state is lost leads on without it.
     LeadWithoutState,
+    /// A node whose log was damaged campaigns and votes as if it had never held what it lost.
+    DebtForgotten,
     /// A node forgets that its vote of this term is spent.
     DoubleVote,
     /// A leader keeps its lease although it has asked another to take over.
@@ -57,7 +59,7 @@ pub enum Weakness {
 
 impl Weakness {
     /// All of them, for the proof to go through.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ForgottenTerm,
         Self::VoteBeforeStored,
         Self::AckBeforeStored,
@@ -73,6 +75,7 @@ impl Weakness {
         Self::StoredByIndex,
         Self::SnapshotDropsSuffix,
         Self::LeadWithoutState,
+        Self::DebtForgotten,
         Self::DoubleVote,
         Self::LeaseKeptOverTransfer,
         Self::LeaseTakenUpAgain,

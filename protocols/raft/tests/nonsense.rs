@@ -58,7 +58,7 @@ fn body(rng: &mut Rng) -> Body {
             Body::Append { previous, entries, committed: maybe(rng, |rng| Index(number(rng))) }
         }
         7 => Body::Appended { matched: maybe(rng, |rng| Index(number(rng))) },
-        8 => Body::Diverged { previous: id(rng), hint: maybe(rng, id) },
+        8 => Body::Diverged { previous: id(rng), hint: maybe(rng, id), lost: rng.chance(500) },
         9 => Body::Heartbeat { round: number(rng), lease, committed: maybe(rng, |rng| Index(number(rng))) },
         10 => Body::HeartbeatAck { round: number(rng), lease },
         11 => Body::TimeoutNow,

@@ -77,7 +77,7 @@ fn random_write(rng: &mut Rng, twin: &Twin) -> Write {
                 membership: twin.membership_at(entry.id.index),
             })
         }
-        5 => Write::Vote { term: Term(rng.below(9)), vote: None },
+        5 => Write::Vote { term: Term(rng.below(9)), vote: None, owed: None },
         _ => {
             let mut term = last.map_or(1, |id| id.term.0) + rng.below(4) / 3;
             let ids = (end..end + 1 + rng.below(6)).map(|index| {

@@ -17,6 +17,7 @@ impl Settings {
     pub(crate) fn options(&self, start: Start) -> Options {
         let mut options = Options::new(&self.data_dir, self.peer_bind.as_ref().unwrap_or(&self.peer), start);
         options.segment_bytes = self.segment_bytes;
+        options.scrub_bytes_per_second = self.scrub_bytes_per_second;
         options.disk_reserve_bytes = self.disk_reserve;
         options.disk_reserve_interval = self.disk_reserve_interval;
         options.inbox_bytes_max = self.inbox_bytes_max;

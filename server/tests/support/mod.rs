@@ -121,6 +121,11 @@ impl Node {
         }
     }
 
+    /// How it ended, once it does not run any more.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.child.take().unwrap().wait().unwrap()
+    }
+
     /// The process it runs as.
     pub fn process(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()

@@ -85,7 +85,11 @@ pub(crate) fn base(rng: &mut Rng) -> Base {
 
 pub(crate) fn write(rng: &mut Rng) -> Write {
     match rng.below(5) {
-        0 => Write::Vote { term: Term(number(rng)), vote: option(rng, |rng| NodeId(number(rng))) },
+        0 => Write::Vote {
+            term: Term(number(rng)),
+            vote: option(rng, |rng| NodeId(number(rng))),
+            owed: option(rng, log_id),
+        },
         1 => {
             let first = number(rng).clamp(1, u64::MAX - 10);
             let mut entries: Vec<_> = (0..1 + rng.below(8)).map(|_| entry(rng)).collect();
@@ -112,7 +116,7 @@ pub(crate) fn message(rng: &mut Rng) -> (GroupId, Message) {
             committed: option(rng, index),
         },
         5 => Body::Appended { matched: option(rng, index) },
-        6 => Body::Diverged { previous: log_id(rng), hint: option(rng, log_id) },
+        6 => Body::Diverged { previous: log_id(rng), hint: option(rng, log_id), lost: rng.chance(500) },
         7 => Body::Heartbeat { round: number(rng), lease: span(rng), committed: option(rng, index) },
         8 => Body::HeartbeatAck { round: number(rng), lease: span(rng) },
         9 => Body::ReadIndex { token: number(rng) },

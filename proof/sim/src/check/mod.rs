@@ -94,6 +94,11 @@ impl Checkers {
         self.shadows[place(node)].restart(node, found)
     }
 
+    /// Of what a node had on its disk, damage left this.
+    pub(crate) fn on_damage(&mut self, node: NodeId, left: Recovered) {
+        self.shadows[place(node)].replace(left);
+    }
+
     /// A node issues a write, as part of a batch.
     pub(crate) fn on_store(&mut self, node: NodeId, batch: BatchId, write: &Write) -> Result<(), Violation> {
         let shadow = &mut self.shadows[place(node)];
@@ -184,6 +189,13 @@ impl Checkers {
         let slot = shadow.at(index);
         let copies = self.shadows.iter().filter(|other| other.at(index) == slot).count();
         Some(LastChange { index, step, copies, is_applied: self.applied() >= index.0 })
+    }
+
+    /// The fewest voters that may have to elect a leader, as far as any node's log is concerned.
+    pub(crate) fn voters_min(&self) -> usize {
+        let sets = |members: &Membership| [members.voters().len(), members.outgoing().len()];
+        let all = self.shadows.iter().filter_map(Shadow::membership).flat_map(sets);
+        all.filter(|voters| *voters > 0).min().unwrap_or(0)
     }
 
     /// Whoever led the latest term.

@@ -40,7 +40,7 @@ pub(crate) enum Step {
 /// What a write changes.
 pub(crate) fn steps(write: &Write, mut each: impl FnMut(Step)) {
     match write {
-        Write::Vote { term, vote } => each(Step::Vote(*term, *vote)),
+        Write::Vote { term, vote, .. } => each(Step::Vote(*term, *vote)),
         Write::Append(entries) => {
             for entry in entries {
                 each(Step::Append(slot(entry)));
@@ -109,9 +109,14 @@ impl Shadow {
     pub(super) fn restart(&mut self, node: NodeId, found: Recovered) -> Result<(), Violation> {
         let steps = self.pending.drain(..).map(|(_, step)| step);
         durability::check(node, std::mem::take(&mut self.stored), steps, &found)?;
+        self.replace(found);
+        Ok(())
+    }
+
+    /// From here on this is what there is.
+    pub(super) fn replace(&mut self, found: Recovered) {
         self.issued = found.clone();
         self.stored = found;
-        Ok(())
     }
 
     /// Folds a write that was issued.

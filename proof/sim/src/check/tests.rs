@@ -55,7 +55,7 @@ impl Story {
 }
 
 fn vote(term: u64, vote: Option<NodeId>) -> Write {
-    Write::Vote { term: Term(term), vote }
+    Write::Vote { term: Term(term), vote, owed: None }
 }
 
 fn entry(index: u64, term: u64, command: &'static str) -> Entry {

@@ -35,7 +35,7 @@ pub fn entries(terms: &[u64]) -> Vec<Entry> {
 /// What a node's disk holds whose log is `terms` over a base of `members`.
 pub fn saved(members: &Membership, term: u64, vote: Option<u64>, terms: &[u64]) -> Vec<Write> {
     let base = hezong_raft::Base { last: None, time: Duration::ZERO, membership: members.clone() };
-    let mut writes = vec![Write::Reset(base), Write::Vote { term: Term(term), vote: vote.map(NodeId) }];
+    let mut writes = vec![Write::Reset(base), Write::Vote { term: Term(term), vote: vote.map(NodeId), owed: None }];
     if !terms.is_empty() {
         writes.push(Write::Append(entries(terms).into()));
     }

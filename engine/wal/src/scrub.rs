@@ -1,0 +1,69 @@
+//! Reading what is written and synced again, slowly, so that damage is found while others still have what it took.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::batch;
+use crate::error::ReadError;
+use crate::reader::{Reader, Shared};
+use crate::recovery::Window;
+
+/// What a step reads, unless a single batch is larger.
+const STEP_BYTES: u64 = 1 << 20;
+
+/// Goes through the segments that are full, from the oldest on, again and again. The newest is left out: it is read with
+/// every start, and what is cached of it is what was just written. Headers are left out too, since they are needed by
+/// nobody before the next start.
+pub struct Scrub {
+    shared: Arc<Shared>,
+    /// The segment, and where in it to go on; 0 for its beginning.
+    at: (u64, u64),
+}
+
+impl fmt::Debug for Scrub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scrub").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Begins at the oldest segment.
+    #[must_use]
+    pub fn scrub(&self) -> Scrub {
+        Scrub { shared: Arc::clone(self.shared()), at: (0, 0) }
+    }
+}
+
+impl Scrub {
+    /// Reads about a megabyte and tells how much it was; 0 once all has been read, and it begins anew.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] where something is not what was written. Every call from then on finds it again.
+    pub fn step(&mut self) -> Result<u64, ReadError> {
+        let found = {
+            let index = self.shared.index();
+            let mut sealed = index.files.range(self.at.0..).filter_map(|(number, file)| {
+                let (start, end) = file.sealed()?;
+                Some((*number, Arc::clone(file), start, end))
+            });
+            sealed.next()
+        };
+        let Some((number, file, start, end)) = found else {
+            self.at = (0, 0);
+            return Ok(0);
+        };
+        let begin = if self.at.0 == number { self.at.1.max(start) } else { start };
+        file.file.forget(begin, STEP_BYTES);
+        let mut window = Window::new(&file)?;
+        let mut offset = begin;
+        while offset < end && offset - begin < STEP_BYTES {
+            let Some((header, _)) = window.batch(number, offset)? else {
+                let reason = "this batch was synced, and is not what it was";
+                return Err(ReadError::Corrupt { path: file.path.clone(), offset, reason });
+            };
+            offset += batch::total_bytes(header.length) as u64;
+        }
+        self.at = if offset < end { (number, offset) } else { (number + 1, 0) };
+        Ok(offset - begin)
+    }
+}

@@ -1,0 +1,387 @@
+//! Damaged logs that are repaired: at every offset of small logs, with a state machine that has applied nothing, something
+//! or all that is committed. What comes out is right or nothing does.
+//!
+//! Right means: term and vote are the last; the entries are those the log held at one time, behind a base that was
+//! committed; and either nothing is missing, or what is owed is no less than what the log ended with.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hezong_base::{GroupId, Index, LogId, NodeId, Protocol, Rng, Term};
+use hezong_codec::log::{Record, Witness, to_change, to_write};
+use hezong_raft::{Base, Entry, Membership, Payload, Raft, Saved, Write};
+use hezong_wal::model::ModelFolder;
+use hezong_wal::{DiskFolder, OpenError, ReadError, Recovered, Wal};
+
+const GROUP: GroupId = GroupId(1);
+const SEGMENT: u64 = 4 << 10;
+
+/// A log as the plainest program would keep it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Twin {
+    term: u64,
+    vote: Option<NodeId>,
+    owed: Option<LogId>,
+    base: Option<LogId>,
+    entries: Vec<Entry>,
+}
+
+impl Twin {
+    fn apply(&mut self, write: &Write) {
+        match write {
+            Write::Vote { term, vote, owed } => (self.term, self.vote, self.owed) = (term.0, *vote, *owed),
+            Write::Append(entries) => self.entries.extend(entries.iter().cloned()),
+            Write::Truncate(from) => self.entries.retain(|entry| entry.id.index < *from),
+            Write::Compact(base) => {
+                self.base = base.last;
+                self.entries.retain(|entry| Some(entry.id) > base.last);
+            }
+            Write::Reset(base) => (self.base, self.entries) = (base.last, Vec::new()),
+        }
+    }
+
+    fn last(&self) -> Option<LogId> {
+        self.entries.last().map(|entry| entry.id).or(self.base)
+    }
+
+    fn id_at(&self, index: Index) -> Option<LogId> {
+        let found = self.entries.iter().map(|entry| entry.id).chain(self.base).find(|id| id.index == index);
+        found.filter(|id| Some(id.index) >= self.base.map(|base| base.index))
+    }
+
+    fn of(wal: &Wal, recovered: &[Recovered]) -> Self {
+        let mut twin = Self::default();
+        for change in recovered.iter().flat_map(|group| group.changes(&wal.reader())) {
+            twin.apply(&to_write(change.unwrap()).unwrap());
+        }
+        twin
+    }
+}
+
+fn base(last: LogId) -> Base {
+    Base { last: Some(last), time: Duration::ZERO, membership: Membership::default() }
+}
+
+fn entries(term: u64, first: u64, count: u64, rng: &mut Rng) -> Vec<Entry> {
+    let command = |rng: &mut Rng| Payload::Command(Bytes::from(vec![rng.next_u64() as u8; rng.below(200) as usize]));
+    let entry = |index| Entry { id: LogId::new(term, index), time: Duration::ZERO, payload: command(rng) };
+    (first..first + count).map(entry).collect()
+}
+
+/// What a log went through.
+struct History {
+    model: ModelFolder,
+    /// How it stood after each batch.
+    states: Vec<Twin>,
+    /// What was committed at the end.
+    committed: Vec<LogId>,
+}
+
+/// A member's life: it follows leaders of rising terms, each of which keeps what is committed and replaces some of the
+/// rest; it compacts, and installs snapshots.
+fn history(seed: u64, batches: u64) -> History {
+    let rng = &mut Rng::new(seed);
+    let model = ModelFolder::new();
+    let (mut wal, _) = Wal::open(model.handle(), common::options(SEGMENT)).unwrap();
+    let mut twin = Twin::default();
+    let mut states = vec![twin.clone()];
+    let mut committed: Vec<LogId> = Vec::new();
+    let mut term = 0;
+    for _ in 0..batches {
+        let last = twin.last().map_or(0, |last| last.index.0);
+        let mut writes = Vec::new();
+        match rng.below(10) {
+            0 | 1 => {
+                term += 1 + rng.below(2);
+                writes.push(Write::Vote { term: Term(term), vote: Some(NodeId(1 + rng.below(3))), owed: None });
+                let from = committed.len() as u64 + 1 + rng.below(last - committed.len() as u64 + 1);
+                if from <= last {
+                    writes.push(Write::Truncate(Index(from)));
+                }
+                writes.push(Write::Append(entries(term, from, 1 + rng.below(3), rng).into()));
+            }
+            2 if twin.base.map_or(0, |base| base.index.0) < committed.len() as u64 => {
+                let through = committed[rng.below(committed.len() as u64) as usize];
+                if Some(through) > twin.base {
+                    writes.push(Write::Compact(base(through)));
+                }
+            }
+            3 if term > 0 && rng.chance(200) => {
+                committed.resize_with(last as usize, || LogId::new(term, last + 1));
+                (0..last as usize).for_each(|at| {
+                    committed[at] = twin.id_at(Index(at as u64 + 1)).unwrap_or(committed[at]);
+                });
+                let through = LogId::new(term, last + 5);
+                (last + 1..=last + 5).for_each(|index| committed.push(LogId::new(term, index)));
+                writes.push(Write::Reset(base(through)));
+            }
+            _ if term > 0 => writes.push(Write::Append(entries(term, last + 1, 1 + rng.below(3), rng).into())),
+            _ => {}
+        }
+        if writes.is_empty() {
+            continue;
+        }
+        let records: Vec<_> = writes.iter().map(|write| Record { group: GROUP, change: to_change(write) }).collect();
+        wal.append(&records).unwrap();
+        wal.sync().unwrap();
+        writes.iter().for_each(|write| twin.apply(write));
+        states.push(twin.clone());
+        // Whoever leads may have got some of it committed.
+        let last = twin.last().map_or(0, |last| last.index.0);
+        if rng.chance(300) && twin.last().is_some_and(|last| last.term.0 == term) {
+            let to = committed.len() as u64 + rng.below(last - committed.len() as u64 + 1);
+            for index in committed.len() as u64 + 1..=to {
+                committed.push(twin.id_at(Index(index)).unwrap());
+            }
+        }
+    }
+    // Or it dies, and its last batch alone tells that all before it was synced.
+    if seed.is_multiple_of(2) {
+        wal.close().unwrap();
+    }
+    History { model, states, committed }
+}
+
+impl History {
+    /// A state machine that has applied so much of what is committed.
+    fn witness(&self, applied: usize) -> Witness {
+        let applied = applied.checked_sub(1).map(|at| base(self.committed[at]));
+        Witness { applied: [(GROUP, applied)].into() }
+    }
+
+    /// Opens the log with this file damaged; true when it was repaired.
+    fn check(&self, name: &str, damaged: &[u8], applied: usize, what: &str) -> bool {
+        let model = self.model.fork();
+        model.put(name, damaged);
+        let options = || common::options(SEGMENT);
+        let last = self.states.last().unwrap();
+        let (wal, recovered) = match Wal::repair(model.handle(), options(), &self.witness(applied)) {
+            Err(OpenError::Corrupt { .. }) => {
+                assert_eq!(model.contents(name).as_deref(), Some(damaged), "{what}: a refused log was changed");
+                return false;
+            }
+            result => result.unwrap_or_else(|error| panic!("{what}: {error}")),
+        };
+        let found = Twin::of(&wal, &recovered);
+        assert_eq!((found.term, found.vote), (last.term, last.vote), "{what}");
+        let is_whole = found.last() == last.last().max(self.applied(applied));
+        assert!(is_whole || found.owed >= last.last(), "{what}: ends with {:?}, owes {:?}", found.last(), found.owed);
+        if let Some(base) = found.base {
+            let was_there = self.states.iter().any(|state| state.base == Some(base));
+            assert!(was_there || self.committed.contains(&base), "{what}: stands on {base}");
+        }
+        let is_part_of = |state: &&Twin| {
+            let joins = found.base.is_none_or(|base| state.id_at(base.index) == Some(base));
+            joins && found.entries.iter().all(|entry| state.entries.contains(entry))
+        };
+        let held = self.states.iter().rev().find(is_part_of);
+        assert!(found.entries.is_empty() || held.is_some(), "{what}: nobody ever had {:?}", ids(&found));
+        if found.owed.is_none() {
+            assert!(found.entries.is_empty() || is_part_of(&last), "{what}: owes nothing, and has {:?}", ids(&found));
+        }
+        let repaired = wal.opened().repaired.is_some();
+        drop(wal);
+        // It stands as it was told, also when power is lost right after, and is whole now.
+        model.crash(&mut Rng::new(1));
+        let (wal, recovered) = Wal::open(model.handle(), options()).unwrap();
+        assert_eq!(Twin::of(&wal, &recovered), found, "{what}, opened again");
+        repaired
+    }
+
+    /// Up to where a file may be damaged and the damage be told from a torn tail: to the end, or, of the newest, up to the
+    /// batch that closes it, without which nothing says that what lies before it was synced.
+    fn end(&self, name: &str) -> usize {
+        let bytes = self.model.contents(name).unwrap();
+        match segments(&self.model).last().is_some_and(|newest| newest == name) {
+            true => (0..bytes.len() - 4).rfind(|at| bytes[*at..*at + 4] == *b"hzB1").unwrap(),
+            false => bytes.len(),
+        }
+    }
+
+    fn applied(&self, applied: usize) -> Option<LogId> {
+        applied.checked_sub(1).map(|at| self.committed[at])
+    }
+}
+
+fn ids(twin: &Twin) -> (Option<LogId>, Vec<LogId>) {
+    (twin.base, twin.entries.iter().map(|entry| entry.id).collect())
+}
+
+fn segments(model: &ModelFolder) -> Vec<String> {
+    model.files().into_iter().filter(|name| name.ends_with(".wal")).collect()
+}
+
+#[test]
+fn repair_every_byte_of_every_segment() {
+    let (mut repaired, mut refused) = (0, 0);
+    for seed in 0..12 {
+        let history = history(seed, 40);
+        let committed = history.committed.len();
+        for name in segments(&history.model) {
+            let bytes = history.model.contents(&name).unwrap();
+            let end = history.end(&name);
+            for at in (0..end).step_by(7) {
+                for (damage, applied) in
+                    [("flip", committed), ("zero", committed / 2), ("flip", 0), ("zero", committed)]
+                {
+                    let mut damaged = bytes.clone();
+                    match damage {
+                        "flip" => damaged[at] ^= 1 << (at % 8),
+                        _ => damaged[at..(at + 512).min(end)].fill(0),
+                    }
+                    let what = format!("seed {seed}, {damage} at {at} of {name}, {applied} of {committed} applied");
+                    match history.check(&name, &damaged, applied, &what) {
+                        true => repaired += 1,
+                        false if damaged == bytes => {}
+                        false => refused += 1,
+                    }
+                }
+            }
+        }
+    }
+    assert!(repaired > 4 * refused, "{repaired} repaired, {refused} refused");
+}
+
+/// Several places at once, also in several segments.
+#[test]
+fn repair_of_much_damage() {
+    let mut repaired = 0;
+    for seed in 0..400 {
+        let history = history(seed % 20, 60);
+        let rng = &mut Rng::new(seed);
+        let names = segments(&history.model);
+        let name = &names[rng.below(names.len() as u64) as usize];
+        let other = &names[rng.below(names.len() as u64) as usize];
+        let spoiled = |rng: &mut Rng, name: &str| {
+            let mut bytes = history.model.contents(name).unwrap();
+            let end = history.end(name);
+            (0..1 + rng.below(3)).for_each(|_| bytes[rng.below(end as u64) as usize] ^= 0x10);
+            bytes
+        };
+        let other_bytes = spoiled(rng, other);
+        history.model.put(other, &other_bytes);
+        let bytes = spoiled(rng, name);
+        let applied = rng.below(history.committed.len() as u64 + 1) as usize;
+        repaired += u64::from(history.check(name, &bytes, applied, &format!("seed {seed}")));
+    }
+    assert!(repaired > 200, "{repaired} of 400");
+}
+
+/// What was applied is no loss: nothing is owed, and what follows is kept.
+#[test]
+fn repair_behind_what_was_applied_owes_nothing() {
+    let model = ModelFolder::new();
+    let (mut wal, _) = Wal::open(model.handle(), common::options(1 << 20)).unwrap();
+    let rng = &mut Rng::new(3);
+    let vote = Write::Vote { term: Term(1), vote: None, owed: None };
+    let mut put = |writes: &[Write]| {
+        let records: Vec<_> = writes.iter().map(|write| Record { group: GROUP, change: to_change(write) }).collect();
+        wal.append(&records).unwrap();
+        wal.sync().unwrap();
+    };
+    put(&[Write::Reset(Base::default()), vote]);
+    let all = entries(1, 1, 10, rng);
+    all.iter().for_each(|entry| put(&[Write::Append(vec![entry.clone()].into())]));
+    wal.close().unwrap();
+    let name = &segments(&model)[0];
+    let bytes = model.contents(name).unwrap();
+    let starts: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..*at + 4] == *b"hzB1").collect();
+    let mut damaged = bytes;
+    // The fourth entry: the batches before it are the first, and one for each of three.
+    damaged[starts[4] + 60] ^= 1;
+    model.put(name, &damaged);
+    let open = |applied: Option<LogId>| {
+        let witness = Witness { applied: [(GROUP, applied.map(base))].into() };
+        let (wal, recovered) = Wal::repair(model.fork().handle(), common::options(1 << 20), &witness).unwrap();
+        (Twin::of(&wal, &recovered), wal.opened().repaired.clone().unwrap())
+    };
+    let (found, told) = open(Some(LogId::new(1, 6)));
+    assert_eq!((found.base, found.owed), (Some(LogId::new(1, 6)), None));
+    assert_eq!(found.entries, all[6..]);
+    assert_eq!((told.gaps[0].offset, told.groups[0].owed), (starts[4] as u64, None));
+    // Nothing was applied: what lies before the damage stays, and the tenth is owed.
+    let (found, told) = open(None);
+    assert_eq!((found.base, found.owed), (None, Some(LogId::new(1, 10))));
+    assert_eq!(found.entries, all[..3]);
+    assert_eq!((told.groups[0].end, told.groups[0].owed), (Some(Index(3)), Some(Index(10))));
+    let mut saved = Saved::default();
+    Raft::save(&mut saved, &Write::Vote { term: Term(found.term), vote: found.vote, owed: found.owed });
+    assert_eq!(saved.owed, Some(LogId::new(1, 10)));
+    let kept: Vec<_> = model.files();
+    assert!(kept.contains(name), "a fork was repaired, not this one: {kept:?}");
+}
+
+/// A term or a vote that may have been lost would be a second vote: refused, by file and offset.
+#[test]
+fn repair_without_the_latest_vote_is_refused() {
+    let model = ModelFolder::new();
+    let (mut wal, _) = Wal::open(model.handle(), common::options(1 << 20)).unwrap();
+    let rng = &mut Rng::new(3);
+    let vote = |term| Write::Vote { term: Term(term), vote: None, owed: None };
+    let batches = [
+        vec![Write::Reset(Base::default()), vote(1)],
+        vec![vote(2)],
+        vec![Write::Append(entries(2, 1, 1, rng).into())],
+        vec![Write::Append(entries(2, 2, 1, rng).into())],
+    ];
+    for writes in &batches {
+        let records: Vec<_> = writes.iter().map(|write| Record { group: GROUP, change: to_change(write) }).collect();
+        wal.append(&records).unwrap();
+        wal.sync().unwrap();
+    }
+    drop(wal);
+    let name = &segments(&model)[0];
+    let mut bytes = model.contents(name).unwrap();
+    let starts: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..*at + 4] == *b"hzB1").collect();
+    bytes[starts[1] + 40] ^= 1;
+    model.put(name, &bytes);
+    let witness = Witness { applied: [(GROUP, None)].into() };
+    match Wal::repair(model.handle(), common::options(1 << 20), &witness) {
+        Err(OpenError::Corrupt { offset, reason, .. }) => {
+            assert_eq!(offset, starts[1] as u64);
+            assert_eq!(reason, "the latest term and vote of g1 may have been there");
+        }
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+}
+
+#[test]
+fn scrub_finds_what_changed_and_nothing_else() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = Arc::new(DiskFolder::open(temporary.path()).unwrap());
+    let (mut wal, _) = Wal::open(folder, common::options(SEGMENT)).unwrap();
+    for index in 1..=50 {
+        wal.append(&[common::append(1, index, &[&[b'x'; 300]])]).unwrap();
+    }
+    wal.sync().unwrap();
+    let files = std::fs::read_dir(temporary.path()).unwrap().map(|file| file.unwrap().path());
+    let mut full: Vec<_> = files.filter(|path| path.extension().is_some_and(|kind| kind == "wal")).collect();
+    full.sort();
+    full.pop();
+    let round = |scrub: &mut hezong_wal::Scrub| {
+        let mut bytes = 0;
+        loop {
+            match scrub.step() {
+                Ok(0) => return Ok(bytes),
+                Ok(read) => bytes += read,
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    let mut scrub = wal.reader().scrub();
+    let first = round(&mut scrub).unwrap();
+    assert!(full.len() > 2 && first > (full.len() as u64 - 1) * SEGMENT / 2, "{first} bytes of {full:?}");
+    assert_eq!(round(&mut scrub).unwrap(), first, "and again");
+    let mut damaged = std::fs::read(&full[1]).unwrap();
+    damaged[500] ^= 1;
+    std::fs::write(&full[1], damaged).unwrap();
+    match round(&mut scrub) {
+        Err(ReadError::Corrupt { path, offset, .. }) => {
+            assert!(full[1] == *path && offset <= 500, "{path} at {offset}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

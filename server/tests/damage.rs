@@ -1,0 +1,208 @@
+//! Logs whose bytes change on the disk: real processes, real files.
+
+mod support;
+
+use std::fs;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use support::{Cluster, Node, fails, get, settle, wait_until};
+
+const KEYS: usize = 300;
+
+fn metric(node: &Node, name: &str) -> u64 {
+    let text = get(&node.http, "/metrics").map(|reply| reply.text()).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(u64::MAX, |value| value.parse().unwrap())
+}
+
+fn written() -> Cluster {
+    let cluster = Cluster::new(3);
+    let first = &cluster.nodes[0].http;
+    for n in 0..KEYS {
+        let reply = settle(first, "PUT", &format!("/key/k{n}"), &[], format!("value {n}").as_bytes());
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    cluster
+}
+
+fn reads_all(node: &Node) {
+    for n in 0..KEYS {
+        let reply = get(&node.http, &format!("/key/k{n}?raw&level=consistent")).unwrap();
+        assert_eq!((reply.status, reply.text()), (200, format!("value {n}")));
+    }
+}
+
+fn segments(node: &Node) -> Vec<PathBuf> {
+    let files = fs::read_dir(node.folder.join("log")).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<_> = files.filter(|path| path.extension().is_some_and(|kind| kind == "wal")).collect();
+    segments.sort();
+    segments
+}
+
+/// Flips a bit where this was written, in whichever segment that lies.
+fn flip(node: &Node, written: &str) {
+    for path in segments(node) {
+        let mut bytes = fs::read(&path).unwrap();
+        let found = bytes.windows(written.len()).position(|window| window == written.as_bytes());
+        if let Some(at) = found {
+            bytes[at] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            return;
+        }
+    }
+    panic!("{written} is in no segment of {}", node.id);
+}
+
+/// All that is lost was applied: nothing has to come from anybody.
+#[test]
+fn damaged_log_is_repaired_at_the_start() {
+    let mut cluster = written();
+    let node = &mut cluster.nodes[1];
+    node.stop();
+    flip(node, "value 150");
+    node.start(&[]);
+    node.wait_ready();
+    reads_all(node);
+    assert_eq!((metric(node, "hezong_log_repaired"), metric(node, "hezong_log_incomplete")), (1, 0));
+    let said = node.log_text();
+    assert!(said.contains("are damaged at offset") && said.contains("and lacks nothing"), "{said}");
+    let files: Vec<_> =
+        fs::read_dir(node.folder.join("log")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(files.iter().any(|name| name.to_string_lossy().ends_with(".wal.damaged")), "{files:?}");
+    // It is whole now.
+    node.kill();
+    node.start(&[]);
+    node.wait_ready();
+    assert_eq!(metric(node, "hezong_log_repaired"), 0);
+    reads_all(node);
+}
+
+/// The state is lost with it, so that what the log lacks has to come from the others: two logs are damaged at different
+/// places, and only the third has everything.
+#[test]
+fn damaged_logs_are_filled_by_whoever_has_the_rest() {
+    let mut cluster = written();
+    // Node 1 last: it has whatever they were told while they stopped.
+    for at in [1, 2, 0] {
+        cluster.nodes[at].stop();
+    }
+    for (at, value) in [(1, "value 100"), (2, "value 200")] {
+        let node = &mut cluster.nodes[at];
+        flip(node, value);
+        fs::remove_dir_all(node.folder.join("state")).unwrap();
+        node.start(&[]);
+    }
+    for node in &cluster.nodes[1..] {
+        wait_until("it tells what it waits for", || {
+            let reply = get(&node.http, "/ready");
+            reply.is_some_and(|reply| {
+                reply.code() == "log_incomplete" && reply.message().contains("one of which has it")
+            })
+        });
+        assert_eq!(metric(node, "hezong_log_incomplete"), 1);
+        assert!(node.log_text().contains("must come from a leader"), "{}", node.log_text());
+    }
+    // Together they are a majority, and for ten elections nobody is elected all the same.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert!(get(&cluster.nodes[1].http, "/status").unwrap().json()["leader"].is_null());
+    cluster.nodes[0].start(&[]);
+    for node in &mut cluster.nodes {
+        node.wait_ready();
+        assert_eq!(metric(node, "hezong_log_incomplete"), 0);
+    }
+    cluster.nodes.iter().for_each(reads_all);
+}
+
+/// Killed, and damaged so near the end that a vote may be lost with it: refused, and what to do is said.
+#[test]
+fn damage_that_may_hide_a_vote_is_refused() {
+    let mut cluster = Cluster::new(3);
+    let first = cluster.nodes[0].http.clone();
+    for n in 0..9 {
+        settle(&first, "PUT", &format!("/key/k{n}"), &[], format!("value {n}").as_bytes());
+    }
+    let node = &mut cluster.nodes[1];
+    wait_until("it has applied all", || {
+        get(&node.http, "/key/k8?raw&level=stale").is_some_and(|reply| reply.text() == "value 8")
+    });
+    node.kill();
+    flip(node, "value 3");
+    let (code, said) = fails(node.command(&[]));
+    assert_eq!(code, 1);
+    let parts =
+        ["the log is damaged and cannot be repaired", "is corrupt at offset", "term and vote", "--join and --replace"];
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+}
+
+/// Small segments, of which several are full soon.
+const SMALL: [&str; 4] = ["--segment-bytes", "1MiB", "--cache-bytes-max", "0"];
+
+/// Three nodes with several full segments each, started with this as well.
+fn written_much(more: &[&str]) -> Cluster {
+    let mut cluster = Cluster::new(3);
+    let arguments: Vec<&str> = SMALL.iter().chain(more).copied().collect();
+    for node in &mut cluster.nodes {
+        node.stop();
+        node.start(&arguments);
+        node.wait_ready();
+    }
+    put_much(&cluster.nodes[0], 0..700);
+    cluster
+}
+
+fn put_much(node: &Node, keys: Range<usize>) {
+    for n in keys {
+        let reply = settle(&node.http, "PUT", &format!("/key/k{n}"), &[], &much(n));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+}
+
+fn much(n: usize) -> Vec<u8> {
+    format!("value {n:06} {}", "x".repeat(4_000)).into_bytes()
+}
+
+/// It ends by itself, and not well; started again, it is repaired and has everything.
+fn ends_and_is_repaired(node: &mut Node, arguments: &[&str], keys: usize) {
+    wait_until("it stops", || !node.runs());
+    let said = node.log_text();
+    assert!(said.contains("the node stops, and repairs it when it is started again"), "{said}");
+    assert!(said.contains("start the node again, which repairs it"), "{said}");
+    assert!(!node.ended().success());
+    node.start(arguments);
+    node.wait_ready();
+    assert_eq!(metric(node, "hezong_log_repaired"), 1);
+    for n in (0..keys).step_by(7) {
+        let reply = get(&node.http, &format!("/key/k{n}?raw&level=consistent")).unwrap();
+        assert_eq!((reply.status, reply.body), (200, much(n)));
+    }
+}
+
+/// Nobody reads what is damaged: the node finds it by itself, hands over and stops.
+#[test]
+fn damage_is_found_by_scrubbing() {
+    let scrub = ["--scrub-bytes-per-second", "1GiB"];
+    let mut cluster = written_much(&scrub);
+    let leader = cluster.leader();
+    wait_until("it has read its log", || metric(&cluster.nodes[leader], "hezong_log_scrubbed_bytes_total") > 1 << 20);
+    flip(&cluster.nodes[leader], "value 000020 ");
+    ends_and_is_repaired(&mut cluster.nodes[leader], &[], 700);
+    assert!(cluster.nodes[leader].log_text().contains("handed over"), "the others went on at once");
+}
+
+/// A member that was away needs what is damaged: it gets it from somebody else.
+#[test]
+fn damage_is_found_by_reading() {
+    let off = ["--scrub-bytes-per-second", "0"];
+    let mut cluster = written_much(&off);
+    let leader = cluster.leader();
+    let away = (leader + 1) % 3;
+    cluster.nodes[away].stop();
+    put_much(&cluster.nodes[leader], 700..1_300);
+    flip(&cluster.nodes[leader], "value 000750 ");
+    cluster.nodes[away].start(&[]);
+    ends_and_is_repaired(&mut cluster.nodes[leader], &[], 1_300);
+    cluster.nodes[away].wait_ready();
+    let reply = get(&cluster.nodes[away].http, "/key/k750?raw&level=consistent").unwrap();
+    assert_eq!((reply.status, reply.body), (200, much(750)));
+}
