@@ -130,6 +130,18 @@ impl Client {
         Ok(Deleted { deleted: body.deleted, at: reply.at })
     }
 
+    /// Moves a value to another key, over whatever is there; harmless when there is none. Needs cluster version 2.
+    ///
+    /// # Errors
+    /// As [`Client::put`].
+    #[cfg(feature = "next-version")]
+    pub async fn rename(&self, from: &[u8], to: &[u8]) -> Result<Written, Error> {
+        let mut target = path::of_key(from);
+        target.push_str("?rename=");
+        path::encode_into(to, &mut target);
+        self.written(Request::write(Method::POST, target, Bytes::new(), self.caller.fresh_key()), "/key/{k}").await
+    }
+
     /// Reads a key; `None` when it is absent.
     ///
     /// # Errors

@@ -287,6 +287,8 @@ pub struct Join {
     /// Whether it takes the place of the member that has its label, if that one is lost.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
+    /// The newest cluster version it knows; a cluster that uses a newer one refuses it.
+    pub version: u8,
 }
 
 /// A node that was taken in.

@@ -218,6 +218,7 @@ async fn token_is_sent_with_changes_of_members_and_for_backups_alone() {
         raft_addr: "h:2".to_owned(),
         cluster_id: None,
         replace: false,
+        version: 1,
     };
     // What comes back is not understood, and was sent all the same.
     client.join(&join).await.unwrap_err();

@@ -43,6 +43,9 @@ pub(crate) enum Command {
     Put(PutArgs),
     /// Deletes keys; harmless for those that are absent.
     Del(DelArgs),
+    /// Moves a value to another key.
+    #[cfg(feature = "next-version")]
+    Rename(RenameArgs),
     /// Prints keys and values in order.
     Scan(ScanArgs),
     /// Shows how every node stands.
@@ -247,6 +250,18 @@ pub(crate) struct PutArgs {
     /// The Idempotency-Key to send.
     #[arg(long, value_name = "KEY")]
     pub(crate) once: Option<String>,
+}
+
+/// `hezong rename`
+#[cfg(feature = "next-version")]
+#[derive(Debug, clap::Args)]
+pub(crate) struct RenameArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The key.
+    pub(crate) from: String,
+    /// What it is to be called.
+    pub(crate) to: String,
 }
 
 /// `hezong del`

@@ -90,6 +90,16 @@ pub(crate) async fn put(args: PutArgs) -> Result<()> {
     Ok(())
 }
 
+#[cfg(feature = "next-version")]
+pub(crate) async fn rename(args: crate::args::RenameArgs) -> Result<()> {
+    let renamed = client(&args.cluster)?.rename(args.from.as_bytes(), args.to.as_bytes()).await.map_err(explain)?;
+    if args.cluster.json {
+        let (index, revision) = (renamed.at.index, renamed.at.revision);
+        say::line(json!({ "from": args.from, "to": args.to, "index": index, "revision": revision }).to_string());
+    }
+    Ok(())
+}
+
 pub(crate) async fn del(args: DelArgs) -> Result<()> {
     let client = client(&args.cluster)?;
     for key in &args.keys {
@@ -146,8 +156,10 @@ pub(crate) async fn scan(args: ScanArgs) -> Result<()> {
 pub(crate) async fn status(args: StatusArgs) -> Result<()> {
     let options = options(&args.cluster)?;
     let members = Client::with_options(&args.cluster.endpoints, options.clone())?.members().await.map_err(explain)?;
-    let mut rows =
-        vec![["ID", "HTTP", "ROLE", "TERM", "LAST", "COMMITTED", "APPLIED", "REVISION", "CONTACT"].map(str::to_owned)];
+    let mut rows = vec![
+        ["ID", "HTTP", "ROLE", "TERM", "LAST", "COMMITTED", "APPLIED", "REVISION", "CONTACT", "VERSION", "USED"]
+            .map(str::to_owned),
+    ];
     let mut all = Vec::new();
     for member in &members.members {
         let stands = status_of(&member.http_addr, &options).await;
@@ -167,6 +179,8 @@ pub(crate) async fn status(args: StatusArgs) -> Result<()> {
             text("appliedIndex"),
             text("revision"),
             if contact == "-" { contact } else { format!("{contact} ms") },
+            text("clusterVersion"),
+            text("usedVersion"),
         ]);
         all.push(match stands {
             Ok(stands) => stands,

@@ -71,6 +71,8 @@ fn main() -> ExitCode {
             Command::Get(get) => data::get(get).await,
             Command::Put(put) => data::put(put).await,
             Command::Del(del) => data::del(del).await,
+            #[cfg(feature = "next-version")]
+            Command::Rename(rename) => data::rename(rename).await,
             Command::Scan(scan) => data::scan(scan).await,
             Command::Status(status) => data::status(status).await,
             Command::Members(members) => members::members(members).await,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use hezong_base::{GroupId, NodeId};
 use hezong_client::{Client, Join, Joined, Options as ClientOptions};
+use hezong_codec::VERSIONS;
 use hezong_http::{Api, Sockets};
 use hezong_kv::{Kv, KvReader, Rules};
 use hezong_node::{StateError, StateMachine};
@@ -187,6 +188,7 @@ async fn join(settings: &Settings, secured: &Secured, replace: bool) -> Result<S
         raft_addr: settings.peer.clone(),
         cluster_id: None,
         replace,
+        version: VERSIONS.max,
     };
     let Joined { node_id, cluster_id, .. } =
         client.join(&join).await.with_context(|| format!("{} cannot join {}", settings.id, settings.join.join(",")))?;

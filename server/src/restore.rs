@@ -1,7 +1,6 @@
 //! `hezong restore` and `hezong recover`: a data folder for the first node of a new cluster, made from a backup or from
 //! what is left on the disk of one node. Both move revision and index on by [`STEP`], and never touch what they read.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use hezong_base::{Index, LogId, NodeId};
 use hezong_client::Options;
 use hezong_kv::{BackupError, Kv, KvError, KvView, Rules, STEP};
 use hezong_node::StateMachine as _;
-use hezong_raft::{Entry, Member, Membership, Payload};
+use hezong_raft::{Entry, Member, Membership, Payload, Version};
 use hezong_shell::{Founding, Identity, Resting};
 use hezong_store::{DiskStore, View};
 use serde_json::json;
@@ -48,7 +47,8 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<()> {
     let last = LogId::new(header.term, header.index);
     kv.fill(last, || Ok::<_, FillError>(source.next_chunk()?))
         .with_context(|| format!("{} cannot be restored", args.place))?;
-    founder.finish(kv, args.json, &format!("{} keys of cluster {}", header.keys, header.cluster))
+    let used = Version(u8::try_from(header.used).context("the backup's version was checked")?);
+    founder.finish(kv, used, args.json, &format!("{} keys of cluster {}", header.keys, header.cluster))
 }
 
 pub(crate) async fn recover(args: &RecoverArgs) -> Result<()> {
@@ -100,7 +100,7 @@ pub(crate) async fn recover(args: &RecoverArgs) -> Result<()> {
     if !args.json {
         say::line(rest.tell(&identity.label));
     }
-    founder.finish(kv, args.json, &format!("{keys} keys of cluster {}", identity.cluster))
+    founder.finish(kv, found.members.used(), args.json, &format!("{keys} keys of cluster {}", identity.cluster))
 }
 
 /// Whether a voter is there. What listens in its place and does not say that it belongs to another cluster is taken for
@@ -234,9 +234,10 @@ impl Founder {
         Ok(Kv::open(hezong_store::open(self.path.join("state"))?, "kv", Rules::default())?)
     }
 
-    fn finish(self, mut kv: Kv<DiskStore>, as_json: bool, what: &str) -> Result<()> {
+    fn finish(self, mut kv: Kv<DiskStore>, used: Version, as_json: bool, what: &str) -> Result<()> {
         let Self { folder, path, node, member } = self;
-        let members = Membership::new(BTreeSet::from([node]), [(node, member.clone())].into(), Some(node));
+        // What the old cluster used lies in the state still.
+        let members = Membership::of_voters([(node, member.clone())]).with_versions(used, used);
         let base = kv.refound(members)?;
         let view = kv.reader().view()?;
         let Identity { cluster, label, .. } = folder.finish(GROUP, base)?;

@@ -65,7 +65,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
     for krate in &tree.crates {
         check_imports(tree, krate, &mut findings);
-        check_weakened(krate, &mut findings);
+        check_features(krate, &mut findings);
     }
     check_purity(tree, &mut findings);
     check_world(tree, &mut findings);
@@ -91,12 +91,15 @@ fn check_imports(tree: &Tree, krate: &Crate, findings: &mut Vec<String>) {
     }
 }
 
-/// Known bugs may be switched on only where nothing ships.
-fn check_weakened(krate: &Crate, findings: &mut Vec<String>) {
-    for dependency in &krate.dependencies {
-        let asks = dependency.features.iter().any(|feature| feature == "weakened");
-        if asks && !dependency.optional {
-            findings.push(format!("{}: always links {} with known bugs", krate.folder, dependency.name));
+/// What is only for the proof may be switched on only where nothing ships.
+fn check_features(krate: &Crate, findings: &mut Vec<String>) {
+    for (feature, what) in [("weakened", "known bugs"), ("next-version", "a version that is not there yet")] {
+        let asks = |features: &[String]| features.iter().any(|asked| asked == feature);
+        for dependency in krate.dependencies.iter().filter(|to| asks(&to.features) && !to.optional) {
+            findings.push(format!("{}: always links {} with {what}", krate.folder, dependency.name));
+        }
+        if asks(&krate.defaults) {
+            findings.push(format!("{}: has {what} by default", krate.folder));
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Crate {
     pub(crate) name: String,
     /// Its folder below the root, as `protocols/raft`.
     pub(crate) folder: String,
+    /// The features it has unless told otherwise.
+    pub(crate) defaults: Vec<String>,
     /// What its shipped code depends on, with the features asked for.
     pub(crate) dependencies: Vec<Dependency>,
 }
@@ -107,7 +109,8 @@ fn read_crate(package: &Value, root: &std::path::Path) -> anyhow::Result<Crate> 
             optional: dependency["optional"].as_bool().unwrap_or(false),
         })
         .collect();
-    Ok(Crate { name: text(&package["name"]), folder: folder.to_string_lossy().into_owned(), dependencies })
+    let defaults = package["features"]["default"].as_array().into_iter().flatten().map(text).collect();
+    Ok(Crate { name: text(&package["name"]), folder: folder.to_string_lossy().into_owned(), defaults, dependencies })
 }
 
 fn run(command: &mut Command) -> anyhow::Result<Vec<u8>> {

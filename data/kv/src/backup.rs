@@ -1,22 +1,21 @@
 //! Backups: a state as one stream of bytes that describes itself and cannot be taken for whole when it is not.
 //!
 //! ```text
-//! "HEZONGBK", version u32, then frames: kind u8, length u32, CRC-32C u32 of kind, length and payload, payload
+//! "HEZONGBK", version used u32, then frames: kind u8, length u32, CRC-32C u32 of kind, length and payload, payload
 //! ```
+//! The version is what a program must know to read what is in it: the newest that was used in the cluster.
 //! The first frame is the [`Header`], the last the trailer: how many bytes precede it, and their SHA-256. Between them lie
 //! chunks as snapshots have them. Numbers are little-endian. `docs/backup.md` has the table.
 
 use std::io::{self, Read};
 
 use bytes::Bytes;
+use hezong_codec::VERSIONS;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::snapshot::Pairs;
-
-/// The version this code writes, and the only one it reads.
-pub const BACKUP_VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"HEZONGBK";
 const PREAMBLE_BYTES: usize = 12;
@@ -65,6 +64,9 @@ pub struct Header {
     /// The version of the program that wrote it.
     #[prost(string, tag = "10")]
     pub program: String,
+    /// The newest version used in it. It stands before the header, so that older programs read no further.
+    #[prost(uint32, tag = "11")]
+    pub used: u32,
 }
 
 /// A member as a backup names it, for people.
@@ -101,9 +103,10 @@ pub enum BackupError {
     /// It does not begin as a backup does.
     #[error("it is no backup: it does not begin with HEZONGBK")]
     Foreign,
-    /// Written by another version.
+    /// What it holds only newer programs know, or only older ones.
     #[error(
-        "it is of backup version {found}, and this program reads version {BACKUP_VERSION}; use the one that wrote it"
+        "it is of version {found}, and this program reads from version {} to version {}; use the one that wrote it",
+        VERSIONS.min, VERSIONS.max
     )]
     Version {
         /// Its version.
@@ -138,7 +141,7 @@ impl BackupWriter {
     pub fn begin(header: &Header) -> (Self, Bytes) {
         let mut writer = Self { hash: Sha256::new(), bytes: 0 };
         let mut first = MAGIC.to_vec();
-        first.extend_from_slice(&BACKUP_VERSION.to_le_bytes());
+        first.extend_from_slice(&header.used.to_le_bytes());
         push_frame(&mut first, HEADER, &header.encode_to_vec());
         let first = writer.counted(first);
         (writer, first)
@@ -205,7 +208,7 @@ impl<R: Read> BackupReader<R> {
             return Err(BackupError::Foreign);
         }
         let found = le_u32(&preamble[MAGIC.len()..]);
-        if found != BACKUP_VERSION {
+        if !u8::try_from(found).is_ok_and(|found| VERSIONS.contains(found)) {
             return Err(BackupError::Version { found });
         }
         reader.count(&preamble);
@@ -217,6 +220,7 @@ impl<R: Read> BackupReader<R> {
         reader.count(&head);
         reader.count(&payload);
         reader.header = Header::decode(payload.as_slice()).map_err(|_| damaged("the header cannot be decoded"))?;
+        reader.header.used = found;
         Ok(reader)
     }
 

@@ -39,7 +39,7 @@ mod snapshot;
 mod turn;
 mod wire;
 
-pub use backup::{BACKUP_VERSION, BackupError, BackupMember, BackupReader, BackupWriter, Header};
+pub use backup::{BackupError, BackupMember, BackupReader, BackupWriter, Header};
 pub use command::{Command, Condition, Expect, LimitError, Limits, Once, Operation, Request, RequestDigest, SessionId};
 pub use machine::{Kv, KvError, Rules};
 pub use reader::{KeyValue, KvReader, KvView, Page};

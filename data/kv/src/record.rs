@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use hezong_base::{LogId, NodeId};
-use hezong_raft::{Base, Member, Membership};
+use hezong_raft::{Base, Member, Membership, Version};
 use hezong_store::{Map, Store, StoreError};
 use prost::Message;
 
@@ -148,6 +148,11 @@ pub(crate) struct MembershipRecord {
     /// Empty unless the membership is joint.
     #[prost(uint64, repeated, tag = "4")]
     outgoing: Vec<u64>,
+    /// Missing for the first version, as is the next one.
+    #[prost(uint32, optional, tag = "5")]
+    version: Option<u32>,
+    #[prost(uint32, optional, tag = "6")]
+    used: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -175,6 +180,8 @@ impl From<&Membership> for MembershipRecord {
             members: membership.members().iter().map(member).collect(),
             last_id: membership.last_id().map(|id| id.0),
             outgoing: membership.outgoing().iter().map(|id| id.0).collect(),
+            version: later(membership.version()),
+            used: later(membership.used()),
         }
     }
 }
@@ -188,8 +195,17 @@ impl From<MembershipRecord> for Membership {
             .map(|MemberRecord { id, name, peer, client }| (NodeId(id), Member { name, peer, client }))
             .collect();
         let outgoing = record.outgoing.into_iter().map(NodeId).collect();
-        Self::new(voters, members, record.last_id.map(NodeId)).with_outgoing(outgoing)
+        // A number over 255 is no version that was ever written.
+        let version = |found: Option<u32>| found.and_then(|v| u8::try_from(v).ok()).map_or(Version::default(), Version);
+        Self::new(voters, members, record.last_id.map(NodeId))
+            .with_outgoing(outgoing)
+            .with_versions(version(record.version), version(record.used))
     }
+}
+
+/// A version as it is written down.
+fn later(version: Version) -> Option<u32> {
+    (version > Version::default()).then(|| version.0.into())
 }
 
 /// What is remembered of an idempotency key.

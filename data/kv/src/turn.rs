@@ -93,6 +93,15 @@ impl<'a, V: View> Turn<'a, V> {
             }
             Command::Txn { conditions, then } => self.transact(&conditions, then)?,
             Command::Add { key, delta } => self.add(key, delta)?,
+            #[cfg(feature = "next-version")]
+            Command::Rename { from, to } => {
+                let found = self.key(&from)?;
+                if let Some(found) = &found {
+                    self.put_key(to, &found.value)?;
+                    self.delete_key(from)?;
+                }
+                Ok(Done::Deleted { keys: u64::from(found.is_some()) })
+            }
             Command::SessionOpen { ttl } => self.session_open(record::log_time(ttl))?,
             Command::SessionKeepAlive(session) => self.session_keep_alive(session)?,
             Command::SessionClose(session) => self.session_close(session)?,

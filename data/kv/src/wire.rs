@@ -47,7 +47,8 @@ pub(crate) struct Request {
     format: u32,
     #[prost(oneof = "Once", tags = "2, 3")]
     once: Option<Once>,
-    #[prost(oneof = "Command", tags = "16, 17, 18, 19, 20, 21, 22")]
+    #[cfg_attr(not(feature = "next-version"), prost(oneof = "Command", tags = "16, 17, 18, 19, 20, 21, 22"))]
+    #[cfg_attr(feature = "next-version", prost(oneof = "Command", tags = "16, 17, 18, 19, 20, 21, 22, 23"))]
     command: Option<Command>,
 }
 
@@ -93,6 +94,9 @@ enum Command {
     SessionKeepAlive(u64),
     #[prost(uint64, tag = "22")]
     SessionClose(u64),
+    #[cfg(feature = "next-version")]
+    #[prost(message, tag = "23")]
+    Rename(Rename),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -121,6 +125,15 @@ struct Add {
     key: Bytes,
     #[prost(sint64, tag = "2")]
     delta: i64,
+}
+
+#[cfg(feature = "next-version")]
+#[derive(Clone, PartialEq, Message)]
+struct Rename {
+    #[prost(bytes = "bytes", tag = "1")]
+    from: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    to: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -204,6 +217,8 @@ impl From<&api::Command> for Command {
             api::Command::SessionOpen { ttl } => Self::SessionOpen(nanos(*ttl)),
             api::Command::SessionKeepAlive(session) => Self::SessionKeepAlive(session.0),
             api::Command::SessionClose(session) => Self::SessionClose(session.0),
+            #[cfg(feature = "next-version")]
+            api::Command::Rename { from, to } => Self::Rename(Rename { from: from.clone(), to: to.clone() }),
         }
     }
 }
@@ -277,6 +292,8 @@ impl TryFrom<Command> for api::Command {
             Command::SessionOpen(ttl) => Self::SessionOpen { ttl: Duration::from_nanos(ttl) },
             Command::SessionKeepAlive(session) => Self::SessionKeepAlive(SessionId(session)),
             Command::SessionClose(session) => Self::SessionClose(SessionId(session)),
+            #[cfg(feature = "next-version")]
+            Command::Rename(Rename { from, to }) => Self::Rename { from, to },
         })
     }
 }

@@ -46,6 +46,7 @@ fn backup(kv: &Kv<ModelStore>, bytes_max: usize) -> Vec<u8> {
         revision: view.revision().0,
         keys: view.keys(),
         last_id: 3,
+        used: 1,
         ..Header::default()
     };
     let (mut writer, first) = BackupWriter::begin(&header);

@@ -55,6 +55,7 @@ pub(crate) async fn stream<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
         members: membership.members().iter().map(member).collect(),
         last_id: membership.last_id().map_or(0, |id| id.0),
         program: serving.api.version.to_owned(),
+        used: membership.used().0.into(),
     };
     let (sender, body) = Channel::<Bytes, KvError>::new(1);
     let mut response = Response::new(Body::new(body));

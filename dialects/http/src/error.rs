@@ -184,6 +184,8 @@ pub(crate) fn refused(refused: &Refused, path_and_query: &str) -> Failure {
         }
         Refused::DiskFull => Failure::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", refused.to_string()),
         Refused::Change(error) => Failure::new(StatusCode::CONFLICT, "membership", error.to_string()),
+        Refused::Version { behind, .. } if behind.is_empty() => Failure::unavailable("version", refused.to_string()),
+        Refused::Version { .. } => Failure::new(StatusCode::CONFLICT, "version", refused.to_string()),
         Refused::Transferring(_) => Failure::unavailable("transferring", refused.to_string()),
         Refused::Transfer(error) => Failure::new(StatusCode::CONFLICT, "transfer", error.to_string()),
         Refused::NotEmpty => Failure::new(StatusCode::CONFLICT, "not_empty", refused.to_string()),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hezong_base::Index;
 use hezong_kv::{Command, Done, KvError, LimitError, Once, Page, Reply, Request};
 use hezong_node::ReadLevel;
+use hezong_raft::Version;
 use hezong_shell::{ProposeError, ReadError};
 use hezong_store::Store;
 
@@ -47,7 +48,15 @@ pub(crate) async fn put<S: Store>(serving: &Serving<S>, head: &Parts, body: Body
 
 /// `POST /key/{k}?add=n`: adds to a key that holds a decimal integer.
 pub(crate) async fn add<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
+    #[cfg(feature = "next-version")]
+    let params = Params::parse(head.uri.query(), &["add", "rename"])?;
+    #[cfg(not(feature = "next-version"))]
     let params = Params::parse(head.uri.query(), &["add"])?;
+    #[cfg(feature = "next-version")]
+    if let Some(to) = params.bytes("rename") {
+        let to = Bytes::copy_from_slice(to);
+        return rename(serving, head, body, to).await;
+    }
     let Some(delta) = params.bytes("add") else {
         let message = "POST on one key adds to it: write ?add=1; to set it use PUT, or POST /key with a JSON object";
         return Err(Failure::bad("missing_parameter", message));
@@ -63,6 +72,17 @@ pub(crate) async fn add<S: Store>(serving: &Serving<S>, head: &Parts, body: Body
         if let Ok(Done::Added { value }) = reply.result {
             to.extend_from_slice(format!(",\"value\":{value}").as_bytes());
         }
+    }))
+}
+
+/// `POST /key/{k}?rename=other`: moves its value, over whatever is there.
+#[cfg(feature = "next-version")]
+async fn rename<S: Store>(serving: &Serving<S>, head: &Parts, body: Body, to: Bytes) -> Answer {
+    body::none(head, body).await?;
+    let reply = write(serving, head, Command::Rename { from: key_of(head)?, to }, false).await?;
+    Ok(written(&reply, |to| {
+        let renamed = matches!(reply.result, Ok(Done::Deleted { keys: 1.. }));
+        to.extend_from_slice(format!(",\"renamed\":{renamed}").as_bytes());
     }))
 }
 
@@ -220,9 +240,15 @@ pub(crate) async fn write<S: Store>(
     let once = once_of(head, &command, limits.once_key_bytes_max)?;
     let request = Request { once, command };
     request.validate(limits)?;
+    let since = request.command.since();
     let (node, group, command) = (&serving.api.node, serving.api.group, request.encode());
-    let done =
-        if frees_space { node.propose_freeing(group, command).await } else { node.propose(group, command).await };
+    let done = if since > Version::default() {
+        node.propose_since(since, group, command).await
+    } else if frees_space {
+        node.propose_freeing(group, command).await
+    } else {
+        node.propose(group, command).await
+    };
     let done = done.map_err(|error| match error {
         ProposeError::Refused(error) => refused(&error, path_and_query(head)),
         ProposeError::Unknown => unknown(head),

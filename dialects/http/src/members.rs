@@ -28,6 +28,8 @@ struct Join {
     cluster_id: Option<String>,
     #[serde(default)]
     replace: bool,
+    /// The newest version it knows; without it the first.
+    version: Option<u8>,
 }
 
 /// A member as a request names it.
@@ -63,7 +65,7 @@ struct Transfer {
 pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
     Params::parse(head.uri.query(), &[])?;
     let document = body::document(head, body, &serving.limits()).await?;
-    let join: Join = body::fields(&document, &["id", "httpAddr", "raftAddr", "clusterId", "replace"])?;
+    let join: Join = body::fields(&document, &["id", "httpAddr", "raftAddr", "clusterId", "replace", "version"])?;
     let member = checked(&join)?;
     let status = leading(serving, head).await?;
     let cluster = serving.api.node.identity().cluster.to_string();
@@ -73,6 +75,15 @@ pub(crate) async fn join<S: Store>(serving: &Serving<S>, head: &Parts, body: Bod
             member.name
         );
         return Err(Failure::new(StatusCode::CONFLICT, "other_cluster", message));
+    }
+    let used = status.raft.membership.used().0;
+    let known = join.version.unwrap_or(1);
+    if known < used {
+        let message = format!(
+            "{} knows versions up to {known}, and cluster version {used} is in use here; join with a program that knows it",
+            member.name
+        );
+        return Err(Failure::new(StatusCode::CONFLICT, "version", message));
     }
     let (id, membership) = match status.taken_in(&member).map_err(|pending| refused(&pending, path_and_query(head)))? {
         Some(id) => (id, status.raft.membership.clone()),
@@ -310,6 +321,7 @@ pub(crate) fn list_of(status: &GroupStatus, membership: &Membership) -> Value {
                 "suffrage": suffrage,
                 "leader": leads,
                 "reachable": reachable,
+                "version": status.versions.get(id).map(|version| version.0),
             })
         })
         .collect();

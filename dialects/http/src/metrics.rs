@@ -180,6 +180,9 @@ impl Text {
         self.gauge("hezong_raft_has_leader", "1 while a leader is known, else 0.", u8::from(raft.leader.is_some()));
         self.gauge("hezong_raft_voters", "Members that vote.", raft.membership.voters().len());
         self.gauge("hezong_raft_members", "Members, learners included.", raft.membership.members().len());
+        let membership = &raft.membership;
+        self.gauge("hezong_cluster_version", "The version that all members know.", membership.version());
+        self.gauge("hezong_used_version", "The version in use, behind which no member can go.", membership.used());
         self.gauge("hezong_raft_last_index", "Index of the last log entry.", index_of(raft.last));
         self.gauge("hezong_raft_stored_index", "Index of the last log entry on disk.", number(raft.stored));
         self.gauge("hezong_raft_commit_index", "Index of the last committed entry.", number(raft.committed));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, Term};
-use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId};
+use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId, Version};
 
 use crate::handshake::{ClusterId, Hello, Lane, Refusal, Versions, Welcome};
 use crate::{DecodeError, SnapshotBody, SnapshotMessage, wire};
@@ -80,7 +80,17 @@ impl From<&Membership> for wire::Membership {
             outgoing: membership.outgoing().contains(id).then_some(true),
         };
         let members = membership.members().iter().map(member).collect();
-        Self { members, last_id: membership.last_id().map(|id| id.0) }
+        let later = |version: Version| (version > Version::default()).then(|| version.0.into());
+        let (version, used) = (later(membership.version()), later(membership.used()));
+        Self { members, last_id: membership.last_id().map(|id| id.0), version, used }
+    }
+}
+
+/// A version of the cluster; a missing one is the first.
+fn later(value: Option<u32>, field: &'static str) -> Result<Version> {
+    match value.map(|value| version(Some(value), field)).transpose()? {
+        Some(0) => invalid(field, "is zero, but versions begin at 1"),
+        found => Ok(found.map_or(Version::default(), Version)),
     }
 }
 
@@ -104,7 +114,9 @@ fn membership(from: wire::Membership) -> Result<Membership> {
     if last_id < members.last_key_value().map(|(id, _)| *id) {
         return invalid("membership.last_id", "is below the id of a member");
     }
-    Ok(Membership::new(voters, members, last_id).with_outgoing(outgoing))
+    let agreed = later(from.version, "membership.version")?;
+    let used = later(from.used, "membership.used")?;
+    Ok(Membership::new(voters, members, last_id).with_outgoing(outgoing).with_versions(agreed, used))
 }
 
 impl From<&Entry> for wire::Entry {

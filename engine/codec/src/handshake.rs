@@ -7,8 +7,11 @@ use core::str::FromStr;
 use hezong_base::NodeId;
 use hezong_raft::Member;
 
-/// The versions of the peer protocol that this crate speaks.
-pub const VERSIONS: Versions = Versions { min: 1, max: 1 };
+/// The versions that this program knows, of all it says, keeps and applies: raised by one with every change that an
+/// older program could not follow. The oldest is one below the newest, so that members are upgraded one at a time.
+///
+/// With the feature `next-version` this is a program that is one ahead, for the proof of that (`.ci/upgrade.py`).
+pub const VERSIONS: Versions = Versions { min: 1, max: if cfg!(feature = "next-version") { 2 } else { 1 } };
 
 /// A range of versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,12 @@ impl Versions {
     pub fn common(self, other: Self) -> Option<u8> {
         let newest = self.max.min(other.max);
         (newest >= self.min.max(other.min)).then_some(newest)
+    }
+
+    /// Those of them that are `version` or newer: what a node says once commands of `version` may lie in its log.
+    #[must_use]
+    pub fn since(self, version: u8) -> Self {
+        Self { min: self.min.max(version), max: self.max }
     }
 
     /// Whether `version` is one of them.

@@ -225,6 +225,11 @@ pub(crate) struct Membership {
     pub(crate) members: Vec<Member>,
     #[prost(uint64, optional, tag = "2")]
     pub(crate) last_id: Option<u64>,
+    /// Missing for the first version, as is the next one.
+    #[prost(uint32, optional, tag = "3")]
+    pub(crate) version: Option<u32>,
+    #[prost(uint32, optional, tag = "4")]
+    pub(crate) used: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

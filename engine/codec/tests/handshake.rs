@@ -11,6 +11,8 @@ fn versions_common_is_the_newest_of_both() {
     assert_eq!(versions(1, 1).common(versions(1, 1)), Some(1));
     assert_eq!(versions(1, 2).common(versions(3, 4)), None);
     assert_eq!(versions(3, 4).common(versions(1, 2)), None);
+    assert_eq!(versions(1, 2).since(2), versions(2, 2));
+    assert_eq!(versions(1, 2).since(2).common(versions(1, 1)), None);
     assert!(versions(2, 3).contains(2) && versions(2, 3).contains(3));
     assert!(!versions(2, 3).contains(1) && !versions(2, 3).contains(4));
 }

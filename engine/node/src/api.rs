@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use hezong_base::{AskId, GroupId, Index, LogId, NodeId, RequestId, Term};
 use hezong_codec::SnapshotMessage;
-use hezong_raft::{Base, Change, ChangeError, Entry, Member, Membership, Message, SnapshotId, TransferError, Write};
+use hezong_raft::{
+    Base, Change, ChangeError, Entry, Member, Membership, Message, SnapshotId, TransferError, Version, Write,
+};
 
 use crate::GroupStatus;
 use crate::machine::{Begun, Chunk};
@@ -92,6 +94,14 @@ pub enum NodeInput {
     DiskReserve {
         /// Whether free space lies below the reserve now.
         below: bool,
+    },
+    /// A peer was connected to and has said what it knows: the newest version that both it and this node do. In force
+    /// until it says otherwise, connected or not.
+    Version {
+        /// Who.
+        peer: NodeId,
+        /// What it knows.
+        version: Version,
     },
     /// [`Node::deadline`](crate::Node::deadline) has passed. What arrived before it has been handed in before.
     Timeout,
@@ -257,6 +267,10 @@ pub enum NodeEffect {
         /// Its members.
         membership: Membership,
     },
+    /// What this version alone knows may be in the log or the state from now on. To be noted durably before anything that
+    /// is issued after this is carried out, so that no older program starts on the folder; and nobody is to be talked to
+    /// any more who does not know it. Issued first in its turn.
+    Uses(Version),
     /// News for people.
     Notice(Notice),
     /// After [`NodeInput::Stop`]: nobody waits for anything any more, and nothing is being handed over. Issued once.
@@ -284,6 +298,8 @@ pub enum ClientRequest {
         command: Bytes,
         /// Whether it makes room (a delete): such commands are let through while the disk is below its reserve.
         frees_space: bool,
+        /// The first version that knows it. One that no [`Change::Use`] has made known to all yet is refused.
+        version: Version,
     },
     /// To read the state machine as fresh as `level` says, and not before `min_index` is applied. Answered by
     /// [`Reply::Readable`], after which the client reads the state by itself.
@@ -394,6 +410,16 @@ pub enum Refused {
     /// The membership step makes no sense.
     #[error("{0}")]
     Change(ChangeError),
+    /// Not all members know the command. Upgrade those that hold it back.
+    #[error("this needs cluster version {needed}, and the cluster is at {agreed}; {}", behind_hint(.behind))]
+    Version {
+        /// The version it needs.
+        needed: Version,
+        /// The version all members have agreed on.
+        agreed: Version,
+        /// Who does not know the needed one, as far as this node can tell, and what each knows if it was heard.
+        behind: Vec<(Leader, Option<Version>)>,
+    },
     /// Leadership is being handed over, and nothing is taken in meanwhile. Ask again in a moment, whoever leads then.
     #[error("leadership is being handed to member {}; try again in a moment", named(.0))]
     Transferring(Leader),
@@ -421,6 +447,17 @@ fn leader_hint(leader: Option<&Leader>) -> String {
     }
 }
 
+fn behind_hint(behind: &[(Leader, Option<Version>)]) -> String {
+    let tell = |(who, knows): &(Leader, Option<Version>)| {
+        let name = who.member.as_ref().map_or_else(|| format!("member {}", who.id.0), |member| member.name.clone());
+        knows.map_or_else(|| format!("{name} (not heard of yet)"), |knows| format!("{name} (version {knows})"))
+    };
+    if behind.is_empty() {
+        return "its members all know it by now, so try again in a second".to_owned();
+    }
+    format!("upgrade {}", behind.iter().map(tell).collect::<Vec<_>>().join(", "))
+}
+
 fn named(leader: &Leader) -> String {
     match &leader.member {
         None => leader.id.0.to_string(),
@@ -440,6 +477,7 @@ impl Refused {
             Self::Lost => "lost",
             Self::ChangePending => "change_pending",
             Self::Change(_) => "change",
+            Self::Version { .. } => "version",
             Self::Transferring(_) => "transferring",
             Self::Transfer(_) => "transfer",
             Self::NotEmpty => "not_empty",
@@ -497,6 +535,20 @@ pub enum Notice {
         id: NodeId,
         /// Its name and addresses.
         member: Member,
+    },
+    /// All members know this version now, or one of them went back to an older one; committed.
+    VersionAgreed {
+        /// In which group.
+        group: GroupId,
+        /// On which version.
+        version: Version,
+    },
+    /// What only this version knows is in use from now on: no member can go back behind it; committed.
+    VersionUsed {
+        /// In which group.
+        group: GroupId,
+        /// Which version.
+        version: Version,
     },
     /// This node needs what is gone from the leader's log, and fetches a snapshot instead.
     SnapshotBegun {
@@ -562,6 +614,14 @@ impl fmt::Display for Notice {
             Self::MemberRemoved { group, id, member } => {
                 write!(f, "member {} ({}) removed from group {}", id.0, member.name, group.0)
             }
+            Self::VersionAgreed { group, version } => {
+                write!(f, "group {} is at cluster version {version}, which all of its members know", group.0)
+            }
+            Self::VersionUsed { group, version } => write!(
+                f,
+                "cluster version {version} is in use in group {}: no member can go back to an older program",
+                group.0
+            ),
             Self::SnapshotBegun { group, from, last } => {
                 let last = last.map_or(0, |last| last.index.0);
                 write!(f, "fetching a snapshot of group {} up to entry {last} from member {}", group.0, from.0)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use hezong_base::{AskId, Effect, GroupId, Index, NodeId, RequestId, Time, WriteId};
-use hezong_raft::{Body, Message, Raft, Write};
+use hezong_raft::{Body, Message, Raft, Version, Write};
 
 use crate::clients::{Client, Clients, Place};
 use crate::{BatchId, NodeConfig, NodeEffect, NodeStats, Notice, Refused, Reply};
@@ -47,6 +47,8 @@ pub(crate) struct Common {
     pub(crate) disk_full: bool,
     /// Whether [`crate::NodeInput::Stop`] was handed in.
     pub(crate) stopping: bool,
+    /// The newest version that each node was last heard to know, this one too.
+    pub(crate) versions: BTreeMap<NodeId, Version>,
     /// Whether a group's members changed since the last turn.
     pub(crate) peers_changed: bool,
     /// Bytes of commands taken in this turn. Zero after every flush.
@@ -79,6 +81,7 @@ pub(crate) struct Common {
 impl Common {
     pub(crate) fn new(config: NodeConfig) -> Self {
         Self {
+            versions: BTreeMap::from([(config.id, config.newest)]),
             config,
             clients: Clients::new(),
             stats: NodeStats::default(),

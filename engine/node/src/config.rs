@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use hezong_base::{GroupId, LogId, NodeId};
+use hezong_codec::VERSIONS;
+use hezong_raft::Version;
 
 /// Limits and time-outs of one node, over all its groups. What concerns one group alone is in `hezong_raft::Config`.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// Who we are.
     pub id: NodeId,
+    /// The newest version that this program knows. Default [`hezong_codec::VERSIONS`].
+    pub newest: Version,
     /// How long a client waits at most. Then a write that was accepted into the log is unknown, and anything else
     /// refused. Default 5 s.
     pub request_timeout: Duration,
@@ -60,6 +64,7 @@ impl NodeConfig {
     pub fn new(id: NodeId) -> Self {
         Self {
             id,
+            newest: Version(VERSIONS.max),
             request_timeout: Duration::from_secs(5),
             waiting_max: 65_536,
             queue_bytes_max: 64 << 20,

@@ -6,6 +6,7 @@
 mod inbox;
 mod outcome;
 mod snapshot;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +34,8 @@ enum Handed {
     Reads { clients: Vec<RequestId>, led: Option<Term> },
     /// A learner that we let vote by ourselves.
     Promotion(NodeId),
+    /// What we found that members agree on.
+    Agreement,
     /// A client's wish that another lead.
     Transfer(RequestId),
     /// Our own, since the node stops.
@@ -239,6 +242,7 @@ impl Group {
         self.hand_commands(now, common, out);
         self.hand_changes(now, common, out);
         self.maybe_promote(now, common, out);
+        self.maybe_agree(now, common, out);
         // Last: whoever hands over takes nothing more in.
         self.hand_transfers(now, common, out);
         self.applying.pump(self.id, &self.raft, common, out);
@@ -374,6 +378,7 @@ impl Group {
             snapshot_bytes_received: self.snapshots.bytes_received,
             restoring: self.restoring,
             disk_full: common.disk_full,
+            versions: common.versions.clone(),
         }
     }
 }

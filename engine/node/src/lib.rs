@@ -39,14 +39,14 @@
 //! ```
 //! use hezong_base::{GroupId, NodeId, RequestId, Rng, Time};
 //! use hezong_node::{ClientRequest, Node, NodeConfig, NodeEffect, NodeInput, Reply, StateFound};
-//! use hezong_raft::{Config, Member, Membership, Saved};
+//! use hezong_raft::{Config, Member, Membership, Saved, Version};
 //!
 //! let (me, group, now) = (NodeId(1), GroupId(1), Time::from_millis(1));
 //! let mut node = Node::new(NodeConfig::new(me));
 //! let mut effects = Vec::new();
 //! node.open_group(now, group, Config::new(me), Saved::default(), StateFound::default(), Rng::new(1), &mut effects)?;
 //! let first = Membership::of_voters([(me, Member::default())]);
-//! let propose = ClientRequest::Propose { command: "hello".into(), frees_space: false };
+//! let propose = ClientRequest::Propose { command: "hello".into(), frees_space: false, version: Version::default() };
 //! let mut inputs = vec![NodeInput::Request { id: RequestId(1), group, request: ClientRequest::Bootstrap(first) }];
 //! let mut replies = Vec::new();
 //! for _ in 0..10 {

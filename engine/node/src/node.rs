@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hezong_base::{GroupId, LogId, NodeId, Protocol, RequestId, Rng, Time};
-use hezong_raft::{Base, Member, Message, Raft, Saved};
+use hezong_raft::{Base, Member, Message, Raft, Saved, Version};
 
 use crate::clients::Want;
 use crate::common::Common;
@@ -27,6 +27,8 @@ pub struct Node {
     common: Common,
     /// The peers as last told.
     peers: BTreeMap<NodeId, Member>,
+    /// The version as last told by `Uses`.
+    used: Version,
     /// Whether `Drained` was told.
     drained: bool,
 }
@@ -35,7 +37,8 @@ impl Node {
     /// A node without groups.
     #[must_use]
     pub fn new(config: NodeConfig) -> Self {
-        Self { groups: BTreeMap::new(), common: Common::new(config), peers: BTreeMap::new(), drained: false }
+        let (groups, peers) = (BTreeMap::new(), BTreeMap::new());
+        Self { groups, common: Common::new(config), peers, used: Version::default(), drained: false }
     }
 
     /// Takes over what may change while it runs.
@@ -111,6 +114,10 @@ impl Node {
                 self.group(group, |group, common| group.on_snapshot_done(now, done, common, out));
             }
             NodeInput::DiskReserve { below } => self.common.disk_full = below,
+            NodeInput::Version { peer, version } => {
+                self.common.versions.insert(peer, version);
+                self.common.touched.extend(self.groups.keys());
+            }
             NodeInput::Timeout => self.on_timeout(now, out),
             NodeInput::Stop => {
                 self.common.stopping = true;
@@ -130,6 +137,12 @@ impl Node {
         // waits for the next thing to happen to its group.
         self.common.touched.clear();
         self.common.queue_bytes = 0;
+        // Before any entry leaves, for the disk or for a peer.
+        let used = self.groups.values().map(Group::used).max().unwrap_or_default();
+        if used > self.used {
+            self.used = used;
+            out.push(NodeEffect::Uses(used));
+        }
         self.common.leave(out);
         self.tell_peers(out);
         let handing_over = || self.groups.values().any(Group::is_handing_over);
@@ -183,7 +196,10 @@ impl Node {
         }
         common.touched.insert(group_id);
         match request {
-            ClientRequest::Propose { command, frees_space } => group.on_propose(now, id, command, frees_space, common),
+            ClientRequest::Propose { command, frees_space, version } => {
+                group.may_propose(version, common)?;
+                group.on_propose(now, id, command, frees_space, common)
+            }
             ClientRequest::Read { level, min_index } => {
                 group.on_read(now, id, Want::Readable { level, min_index }, common, out)
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hezong_base::{GroupId, Index, LogId, NodeId};
-use hezong_raft::{Member, Role, Status};
+use hezong_raft::{Member, Role, Status, Version};
 
 use crate::{Leader, Refused};
 
@@ -44,6 +44,8 @@ pub struct GroupStatus {
     pub restoring: bool,
     /// Whether the disk is below its reserve, so that writes are refused.
     pub disk_full: bool,
+    /// The newest version that each node was last heard to know, this one too. No more than this one knows itself.
+    pub versions: BTreeMap<NodeId, Version>,
 }
 
 impl GroupStatus {

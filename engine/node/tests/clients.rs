@@ -8,7 +8,7 @@ use bytes::Bytes;
 use harness::{Cluster, GROUP, add, member, read, sum, voters};
 use hezong_base::{GroupId, Index, NodeId, RequestId};
 use hezong_node::{ClientRequest, Leader, NodeConfig, NodeEffect, NodeInput, Notice, ReadLevel, Refused, Reply};
-use hezong_raft::{Body, Change, Message, Role};
+use hezong_raft::{Body, Change, Message, Role, Version};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -356,7 +356,10 @@ fn disk_reserve_refuses_writes_that_free_nothing() {
     cluster.hand(leader, NodeInput::DiskReserve { below: true });
     assert_eq!(cluster.call(leader, add(1)), Reply::Refused(Refused::DiskFull));
     let command = Bytes::copy_from_slice(&7u64.to_be_bytes());
-    assert_eq!(sum(&cluster.call(leader, ClientRequest::Propose { command, frees_space: true })), 7);
+    assert_eq!(
+        sum(&cluster.call(leader, ClientRequest::Propose { command, frees_space: true, version: Version::default() })),
+        7
+    );
     applied(&cluster.call(leader, read(ReadLevel::Default)));
     assert!(matches!(cluster.change(leader, Change::Add(member(4))), Reply::Changed { .. }));
     // Whoever does not lead says who does: it is the leader's disk that matters to the client.

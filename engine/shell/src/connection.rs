@@ -22,11 +22,11 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use hezong_base::{GroupId, NodeId};
 use hezong_codec::{
-    ClusterId, FRAME_BYTES_MAX, Frame, FrameError, Hello, Lane, Refusal, SnapshotMessage, VERSIONS, Welcome,
+    ClusterId, FRAME_BYTES_MAX, Frame, FrameError, Hello, Lane, Refusal, SnapshotMessage, VERSIONS, Versions, Welcome,
     frame::{decode, encode_answer, encode_hello, encode_messages, encode_snapshot},
 };
 use hezong_node::NodeInput;
-use hezong_raft::{Member, Message};
+use hezong_raft::{Member, Message, Version};
 use hezong_tls::{NodeTls, TlsError, explain_io, is_of_tls, name_of_node};
 use rustix::net::sockopt;
 
@@ -172,9 +172,9 @@ impl Tcp {
         let mut last_refusal = None;
         while let Some(member) = peer.wait_to_dial(pause) {
             match self.reach(peer, &member) {
-                Ok((wire, buffer)) => {
+                Ok((wire, buffer, version)) => {
                     last_refusal = None;
-                    self.serve(peer, wire, buffer, false);
+                    self.serve(peer, wire, buffer, version, false);
                     pause = first;
                 }
                 Err(error) => {
@@ -202,8 +202,8 @@ impl Tcp {
         self.peers.forget_stranger(peer.id);
     }
 
-    /// Connects and shakes hands.
-    fn reach(&self, to: &Peer, member: &Member) -> Result<(Wire, BytesMut), HandshakeError> {
+    /// Connects and shakes hands. Returns the version that both speak as well.
+    fn reach(&self, to: &Peer, member: &Member) -> Result<(Wire, BytesMut, u8), HandshakeError> {
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "the address has no IP address");
         // Resolved anew each time: a peer may have moved.
         for ip in member.peer.to_socket_addrs()? {
@@ -215,7 +215,7 @@ impl Tcp {
         Err(failed.into())
     }
 
-    fn greet(&self, to: &Peer, member: &Member, stream: TcpStream) -> Result<(Wire, BytesMut), HandshakeError> {
+    fn greet(&self, to: &Peer, member: &Member, stream: TcpStream) -> Result<(Wire, BytesMut, u8), HandshakeError> {
         self.tune(&stream)?;
         let (wire, mut buffer) = match &self.tls {
             None => (Wire::plain(stream), BytesMut::new()),
@@ -228,12 +228,13 @@ impl Tcp {
         self.check_certificate(&wire, to.id, Some(&member.name))?;
         let member = self.peers.member();
         let (cluster, from) = (self.cluster, self.me);
-        let hello = Hello { versions: VERSIONS, cluster, from, to: to.id, lane: to.lane, member };
+        let versions = self.versions();
+        let hello = Hello { versions, cluster, from, to: to.id, lane: to.lane, member };
         let mut bytes = BytesMut::new();
         encode_hello(&hello, &mut bytes);
         wire.write(&bytes, 0)?;
         match self.read_handshake(&wire, &mut buffer)? {
-            Frame::Welcome(Welcome { version }) if VERSIONS.contains(version) => Ok((wire, buffer)),
+            Frame::Welcome(Welcome { version }) if versions.contains(version) => Ok((wire, buffer, version)),
             Frame::Refused(refusal) => Err(HandshakeError::Refused(refusal)),
             Frame::Welcome(_) | Frame::Hello(_) | Frame::Messages(_) | Frame::Snapshot(_) => {
                 Err(HandshakeError::Unexpected)
@@ -281,9 +282,9 @@ impl Tcp {
         let outcome = self.examine(stream);
         self.handshakes.fetch_sub(1, Ordering::Relaxed);
         match outcome {
-            Ok((hello, wire, buffer)) => {
+            Ok((hello, wire, buffer, version)) => {
                 if let Some(peer) = self.peers.admit(hello.from, hello.lane) {
-                    self.serve(&peer, wire, buffer, true);
+                    self.serve(&peer, wire, buffer, version, true);
                     self.peers.forget_stranger(hello.from);
                 }
             }
@@ -302,8 +303,8 @@ impl Tcp {
         }
     }
 
-    /// Reads a stranger's introduction and answers it; returns how it introduced itself.
-    fn examine(&self, stream: TcpStream) -> Result<(Hello, Wire, BytesMut), HandshakeError> {
+    /// Reads a stranger's introduction and answers it; returns how it introduced itself, and the version that both speak.
+    fn examine(&self, stream: TcpStream) -> Result<(Hello, Wire, BytesMut, u8), HandshakeError> {
         self.tune(&stream)?;
         let (wire, mut buffer) = match &self.tls {
             None => (Wire::plain(stream), BytesMut::new()),
@@ -317,9 +318,9 @@ impl Tcp {
             wire.shutdown();
             return Err(error);
         }
-        let common = VERSIONS.common(hello.versions);
-        let answer = match common {
-            None => Err(Refusal::Version(VERSIONS)),
+        let versions = self.versions();
+        let answer = match versions.common(hello.versions) {
+            None => Err(Refusal::Version(versions)),
             Some(_) if hello.cluster != self.cluster => Err(Refusal::Cluster(self.cluster)),
             Some(_) if hello.to != self.me || hello.from == self.me => Err(Refusal::Node(self.me)),
             Some(_) if self.peers.has_left(hello.from) => Err(Refusal::Removed),
@@ -331,12 +332,17 @@ impl Tcp {
         encode_answer(&answer, &mut bytes);
         wire.write(&bytes, 0)?;
         match answer {
-            Ok(_) => Ok((hello, wire, buffer)),
+            Ok(Welcome { version }) => Ok((hello, wire, buffer, version)),
             Err(_) => Err(HandshakeError::Refuse(format!(
                 "{} of cluster {} dialled {} here, speaking versions {} to {}",
                 hello.from, hello.cluster, hello.to, hello.versions.min, hello.versions.max
             ))),
         }
+    }
+
+    /// What this node speaks: nothing older than what may lie in its log.
+    fn versions(&self) -> Versions {
+        VERSIONS.since(self.peers.required())
     }
 
     /// Asks the node whether this one was a member once and is none any more.
@@ -389,10 +395,10 @@ impl Tcp {
     }
 
     /// Runs a connection to its end, reading on this thread.
-    fn serve(self: &Arc<Self>, peer: &Arc<Peer>, wire: Wire, buffer: BytesMut, accepted: bool) {
+    fn serve(self: &Arc<Self>, peer: &Arc<Peer>, wire: Wire, buffer: BytesMut, version: u8, accepted: bool) {
         let address = wire.peer_addr().ok();
         let wire = Arc::new(wire);
-        let Some(number) = peer.connect(&wire, accepted) else { return };
+        let Some(number) = peer.connect(&wire, accepted, version) else { return };
         if self.peers.is_closed() {
             // The node stopped in between, and nobody else will close what it did not know of.
             peer.disconnect(number);
@@ -400,6 +406,7 @@ impl Tcp {
         }
         self.shared.metrics.connections.add(1);
         if peer.lane == Lane::Messages {
+            self.shared.report(NodeInput::Version { peer: peer.id, version: Version(version) });
             self.shared.tell(Event::PeerConnected { peer: peer.id, address });
         } else if let Err(error) = wire.set_read_timeout(Some(SNAPSHOTS_IDLE)) {
             tracing::debug!("a connection for snapshots cannot be given a time-out: {error}");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, RequestId, Term};
 use hezong_node::{ClientRequest, GroupStatus, Leader, NodeStats, Notice, ReadLevel, Refused, Reply, Tuning};
-use hezong_raft::{Change, Member, Membership, Role};
+use hezong_raft::{Change, Member, Membership, Role, Version};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError, TransferError};
@@ -110,7 +110,7 @@ impl Handle {
     /// # Errors
     /// [`ProposeError`] keeps "certainly not done" and "unknown" apart.
     pub async fn propose(&self, group: GroupId, command: impl Into<Bytes>) -> Result<Done, ProposeError> {
-        self.propose_command(group, command.into(), false).await
+        self.propose_command(group, command.into(), false, Version::default()).await
     }
 
     /// As [`Handle::propose`], for a command that makes room, as a delete does: it is let through while the disk is
@@ -119,12 +119,40 @@ impl Handle {
     /// # Errors
     /// As [`Handle::propose`].
     pub async fn propose_freeing(&self, group: GroupId, command: impl Into<Bytes>) -> Result<Done, ProposeError> {
-        self.propose_command(group, command.into(), true).await
+        self.propose_command(group, command.into(), true, Version::default()).await
     }
 
-    async fn propose_command(&self, group: GroupId, command: Bytes, frees_space: bool) -> Result<Done, ProposeError> {
+    /// As [`Handle::propose`], for a command that programs older than `version` do not know. The first one is preceded by an
+    /// entry that says so, after which no member can go back to an older program.
+    ///
+    /// # Errors
+    /// As [`Handle::propose`]; [`Refused::Version`] names the members that do not know it yet.
+    pub async fn propose_since(
+        &self,
+        version: Version,
+        group: GroupId,
+        command: impl Into<Bytes>,
+    ) -> Result<Done, ProposeError> {
+        let status = self.status(group).await.map_err(|StatusError(refused)| refused)?.raft;
+        if status.membership.used() < version {
+            self.change(group, Change::Use(version)).await.map_err(|error| match error {
+                ChangeError::Refused(refused) => ProposeError::Refused(refused),
+                // The version may be in use now. The command was not proposed, so nothing else has happened.
+                ChangeError::Unknown => ProposeError::Refused(Refused::ChangePending),
+            })?;
+        }
+        self.propose_command(group, command.into(), false, version).await
+    }
+
+    async fn propose_command(
+        &self,
+        group: GroupId,
+        command: Bytes,
+        frees_space: bool,
+        version: Version,
+    ) -> Result<Done, ProposeError> {
         let bytes = command.len();
-        let reply = self.ask(group, ClientRequest::Propose { command, frees_space }, bytes).await;
+        let reply = self.ask(group, ClientRequest::Propose { command, frees_space, version }, bytes).await;
         expect_reply!(reply, ProposeError, { Reply::Done { id, reply } => Ok(Done { id, reply }), })
     }
 

@@ -1,4 +1,4 @@
-//! Who a data folder belongs to: one small file, written once, and a lock that keeps a second process out.
+//! Who a data folder belongs to: one small file, and a lock that keeps a second process out.
 //!
 //! The file is text, so that a person who finds a stray folder can tell what it is:
 //!
@@ -9,6 +9,9 @@
 //! label node02
 //! ```
 //!
+//! The number in its first line rises when a version is first used that older programs do not know
+//! (`docs/upgrades.md`), so that none of them opens the folder after that. All else is written once.
+//!
 //! A [`NodeId`] is given once by the cluster and never again, so a node that has lost its folder has lost its identity
 //! too, and comes back as a new one. That is why opening never guesses: an empty folder with neither bootstrap nor join
 //! is refused, and so is a folder that belongs to somebody else.
@@ -18,11 +21,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use hezong_base::NodeId;
-use hezong_codec::ClusterId;
+use hezong_codec::{ClusterId, VERSIONS};
+use hezong_raft::Version;
 use rustix::fs::{FlockOperation, flock};
 
-/// The version of the identity file, and with it of the folder, that this code writes and reads.
-const VERSION: u32 = 1;
 const FILE: &str = "identity";
 pub(crate) const LOCK: &str = "lock";
 /// Written beside the log once the log has begun: from then on a log that is not there was lost.
@@ -37,6 +39,8 @@ pub struct Identity {
     pub node: NodeId,
     /// What a person calls it, as `node01`.
     pub label: String,
+    /// What a program must know to open the folder: the newest version that may have been used in it.
+    pub version: Version,
 }
 
 impl Identity {
@@ -53,13 +57,13 @@ impl Identity {
     pub(crate) fn founder(node: NodeId, label: impl Into<String>) -> Self {
         let mut id = [0; 16];
         getrandom::fill(&mut id).expect("the system's source of entropy works");
-        Self { cluster: ClusterId(u128::from_le_bytes(id)), node, label: label.into() }
+        Self { cluster: ClusterId(u128::from_le_bytes(id)), node, label: label.into(), version: Version::default() }
     }
 
     /// A node that a cluster has taken in under this number.
     #[must_use]
     pub fn joined(cluster: ClusterId, node: NodeId, label: impl Into<String>) -> Self {
-        Self { cluster, node, label: label.into() }
+        Self { cluster, node, label: label.into(), version: Version::default() }
     }
 
     /// What the folder says; `None` when it is empty or not there.
@@ -90,11 +94,17 @@ impl Identity {
         }
     }
 
+    /// Notes that `version` may be used in a folder from now on. Durable on return.
+    pub(crate) fn note_version(folder: &Path, version: Version) -> Result<(), IdentityError> {
+        let found = Self::load(folder)?.ok_or_else(|| IdentityError::Empty(folder.to_owned()))?;
+        if found.version < version { Self { version, ..found }.store(folder) } else { Ok(()) }
+    }
+
     /// Writes it, so that a crash leaves the whole file or none.
     pub(crate) fn store(&self, folder: &Path) -> Result<(), IdentityError> {
         let text = format!(
-            "hezong identity {VERSION}\ncluster {}\nnode {}\nlabel {}\n",
-            self.cluster, self.node.0, self.label
+            "hezong identity {}\ncluster {}\nnode {}\nlabel {}\n",
+            self.version, self.cluster, self.node.0, self.label
         );
         replace(folder, FILE, &text)
     }
@@ -167,12 +177,13 @@ pub enum IdentityError {
         /// Which was wanted.
         wanted: ClusterId,
     },
-    /// Written by a newer version.
-    #[error("{} has format {found}, and this version reads up to {VERSION}: upgrade before opening it", .path.display())]
+    /// A version was used in the folder that this program does not know. Start the newer program again.
+    #[error("{} has format {found}: cluster version {found} was used in this folder, and this program knows up to {}; \
+        upgrade to a program that knows {found}", .path.display(), VERSIONS.max)]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its format.
+        /// The version.
         found: u32,
     },
     /// Not what we wrote.
@@ -309,14 +320,16 @@ fn parse(text: &str, path: &Path) -> Result<Identity, IdentityError> {
     let version: u32 = field("hezong identity", "its first line is not ours")?
         .parse()
         .map_err(|_| damaged("its format is no number"))?;
-    if version > VERSION {
-        return Err(IdentityError::Newer { path: path.to_owned(), found: version });
-    }
+    let version = u8::try_from(version)
+        .ok()
+        .filter(|version| *version <= VERSIONS.max)
+        .map(Version)
+        .ok_or_else(|| IdentityError::Newer { path: path.to_owned(), found: version })?;
     let cluster =
         field("cluster", "it names no cluster")?.parse().map_err(|_| damaged("its cluster id is malformed"))?;
     let node = field("node", "it names no node")?.parse().map_err(|_| damaged("its node id is no number"))?;
     let label = field("label", "it has no label")?.to_owned();
-    Ok(Identity { cluster, node: NodeId(node), label })
+    Ok(Identity { cluster, node: NodeId(node), label, version })
 }
 
 #[cfg(test)]
@@ -382,15 +395,32 @@ mod tests {
         let error = claim(folder.path(), &start).unwrap_err();
         assert!(matches!(error, IdentityError::Stray { .. }), "{error}");
 
-        fs::write(folder.path().join(FILE), "hezong identity 2\nanything").unwrap();
+        fs::write(folder.path().join(FILE), "hezong identity 9\nanything").unwrap();
         let error = claim(folder.path(), &start).unwrap_err();
-        assert!(matches!(error, IdentityError::Newer { found: 2, .. }), "{error}");
+        assert!(matches!(error, IdentityError::Newer { found: 9, .. }), "{error}");
 
         for text in ["", "hezong identity 1\ncluster 12\nnode 1\nlabel a\n", "hezong identity 1\n"] {
             fs::write(folder.path().join(FILE), text).unwrap();
             let error = claim(folder.path(), &start).unwrap_err();
             assert!(matches!(error, IdentityError::Damaged { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn note_version_shuts_out_older_programs() {
+        let folder = folder();
+        let start = Start::Bootstrap(Identity::bootstrap("node01"));
+        let first = claim(folder.path(), &start).unwrap().0;
+        let note = |version| Identity::note_version(folder.path(), Version(version));
+        note(1).unwrap();
+        assert_eq!(Identity::load(folder.path()).unwrap(), Some(first));
+        note(VERSIONS.max + 1).unwrap();
+        let error = claim(folder.path(), &start).unwrap_err();
+        let found = u32::from(VERSIONS.max) + 1;
+        assert!(
+            error.to_string().contains(&format!("identity has format {found}: cluster version {found}")),
+            "{error}"
+        );
     }
 
     #[test]

@@ -126,7 +126,8 @@ impl Founding {
         let LogId { term, .. } = base.last.expect("a new cluster is made of a state, and that covers an entry");
         let voters: Vec<_> = base.membership.voters().iter().copied().collect();
         let [node] = voters.as_slice() else { panic!("a new cluster has one voter, and not {}", voters.len()) };
-        let identity = Identity::founder(*node, self.label.as_str());
+        let version = base.membership.used();
+        let identity = Identity { version, ..Identity::founder(*node, self.label.as_str()) };
         let log = self.folder.join("log");
         let (mut wal, _) = open_log(&log, &identity)?;
         let writes = [Write::Reset(base), Write::Vote { term, vote: None }];

@@ -82,6 +82,10 @@ pub fn open_with(
         end: None,
         threads: Vec::new(),
         lock,
+        folder: match &options.storage {
+            Storage::Folder(folder) => Some(folder.clone()),
+            Storage::Memory(_) => None,
+        },
         shutdown_timeout: options.shutdown_timeout,
         stopping: None,
     };
@@ -217,6 +221,8 @@ fn open_link(
             let listen = |source| OpenError::Listen { address: address.clone(), source };
             let listener = TcpListener::bind(address).map_err(listen)?;
             let bound = listener.local_addr().map_err(listen)?;
+            let peers = Peers::default();
+            peers.require(identity.version.0);
             let tcp = Tcp {
                 shared: Arc::clone(shared),
                 cluster: identity.cluster,
@@ -225,7 +231,7 @@ fn open_link(
                 pause_max: options.reconnect_pause_max,
                 timeout: options.peer_timeout,
                 tls: options.tls.clone(),
-                peers: Peers::default(),
+                peers,
                 listener,
                 handshakes: AtomicUsize::new(0),
             };

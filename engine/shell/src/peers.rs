@@ -48,6 +48,10 @@ pub(crate) struct Peer {
 struct State {
     /// Its label and where it is dialled; `None` while it is no member.
     member: Option<Member>,
+    /// The version its connection speaks. Means nothing without one.
+    version: u8,
+    /// Below this version no connection is taken, since what is sent would not be known.
+    required: u8,
     /// Whether a dialler is at work. It ends when its peer is no member any more.
     dialled: bool,
     /// The connection and its number. Numbers only grow, so that a thread of an earlier connection knows it is one.
@@ -137,11 +141,12 @@ impl Peer {
         self.writable.notify_one();
     }
 
-    /// Takes a connection into use; `None` when it has to yield, or is not of the member that this peer is.
-    pub(crate) fn connect(&self, wire: &Arc<Wire>, accepted: bool) -> Option<u64> {
+    /// Takes a connection into use that speaks `version`; `None` when it has to yield, is not of the member that this peer
+    /// is, or is too old by now.
+    pub(crate) fn connect(&self, wire: &Arc<Wire>, accepted: bool, version: u8) -> Option<u64> {
         let mut state = self.lock();
         let impostor = state.member.as_ref().is_some_and(|member| !wire.may_be(&member.name));
-        if impostor || (state.connection.is_some() && !accepted) {
+        if impostor || version < state.required || (state.connection.is_some() && !accepted) {
             return None;
         }
         let (mut waiting, mut bytes) = (std::mem::take(&mut state.queue), std::mem::take(&mut state.bytes));
@@ -156,6 +161,7 @@ impl Peer {
         let number = state.next_number;
         state.next_number += 1;
         state.connection = Some((Arc::clone(wire), number));
+        state.version = version;
         drop(state);
         // The writer of a connection that was replaced must find out.
         self.writable.notify_all();
@@ -174,6 +180,18 @@ impl Peer {
         self.writable.notify_all();
         self.changed.notify_all();
         current
+    }
+
+    /// From now on has no connection that speaks an older version.
+    fn require(&self, version: u8) {
+        let mut state = self.lock();
+        state.required = version;
+        if state.version < version {
+            state.disconnect();
+        }
+        drop(state);
+        self.writable.notify_all();
+        self.changed.notify_all();
     }
 
     /// Ends the connection, if there is one; its reader sees to the rest.
@@ -313,13 +331,35 @@ struct Table {
     member: Option<Member>,
     /// The members of each group as of what is applied here.
     settled: BTreeMap<GroupId, Membership>,
+    /// The version that every peer must know.
+    required: u8,
     /// Whether the node has stopped: no connection is taken in any more.
     closed: bool,
     /// When something about a stranger was last told.
     told: Option<Instant>,
 }
 
+impl Table {
+    fn peer(&self, id: NodeId, lane: Lane) -> Arc<Peer> {
+        let peer = Peer::new(id, lane);
+        peer.require(self.required);
+        Arc::new(peer)
+    }
+}
+
 impl Peers {
+    /// Talks from now on only with peers that know this version, and has hung up on all others on return.
+    pub(crate) fn require(&self, version: u8) {
+        let mut table = self.lock();
+        table.required = table.required.max(version);
+        table.peers.values().chain(table.snapshots.values()).for_each(|peer| peer.require(table.required));
+    }
+
+    /// The version that every peer must know.
+    pub(crate) fn required(&self) -> u8 {
+        self.lock().required
+    }
+
     /// The peer of this id, if there is one.
     pub(crate) fn get(&self, id: NodeId) -> Option<Arc<Peer>> {
         self.lock().peers.get(&id).cloned()
@@ -331,11 +371,12 @@ impl Peers {
         if table.closed {
             return None;
         }
+        let new = table.peer(id, lane);
         let peers = match lane {
             Lane::Messages => &mut table.peers,
             Lane::Snapshots => &mut table.snapshots,
         };
-        Some(Arc::clone(peers.entry(id).or_insert_with(|| Arc::new(Peer::new(id, lane)))))
+        Some(Arc::clone(peers.entry(id).or_insert(new)))
     }
 
     /// The peer of this id as far as snapshots are concerned, dialled where messages are; `None` when nobody knows where
@@ -358,7 +399,8 @@ impl Peers {
             return Vec::new();
         }
         for id in members.keys() {
-            table.peers.entry(*id).or_insert_with(|| Arc::new(Peer::new(*id, Lane::Messages)));
+            let new = table.peer(*id, Lane::Messages);
+            table.peers.entry(*id).or_insert(new);
         }
         for peer in table.snapshots.values() {
             match members.get(&peer.id) {
@@ -471,16 +513,34 @@ mod tests {
         let (first, far_first) = pair();
         let (second, far_second) = pair();
         let (third, _far_third) = pair();
-        let one = peer.connect(&first, false).unwrap();
-        let two = peer.connect(&second, true).unwrap();
+        let one = peer.connect(&first, false, 1).unwrap();
+        let two = peer.connect(&second, true, 1).unwrap();
         assert!(!is_open(&far_first));
-        assert_eq!(peer.connect(&third, false), None);
+        assert_eq!(peer.connect(&third, false, 1), None);
         assert!(is_open(&far_second));
         // The first one's reader finds out late, and must not take the second down with it.
         assert!(!peer.disconnect(one));
         assert!(peer.is_connected());
         assert!(peer.disconnect(two));
         assert!(!peer.is_connected());
+    }
+
+    #[test]
+    fn require_hangs_up_on_older_peers_and_takes_none_anew() {
+        let peers = Peers::default();
+        let (old, new) = (peers.admit(NodeId(2), Lane::Messages), peers.admit(NodeId(3), Lane::Messages));
+        let (old, new) = (old.unwrap(), new.unwrap());
+        let (first, far_first) = pair();
+        let (second, far_second) = pair();
+        old.connect(&first, true, 1).unwrap();
+        new.connect(&second, true, 2).unwrap();
+        peers.require(2);
+        assert!(!old.is_connected() && !is_open(&far_first));
+        assert!(new.is_connected() && is_open(&far_second));
+        assert_eq!(old.connect(&first, true, 1), None, "it shook hands before, and comes too late");
+        let later = peers.admit(NodeId(4), Lane::Snapshots).unwrap();
+        assert_eq!(later.connect(&first, true, 1), None);
+        assert!(later.connect(&first, true, 2).is_some());
     }
 
     /// The same, encrypted.
@@ -524,7 +584,7 @@ mod tests {
         const FRAMES: u32 = 5_000;
         let shared = Shared::new(1);
         let peer = Arc::new(Peer::new(NodeId(2), Lane::Messages));
-        let number = peer.connect(near, true).unwrap();
+        let number = peer.connect(near, true, 1).unwrap();
         let writer = {
             let (peer, near) = (Arc::clone(&peer), Arc::clone(near));
             thread::spawn(move || {
@@ -566,7 +626,7 @@ mod tests {
         let shared = Shared::new(1);
         let peer = Peer::new(NodeId(2), Lane::Snapshots);
         let (first, _far_first) = pair();
-        peer.connect(&first, true).unwrap();
+        peer.connect(&first, true, 1).unwrap();
         for n in 0_u8.. {
             peer.send(&shared, BytesMut::from(vec![n; 100_000].as_slice()), usize::MAX);
             if peer.lock().queue.len() == 3 {
@@ -575,7 +635,7 @@ mod tests {
         }
         assert!(peer.lock().begun);
         let (second, _far_second) = pair();
-        let number = peer.connect(&second, true).unwrap();
+        let number = peer.connect(&second, true, 1).unwrap();
         let mut batch = Vec::new();
         let Taken { begun, .. } = peer.take(number, &mut batch).unwrap();
         assert_eq!((begun, batch.len(), peer.lock().bytes), (0, 200_000, 0));

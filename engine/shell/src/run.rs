@@ -8,6 +8,7 @@
 //! otherwise judge its lease by a time before the pause, and serve an old value to a read that came after it.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,16 +16,16 @@ use std::time::Duration;
 use hezong_base::{GroupId, NodeId, RequestId, Time};
 use hezong_codec::SnapshotMessage;
 use hezong_node::{ClientRequest, Node, NodeEffect, NodeInput, Refused, Reply, SnapshotWork, Tuning};
-use hezong_raft::{Body, Message};
+use hezong_raft::{Body, Message, Version};
 use tokio::sync::oneshot;
 
 use crate::connection::Tcp;
 use crate::event::Event;
 use crate::handle::Stats;
-use crate::identity::FolderLock;
+use crate::identity::{FolderLock, Identity};
 use crate::inbox::Inbox;
 use crate::memory::Network;
-use crate::threads::Shared;
+use crate::threads::{Shared, stop_process};
 use crate::{apply, clock, log, snapshot};
 
 /// What reaches the node.
@@ -84,6 +85,8 @@ pub(crate) struct Runner {
     /// Ended, in this order, after the inboxes were closed.
     pub(crate) threads: Vec<JoinHandle<()>>,
     pub(crate) lock: Option<FolderLock>,
+    /// `None`: everything is kept in memory.
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) shutdown_timeout: Duration,
     /// Once a graceful stop was asked for: until when it may take, and who wants to know.
     pub(crate) stopping: Option<(Time, Vec<oneshot::Sender<()>>)>,
@@ -298,6 +301,7 @@ impl Runner {
                     // The network knows everybody in it.
                     Link::Memory { .. } => {}
                 },
+                NodeEffect::Uses(version) => self.note_version(version),
                 NodeEffect::Notice(notice) => self.shared.tell(Event::Group(notice)),
                 NodeEffect::Drained => {
                     self.end.get_or_insert(End::Graceful);
@@ -307,6 +311,18 @@ impl Runner {
         // Kept for its allocation.
         self.effects = effects;
         afterwards
+    }
+
+    /// Notes in the folder that older programs cannot open it any more, and hangs up on those that run. The node waits for
+    /// the disk; once in the life of a version.
+    fn note_version(&self, version: Version) {
+        let noted = self.folder.as_ref().map_or(Ok(()), |folder| Identity::note_version(folder, version));
+        if let Err(error) = noted {
+            stop_process(&format_args!("the use of version {version} cannot be noted: {error}"));
+        }
+        if let Link::Tcp(tcp) = &self.link {
+            tcp.peers.require(version.0);
+        }
     }
 
     fn send(&self, to: NodeId, messages: Vec<(GroupId, Message)>) {

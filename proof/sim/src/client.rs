@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hezong_base::{Index, NodeId, RequestId, Rng};
 use hezong_kv::SessionId;
 use hezong_node::{ClientRequest, NodeInput, ReadLevel, Refused, Reply};
+use hezong_raft::Version;
 
 use crate::check::{Violation, place};
 use crate::history::{Action, History, Outcome};
@@ -77,7 +78,7 @@ impl Wanted {
         match self {
             Self::Write { command, once } => {
                 let frees_space = matches!(command, Command::Delete { .. });
-                ClientRequest::Propose { command: command.encode(once), frees_space }
+                ClientRequest::Propose { command: command.encode(once), frees_space, version: Version::default() }
             }
             Self::Read { level, min_index, .. } => ClientRequest::Read { level, min_index },
         }

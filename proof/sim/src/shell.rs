@@ -45,7 +45,11 @@ impl Sim {
                     self.processes[place(node)].room.on_reply(node, id, &reply)?;
                     self.on_reply(node, id, reply)?;
                 }
-                NodeEffect::Peers(_) | NodeEffect::Settled { .. } | NodeEffect::Notice(_) | NodeEffect::Drained => {}
+                NodeEffect::Peers(_)
+                | NodeEffect::Settled { .. }
+                | NodeEffect::Uses(_)
+                | NodeEffect::Notice(_)
+                | NodeEffect::Drained => {}
             }
             if self.processes[place(node)].node.is_none() {
                 // It died while writing: nothing after that happened.

@@ -258,6 +258,7 @@ impl Sim {
             | NodeInput::Cancel { .. }
             | NodeInput::DiskReserve { .. }
             | NodeInput::Timeout
+            | NodeInput::Version { .. }
             | NodeInput::Stop => 1,
         };
         self.trace.word(self.now);
@@ -487,5 +488,6 @@ fn kind(input: &NodeInput) -> u64 {
         NodeInput::Stop => 9,
         NodeInput::SnapshotMessage { from, .. } => 32 | from.0,
         NodeInput::Snapshot { .. } => 10,
+        NodeInput::Version { .. } => 11,
     }
 }

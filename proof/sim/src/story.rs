@@ -59,6 +59,7 @@ impl Story {
             }
             NodeInput::Snapshot { done, .. } => format!("{node} snapshot {done:?}"),
             NodeInput::DiskReserve { below } => format!("{node} disk reserve below={below}"),
+            NodeInput::Version { peer, version } => format!("{node} hears that {peer} knows version {version}"),
             NodeInput::Timeout => format!("{node} timeout"),
             NodeInput::Stop => format!("{node} stop"),
         });
@@ -92,6 +93,7 @@ impl Story {
                 format!("   {node} peers {:?}", peers.keys().map(|id| id.0).collect::<Vec<_>>())
             }
             NodeEffect::Settled { membership, .. } => format!("   {node} settled {{{}}}", show_membership(membership)),
+            NodeEffect::Uses(version) => format!("   {node} notes that version {version} is in use"),
             NodeEffect::Notice(notice) => format!("   {node} notice: {notice}"),
             NodeEffect::Drained => format!("   {node} drained"),
         });

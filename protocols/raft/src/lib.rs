@@ -65,7 +65,7 @@ pub use config::Config;
 pub use entries::Entries;
 pub use entry::{Base, Entry, Payload};
 pub use log::Log;
-pub use membership::{Change, ChangeError, Member, Membership};
+pub use membership::{Change, ChangeError, Member, Membership, Version};
 pub use message::{Body, Message};
 pub use node::Raft;
 pub use request::{Answer, Ask, Event, ReadLevel, Refusal, Request, Role, Saved, Status, Write};

@@ -20,6 +20,24 @@ pub struct Member {
     pub client: String,
 }
 
+/// What a program knows how to say, to write and to read back: a number that rises with every change an older program
+/// could not follow. Programs of two consecutive versions run in one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u8);
+
+impl Default for Version {
+    /// The first one, which every program knows.
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 /// The members of a group as of one place in its log.
 ///
 /// One pointer wide: it lies inside every entry's payload, and an entry should not pay for what one in a million is.
@@ -38,6 +56,11 @@ struct Inner {
     members: BTreeMap<NodeId, Member>,
     /// The largest id ever given in this group; none is ever given twice. `None` before the first.
     last_id: Option<NodeId>,
+    /// What all members knew when this was last agreed on: commands of it may be used. At least `used`; it falls again
+    /// when a member goes back to an older program.
+    version: Version,
+    /// What may lie in the log from here on: whoever does not know it must not be given anything. Never falls.
+    used: Version,
 }
 
 /// One step of membership. A step that changes the voters by one is taken at once, since any majority before it meets any
@@ -57,6 +80,10 @@ pub enum Change {
         /// Who is to go.
         remove: BTreeSet<NodeId>,
     },
+    /// All members know this version now, or one of them knows no newer one any more.
+    Agree(Version),
+    /// What only programs of this version know is about to be written.
+    Use(Version),
 }
 
 impl Change {
@@ -65,7 +92,7 @@ impl Change {
         let (one, several) = match self {
             Self::Promote(id) => (Some(*id), None),
             Self::Several { promote, .. } => (None, Some(promote)),
-            Self::Add(_) | Self::Remove(_) => (None, None),
+            Self::Add(_) | Self::Remove(_) | Self::Agree(_) | Self::Use(_) => (None, None),
         };
         one.into_iter().chain(several.into_iter().flatten().copied())
     }
@@ -103,6 +130,15 @@ pub enum ChangeError {
         /// How many there are.
         of: u64,
     },
+    /// Members have not agreed on this version yet.
+    NotAgreed {
+        /// Which one is to be used.
+        needed: Version,
+        /// On which they have.
+        agreed: Version,
+    },
+    /// This version is in use, so members cannot go back behind it.
+    InUse(Version),
 }
 
 impl fmt::Display for ChangeError {
@@ -125,6 +161,13 @@ impl fmt::Display for ChangeError {
             Self::Behind { id, holds, of } => {
                 write!(f, "member {} is still catching up, it holds {holds} of {of} entries; try again later", id.0)
             }
+            Self::NotAgreed { needed, agreed } => {
+                write!(
+                    f,
+                    "cluster version {needed} is needed, and the cluster is at {agreed}; upgrade all of its members"
+                )
+            }
+            Self::InUse(used) => write!(f, "cluster version {used} is in use and cannot be left any more"),
         }
     }
 }
@@ -137,7 +180,16 @@ impl Membership {
     pub fn new(voters: BTreeSet<NodeId>, members: BTreeMap<NodeId, Member>, last_id: Option<NodeId>) -> Self {
         let last_id = last_id.max(members.keys().next_back().copied());
         let voters = voters.into_iter().filter(|id| members.contains_key(id)).collect();
-        Self(Arc::new(Inner { voters, outgoing: BTreeSet::new(), members, last_id }))
+        let (version, used) = (Version::default(), Version::default());
+        Self(Arc::new(Inner { voters, outgoing: BTreeSet::new(), members, last_id, version, used }))
+    }
+
+    /// The same with what was agreed on and what was used, as found in a message or on disk.
+    #[must_use]
+    pub fn with_versions(mut self, version: Version, used: Version) -> Self {
+        let inner = Arc::make_mut(&mut self.0);
+        (inner.version, inner.used) = (version.max(used), used);
+        self
     }
 
     /// The same while these count as well, until the change that replaces them is over. Those that are no members are
@@ -192,6 +244,12 @@ impl Membership {
                 }
             }
             Change::Several { promote, remove } => next = self.several(promote, remove)?,
+            Change::Agree(version) if *version < next.used => return Err(ChangeError::InUse(next.used)),
+            Change::Agree(version) => next.version = *version,
+            Change::Use(needed) if *needed > next.version => {
+                return Err(ChangeError::NotAgreed { needed: *needed, agreed: next.version });
+            }
+            Change::Use(version) => next.used = next.used.max(*version),
         }
         Ok(Self(Arc::new(next)))
     }
@@ -262,6 +320,18 @@ impl Membership {
     #[must_use]
     pub fn last_id(&self) -> Option<NodeId> {
         self.0.last_id
+    }
+
+    /// The version that all members have agreed on: what it brings may be used.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.0.version
+    }
+
+    /// The version whose commands may lie in the log: every member must know it.
+    #[must_use]
+    pub fn used(&self) -> Version {
+        self.0.used
     }
 
     /// Whether `id` votes, in either set while the membership is joint.

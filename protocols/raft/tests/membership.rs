@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use common::{Cluster, member, saved, voters};
 use hezong_base::{Index, LogId, NodeId, RequestId};
-use hezong_raft::{Change, ChangeError, Config, Event, Member, Membership, Payload, Refusal, Request, Role, Write};
+use hezong_raft::{
+    Change, ChangeError, Config, Event, Member, Membership, Payload, Refusal, Request, Role, Version, Write,
+};
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -263,4 +265,23 @@ fn sole_voter_that_may_have_granted_a_lease_waits_it_out() {
     // A group that never had another member has nothing to wait for.
     let cluster = Cluster::with([(1, saved(&voters(1), 3, Some(1), &[1, 3]))]);
     assert_eq!(cluster.leader(), Some(1));
+}
+
+#[test]
+fn version_may_be_used_once_agreed_and_never_left_once_used() {
+    let versions = |members: &Membership| (members.version().0, members.used().0);
+    let members = Membership::of_voters([(NodeId(1), member(1))]);
+    assert_eq!(versions(&members), (1, 1));
+    let early = members.change(&Change::Use(Version(2)));
+    assert_eq!(early, Err(ChangeError::NotAgreed { needed: Version(2), agreed: Version(1) }));
+    let agreed = members.change(&Change::Agree(Version(2))).unwrap();
+    assert_eq!(versions(&agreed), (2, 1));
+    assert_eq!(agreed.change(&Change::Agree(Version(1))), Ok(members));
+    let used = agreed.change(&Change::Use(Version(2))).unwrap();
+    assert_eq!(versions(&used), (2, 2));
+    assert_eq!(used.change(&Change::Agree(Version(1))), Err(ChangeError::InUse(Version(2))));
+    // Whatever else changes, it stays so.
+    let joined = used.change(&Change::Add(member(2))).unwrap();
+    let left = joined.change(&Change::Promote(NodeId(2))).unwrap().change(&Change::Remove(NodeId(1))).unwrap();
+    assert_eq!(versions(&left), (2, 2));
 }

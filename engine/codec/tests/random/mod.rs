@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, Rng, Term};
 use hezong_codec::{ClusterId, Frame, Hello, Lane, Refusal, SnapshotBody, SnapshotMessage, Versions, Welcome};
-use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId, Write};
+use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId, Version, Write};
 
 /// Edges of the varint's lengths and of its range, and anything.
 pub(crate) fn number(rng: &mut Rng) -> u64 {
@@ -63,7 +63,8 @@ fn membership(rng: &mut Rng) -> Membership {
     let voters: BTreeSet<_> = members.keys().copied().filter(|_| rng.chance(700)).collect();
     let outgoing: BTreeSet<_> = members.keys().copied().filter(|_| rng.chance(300)).collect();
     let last_id = option(rng, |rng| NodeId(number(rng)));
-    Membership::new(voters, members, last_id).with_outgoing(outgoing)
+    let versions = [Version(1 + rng.below(255) as u8), Version(1 + rng.below(255) as u8)];
+    Membership::new(voters, members, last_id).with_outgoing(outgoing).with_versions(versions[0], versions[1])
 }
 
 fn payload(rng: &mut Rng) -> Payload {

@@ -79,6 +79,9 @@ impl Group {
         change: Change,
         common: &mut Common,
     ) -> Result<(), Refused> {
+        if let Change::Use(version) = change {
+            self.may_use(version, common)?;
+        }
         self.must_lead(now, common)?;
         common.admit(now, id, self.client(Want::Changed))?;
         self.changes.push((id, change));

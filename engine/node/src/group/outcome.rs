@@ -27,7 +27,7 @@ impl Group {
                 self.membership_applied = self.raft.membership().clone();
                 return common.reply(client, Reply::Bootstrapped, out);
             }
-            Some(Handed::Promotion(_)) => return,
+            Some(Handed::Promotion(_) | Handed::Agreement) => return,
             Some(Handed::Reads { .. } | Handed::Transfer(_) | Handed::HandOver | Handed::Told) | None => {
                 unreachable!("the protocol accepts only what it was handed to append")
             }
@@ -61,7 +61,7 @@ impl Group {
             Refusal::NotReady => match handed {
                 Handed::Change(client, change) => return self.change_again(client, change, common),
                 Handed::Reads { clients, .. } => return self.read_again(&clients, common),
-                Handed::Promotion(_) | Handed::HandOver | Handed::Told => return,
+                Handed::Promotion(_) | Handed::Agreement | Handed::HandOver | Handed::Told => return,
                 Handed::Commands(_) | Handed::Bootstrap(_) | Handed::Transfer(_) => {
                     Refused::Overloaded { limit: "raft" }
                 }
@@ -85,7 +85,7 @@ impl Group {
             {
                 self.caught_up.remove(&learner);
             }
-            Handed::Promotion(_) | Handed::HandOver | Handed::Told => {}
+            Handed::Promotion(_) | Handed::Agreement | Handed::HandOver | Handed::Told => {}
         }
     }
 
@@ -101,7 +101,7 @@ impl Group {
             }
             // A read leaves no trace, so it is simply asked again.
             Some(Handed::Reads { clients, .. }) => self.read_again(&clients, common),
-            Some(Handed::Promotion(_) | Handed::HandOver | Handed::Told) | None => {}
+            Some(Handed::Promotion(_) | Handed::Agreement | Handed::HandOver | Handed::Told) | None => {}
         }
     }
 
@@ -231,6 +231,12 @@ impl Group {
             return;
         }
         let (group, after) = (self.id, &self.membership_applied);
+        if after.version() != before.version() {
+            out.push(NodeEffect::Notice(Notice::VersionAgreed { group, version: after.version() }));
+        }
+        if after.used() != before.used() {
+            out.push(NodeEffect::Notice(Notice::VersionUsed { group, version: after.used() }));
+        }
         for (&id, member) in before.members().iter().filter(|(id, _)| !after.members().contains_key(id)) {
             out.push(NodeEffect::Notice(Notice::MemberRemoved { group, id, member: member.clone() }));
             if id == common.config.id {
@@ -265,7 +271,7 @@ impl Group {
     }
 
     /// A member with what we know of it.
-    fn known(&self, id: NodeId) -> Leader {
+    pub(super) fn known(&self, id: NodeId) -> Leader {
         Leader { id, member: self.membership.members().get(&id).cloned() }
     }
 }

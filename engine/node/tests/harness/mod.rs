@@ -13,7 +13,7 @@ use hezong_base::{AskId, GroupId, Index, LogId, NodeId, Protocol, RequestId, Rng
 use hezong_node::{
     BatchId, ClientRequest, Node, NodeConfig, NodeEffect, NodeInput, Notice, ReadLevel, Reply, StateFound,
 };
-use hezong_raft::{Base, Change, Entry, Member, Membership, Message, Payload, Raft, Role, Saved, Write};
+use hezong_raft::{Base, Change, Entry, Member, Membership, Message, Payload, Raft, Role, Saved, Version, Write};
 
 pub(crate) const GROUP: GroupId = GroupId(1);
 const LINK: Duration = Duration::from_micros(500);
@@ -94,6 +94,8 @@ pub(crate) struct Host {
     pub(crate) peers: BTreeMap<NodeId, Member>,
     pub(crate) settled: Membership,
     pub(crate) drained: bool,
+    /// As noted in its folder.
+    pub(crate) used: Version,
     pub(crate) persists: u64,
     /// Frames sent to each peer.
     pub(crate) frames: BTreeMap<NodeId, u64>,
@@ -139,7 +141,11 @@ pub(crate) fn voters(ids: impl IntoIterator<Item = u64>) -> Membership {
 
 /// A command that adds `number`.
 pub(crate) fn add(number: u64) -> ClientRequest {
-    ClientRequest::Propose { command: Bytes::copy_from_slice(&number.to_be_bytes()), frees_space: false }
+    ClientRequest::Propose {
+        command: Bytes::copy_from_slice(&number.to_be_bytes()),
+        frees_space: false,
+        version: Version::default(),
+    }
 }
 
 pub(crate) fn read(level: ReadLevel) -> ClientRequest {
@@ -205,6 +211,7 @@ impl Cluster {
             peers: BTreeMap::new(),
             settled: Membership::default(),
             drained: false,
+            used: Version::default(),
             persists: 0,
             frames: BTreeMap::new(),
             disk_stalled: false,
@@ -437,6 +444,7 @@ impl Cluster {
                 }
                 NodeEffect::Peers(peers) => host.peers = peers,
                 NodeEffect::Settled { membership, .. } => host.settled = membership,
+                NodeEffect::Uses(version) => host.used = host.used.max(version),
                 NodeEffect::Notice(notice) => host.notices.push(notice),
                 NodeEffect::Drained => host.drained = true,
             }
@@ -444,7 +452,7 @@ impl Cluster {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, messages: Vec<(GroupId, Message)>) {
-        if self.cut.contains(&(from, to)) || !self.hosts.contains_key(&to) {
+        if self.cut.contains(&(from, to)) || !self.hosts.contains_key(&to) || !self.shake_hands(from, to) {
             return;
         }
         let mut delays = vec![LINK];
@@ -463,6 +471,23 @@ impl Cluster {
         for delay in delays {
             let messages = messages.clone();
             self.schedule(to, delay, Happening::Input(NodeInput::Received { from, messages }));
+        }
+    }
+
+    /// Whether two nodes talk to each other, by what they know and what they have noted.
+    pub(crate) fn shake_hands(&self, one: NodeId, other: NodeId) -> bool {
+        let (one, other) = (&self.hosts[&one], &self.hosts[&other]);
+        one.used <= other.config.newest && other.used <= one.config.newest
+    }
+
+    /// Everybody who is up connects to everybody anew.
+    pub(crate) fn connect(&mut self) {
+        let up: Vec<NodeId> = self.hosts.iter().filter(|(_, host)| host.up).map(|(id, _)| *id).collect();
+        for (one, other) in up.iter().flat_map(|one| up.iter().map(move |other| (*one, *other))) {
+            if one != other && self.shake_hands(one, other) {
+                let version = self.hosts[&one].config.newest.min(self.hosts[&other].config.newest);
+                self.hand(one, NodeInput::Version { peer: other, version });
+            }
         }
     }
 

@@ -1,0 +1,162 @@
+//! Members of two versions: what they agree on, what is refused until then, and what is noted before it is used.
+
+mod harness;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use harness::{Cluster, GROUP, sum};
+use hezong_base::NodeId;
+use hezong_node::{ClientRequest, NodeInput, Notice, Refused, Reply};
+use hezong_raft::{Change, Version};
+
+const OLD: Version = Version(1);
+const NEW: Version = Version(2);
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Three nodes of which these run the older program.
+fn three(older: &[u64]) -> (Cluster, NodeId) {
+    let (mut cluster, leader) =
+        Cluster::three_with(|config| config.newest = if older.contains(&config.id.0) { OLD } else { NEW });
+    cluster.connect();
+    (cluster, leader)
+}
+
+/// A command that only the newer program knows.
+fn new_command() -> ClientRequest {
+    let command = Bytes::copy_from_slice(&7_u64.to_be_bytes());
+    ClientRequest::Propose { command, frees_space: false, version: NEW }
+}
+
+/// Starts a node again with another program.
+fn restart_as(cluster: &mut Cluster, id: NodeId, newest: Version) {
+    cluster.hosts.get_mut(&id).unwrap().config.newest = newest;
+    cluster.crash(id);
+    cluster.restart(id);
+}
+
+fn versions(cluster: &Cluster, id: NodeId) -> (Version, Version) {
+    let members = cluster.hosts[&id].node.status(cluster.now, GROUP).unwrap().raft.membership;
+    (members.version(), members.used())
+}
+
+/// Runs until all nodes have applied these versions, agreed on and used.
+fn wait_versions(cluster: &mut Cluster, agreed: Version, used: Version) {
+    cluster.run_until(WAIT, |cluster| {
+        let mut settled = cluster.hosts.values().map(|host| (host.settled.version(), host.settled.used()));
+        settled.all(|settled| settled == (agreed, used))
+    });
+}
+
+fn said(reply: &Reply) -> String {
+    let Reply::Refused(refused) = reply else { panic!("not refused: {reply:?}") };
+    refused.to_string()
+}
+
+#[test]
+fn version_rises_once_all_know_it_and_falls_again_before_use() {
+    let (mut cluster, leader) = three(&[]);
+    wait_versions(&mut cluster, NEW, OLD);
+    let agreed = Notice::VersionAgreed { group: GROUP, version: NEW };
+    assert!(cluster.hosts[&leader].notices.contains(&agreed));
+
+    let other = cluster.others(leader)[0];
+    restart_as(&mut cluster, other, OLD);
+    cluster.connect();
+    wait_versions(&mut cluster, OLD, OLD);
+    restart_as(&mut cluster, other, NEW);
+    cluster.connect();
+    wait_versions(&mut cluster, NEW, OLD);
+}
+
+#[test]
+fn version_holds_while_somebody_was_not_heard() {
+    let (mut cluster, leader) = Cluster::three_with(|config| config.newest = NEW);
+    let [heard, silent] = cluster.others(leader)[..] else { panic!("three nodes") };
+    cluster.hand(leader, NodeInput::Version { peer: heard, version: NEW });
+    cluster.run(WAIT);
+    assert_eq!(versions(&cluster, leader), (OLD, OLD));
+    let refused = said(&cluster.call(leader, new_command()));
+    assert!(refused.ends_with(&format!("upgrade node{:02} (not heard of yet)", silent.0)), "{refused}");
+}
+
+#[test]
+fn command_of_a_version_not_agreed_names_who_holds_it_back() {
+    let (mut cluster, leader) = three(&[3]);
+    cluster.run(WAIT);
+    // The older one leads for a moment, and newer ones still tell.
+    assert_eq!(versions(&cluster, leader), (OLD, OLD));
+    let newer = if leader == NodeId(3) { cluster.others(leader)[0] } else { leader };
+    let told = "this needs cluster version 2, and the cluster is at 1; upgrade node03 (version 1)";
+    assert_eq!(said(&cluster.call(newer, ClientRequest::Change(Change::Use(NEW)))), told);
+    assert_eq!(said(&cluster.call(newer, new_command())), told);
+    let follower = cluster.others(leader).into_iter().find(|id| *id != NodeId(3)).unwrap();
+    let refused = cluster.call(follower, ClientRequest::Change(Change::Use(NEW)));
+    match leader {
+        NodeId(3) => assert_eq!(said(&refused), told),
+        _ => assert!(matches!(refused, Reply::Refused(Refused::NotLeader(_))), "{refused:?}"),
+    }
+}
+
+#[test]
+fn command_waits_for_the_use_to_be_committed() {
+    let (mut cluster, leader) = three(&[]);
+    wait_versions(&mut cluster, NEW, OLD);
+    assert!(matches!(cluster.call(leader, new_command()), Reply::Refused(Refused::ChangePending)));
+    assert!(matches!(cluster.change(leader, Change::Use(NEW)), Reply::Changed { .. }));
+    assert_eq!(sum(&cluster.call(leader, new_command())), 7);
+    wait_versions(&mut cluster, NEW, NEW);
+    let used = Notice::VersionUsed { group: GROUP, version: NEW };
+    assert!(cluster.hosts[&leader].notices.contains(&used));
+}
+
+#[test]
+fn use_is_told_before_anything_of_its_turn_leaves() {
+    let (mut cluster, leader) = three(&[]);
+    wait_versions(&mut cluster, NEW, OLD);
+    cluster.trace = Some(Vec::new());
+    assert!(matches!(cluster.change(leader, Change::Use(NEW)), Reply::Changed { .. }));
+    wait_versions(&mut cluster, NEW, NEW);
+    let trace = cluster.trace.take().unwrap();
+    for id in cluster.hosts.keys() {
+        let of_node: Vec<&String> = trace.iter().filter(|line| line.contains(&format!(" {id} "))).collect();
+        let noted = of_node.iter().position(|line| line.contains("Uses(Version(2))")).expect("it was told");
+        let carries = |line: &&&String| line.contains("used: Version(2)") && !line.contains(" Peers");
+        let left = of_node.iter().position(|line| carries(&line)).expect("it was stored");
+        assert!(noted < left, "{id}: {} came before {}", of_node[left], of_node[noted]);
+    }
+}
+
+#[test]
+fn member_that_goes_back_as_it_is_used_gets_nothing_of_it() {
+    let (mut cluster, leader) = three(&[]);
+    wait_versions(&mut cluster, NEW, OLD);
+    let back = cluster.others(leader)[0];
+    // The leader has not heard of it yet.
+    restart_as(&mut cluster, back, OLD);
+    assert!(matches!(cluster.change(leader, Change::Use(NEW)), Reply::Changed { .. }));
+    cluster.connect();
+    assert_eq!(sum(&cluster.call(leader, new_command())), 7);
+    cluster.run(WAIT);
+    assert_eq!(versions(&cluster, back).1, OLD, "it was given what it does not know");
+    assert_eq!(cluster.machine(back).sum, 0);
+    assert_eq!(cluster.leader(GROUP), Some(leader));
+
+    restart_as(&mut cluster, back, NEW);
+    cluster.connect();
+    wait_versions(&mut cluster, NEW, NEW);
+    cluster.wait_same_state();
+    assert_eq!(cluster.machine(back).sum, 7);
+}
+
+#[test]
+fn use_found_at_the_start_is_told_in_the_first_turn() {
+    let (mut cluster, leader) = three(&[]);
+    wait_versions(&mut cluster, NEW, OLD);
+    assert!(matches!(cluster.change(leader, Change::Use(NEW)), Reply::Changed { .. }));
+    wait_versions(&mut cluster, NEW, NEW);
+    cluster.hosts.get_mut(&leader).unwrap().used = OLD;
+    cluster.crash(leader);
+    cluster.restart(leader);
+    assert_eq!(cluster.hosts[&leader].used, NEW);
+}
