@@ -269,7 +269,8 @@ pub enum NodeEffect {
     },
     /// What this version alone knows may be in the log or the state from now on. To be noted durably before anything that
     /// is issued after this is carried out, so that no older program starts on the folder; and nobody is to be talked to
-    /// any more who does not know it. Issued first in its turn.
+    /// any more who does not know it. Issued before the first entry of it is stored or sent, and before the first chunk of
+    /// a snapshot that covers one is asked for.
     Uses(Version),
     /// News for people.
     Notice(Notice),

@@ -8,7 +8,7 @@ use hezong_codec::{SnapshotBody, SnapshotMessage};
 use hezong_node::{
     Begun, Chunk, Node, NodeConfig, NodeEffect, NodeInput, Notice, SnapshotDone, SnapshotWork, StateFound,
 };
-use hezong_raft::{Base, Body, Config, Member, Membership, Message, Raft, Saved, SnapshotId, Write};
+use hezong_raft::{Base, Body, Config, Member, Membership, Message, Raft, Saved, SnapshotId, Version, Write};
 
 const GROUP: GroupId = GroupId(1);
 const ID: SnapshotId = SnapshotId(5);
@@ -125,6 +125,17 @@ fn one_chunk_on_its_way_and_one_at_work() {
     assert!(says(&SnapshotBody::Done));
     let status = fixture.node.status(fixture.now, GROUP).unwrap();
     assert_eq!((status.applied, status.snapshots_installed), (Some(LogId::new(1, 100)), 1));
+}
+
+#[test]
+fn version_used_in_what_is_offered_is_noted_before_the_first_chunk() {
+    let mut fixture = Fixture::new(|config| config.newest = Version(2));
+    let base = Base { membership: voters().with_versions(Version(2), Version(2)), ..base() };
+    let message = Message { term: Term(1), body: Body::InstallSnapshot { id: ID, base } };
+    let offered = fixture.hand(NodeInput::Received { from: LEADER, messages: vec![(GROUP, message)] });
+    assert!(offered.iter().any(|effect| matches!(effect, NodeEffect::Uses(Version(2)))), "{offered:?}");
+    assert_eq!(fetches(&offered), []);
+    assert_eq!(fetches(&fixture.done(SnapshotDone::Begun { id: ID, begun: Begun::At(None) })), [None]);
 }
 
 /// A node that has just joined knows of nobody: the offer says where the others are.

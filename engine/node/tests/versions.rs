@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use harness::{Cluster, GROUP, sum};
-use hezong_base::NodeId;
+use hezong_base::{NodeId, Rng};
 use hezong_node::{ClientRequest, NodeInput, Notice, Refused, Reply};
-use hezong_raft::{Change, Version};
+use hezong_raft::{Change, Payload, Version};
 
 const OLD: Version = Version(1);
 const NEW: Version = Version(2);
@@ -159,4 +159,94 @@ fn use_found_at_the_start_is_told_in_the_first_turn() {
     cluster.crash(leader);
     cluster.restart(leader);
     assert_eq!(cluster.hosts[&leader].used, NEW);
+}
+
+/// What goes wrong with programs, on top of what does with networks and processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bug {
+    None,
+    /// Nodes do not note what is in use.
+    MarksIgnored,
+    /// Commands are proposed before their version is in use.
+    UsedAtOnce,
+}
+
+/// A command of the newer program adds at least this.
+const NEW_COMMAND: u64 = 1 << 32;
+
+/// Whether a node's disk holds what only the newer program knows.
+fn holds_new(cluster: &Cluster, id: NodeId) -> bool {
+    cluster.hosts[&id].disks[&GROUP].entries.values().any(|entry| match &entry.payload {
+        Payload::Command(command) => u64::from_be_bytes(command[..8].try_into().unwrap()) >= NEW_COMMAND,
+        Payload::Membership(members) => members.used() == NEW,
+        Payload::Empty => false,
+    })
+}
+
+/// Programs are exchanged, nodes die and are cut off, and the new version is used at any moment. Returns whether it came
+/// into use, or which node was given what it does not know.
+fn exchange_programs(seed: u64, bug: Bug) -> Result<bool, String> {
+    let mut rng = Rng::new(seed);
+    let (mut cluster, _) = three(&[]);
+    cluster.marks_ignored = bug == Bug::MarksIgnored;
+    cluster.bad_network = Some(rng.fork());
+    for _ in 0..120 {
+        let id = NodeId(1 + rng.below(3));
+        let leader = cluster.leader(GROUP).unwrap_or(id);
+        match rng.below(8) {
+            0 => {
+                // The older program refuses a folder that is marked, and the newer one is started again.
+                let newest = cluster.hosts[&id].used.max(if rng.chance(600) { NEW } else { OLD });
+                restart_as(&mut cluster, id, newest);
+            }
+            1 => cluster.crash(id),
+            2 => cluster.isolate(id),
+            3 => cluster.heal(),
+            4 => drop(cluster.ask(leader, ClientRequest::Change(Change::Use(NEW)))),
+            5 | 6 => {
+                let command = Bytes::copy_from_slice(&(NEW_COMMAND + rng.below(100)).to_be_bytes());
+                let version = if bug == Bug::UsedAtOnce { OLD } else { NEW };
+                cluster.ask(leader, ClientRequest::Propose { command, frees_space: false, version });
+            }
+            _ => drop(cluster.ask(leader, harness::add(rng.below(100)))),
+        }
+        if rng.chance(400) {
+            restart_the_dead(&mut cluster);
+            cluster.connect();
+        }
+        cluster.run(Duration::from_millis(rng.below(1_500)));
+        for (id, host) in &cluster.hosts {
+            if holds_new(&cluster, *id) && (host.config.newest == OLD || host.used == OLD) {
+                return Err(format!("seed {seed}: {id} holds what its program, or its mark, does not know"));
+            }
+        }
+    }
+    cluster.heal();
+    cluster.bad_network = None;
+    for id in (1..=3).map(NodeId) {
+        restart_as(&mut cluster, id, NEW);
+    }
+    cluster.connect();
+    cluster.wait_leader(GROUP);
+    cluster.wait_same_state();
+    Ok(cluster.hosts.keys().all(|id| holds_new(&cluster, *id)))
+}
+
+fn restart_the_dead(cluster: &mut Cluster) {
+    let dead: Vec<NodeId> = cluster.hosts.iter().filter(|(_, host)| !host.up).map(|(id, _)| *id).collect();
+    dead.into_iter().for_each(|id| cluster.restart(id));
+}
+
+#[test]
+fn older_program_is_never_given_what_it_does_not_know() {
+    let used = (1..=100).filter(|seed| exchange_programs(*seed, Bug::None).unwrap()).count();
+    assert!((20..100).contains(&used), "the version came into use in {used} of 100 runs");
+}
+
+#[test]
+fn older_program_given_the_new_is_seen() {
+    for bug in [Bug::MarksIgnored, Bug::UsedAtOnce] {
+        let seen = (1..=100).any(|seed| exchange_programs(seed, bug).is_err());
+        assert!(seen, "{bug:?} was missed");
+    }
 }

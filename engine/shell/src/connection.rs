@@ -406,7 +406,9 @@ impl Tcp {
         }
         self.shared.metrics.connections.add(1);
         if peer.lane == Lane::Messages {
-            self.shared.report(NodeInput::Version { peer: peer.id, version: Version(version) });
+            let heard = NodeInput::Version { peer: peer.id, version: Version(version) };
+            peer.while_current(number, || self.shared.inbox.push(Mail::Input(heard), 0));
+            self.shared.deliver(MayWait::No);
             self.shared.tell(Event::PeerConnected { peer: peer.id, address });
         } else if let Err(error) = wire.set_read_timeout(Some(SNAPSHOTS_IDLE)) {
             tracing::debug!("a connection for snapshots cannot be given a time-out: {error}");

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hezong_base::{GroupId, NodeId};
-use hezong_codec::{SnapshotBody, SnapshotMessage};
+use hezong_codec::{SnapshotBody, SnapshotMessage, VERSIONS};
 use hezong_node::NodeInput;
-use hezong_raft::{Body, Entry, Message};
+use hezong_raft::{Body, Entry, Message, Version};
 
 use crate::inbox::Inbox;
 use crate::run::Mail;
@@ -42,9 +42,16 @@ impl Network {
         self.lock().cut.clear();
     }
 
-    /// Plugs a node in, in place of an earlier one with this id.
+    /// Plugs a node in, in place of an earlier one with this id. All nodes are of one program, and so of one version.
     pub(crate) fn plug(&self, id: NodeId, inbox: Arc<Inbox<Mail>>) {
-        self.lock().nodes.insert(id, inbox);
+        let heard = |peer| Mail::Input(NodeInput::Version { peer, version: Version(VERSIONS.max) });
+        let mut state = self.lock();
+        for (other, plugged) in state.nodes.iter().filter(|(other, _)| **other != id) {
+            inbox.push(heard(*other), 0);
+            plugged.push(heard(id), 0);
+            plugged.wake();
+        }
+        state.nodes.insert(id, inbox);
     }
 
     /// Pulls a node out; a later one with the same id stays.

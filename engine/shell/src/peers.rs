@@ -169,6 +169,15 @@ impl Peer {
         Some(number)
     }
 
+    /// Does something unless another connection has taken the place of this one, and before one does: what a peer says
+    /// of itself on two connections must not be heard in the wrong order.
+    pub(crate) fn while_current(&self, number: u64, act: impl FnOnce()) {
+        let state = self.lock();
+        if state.is(number) {
+            act();
+        }
+    }
+
     /// Takes a connection out of use; false if another has long taken its place.
     pub(crate) fn disconnect(&self, number: u64) -> bool {
         let mut state = self.lock();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Cluster, GROUP, eventually, member};
 use hezong_base::{GroupId, Index, NodeId};
+use hezong_codec::VERSIONS;
 use hezong_node::{Notice, ReadLevel, Refused};
 use hezong_raft::Role;
 use hezong_shell::{Event, Handle, ProposeError, ReadError, TransferError, block_on};
@@ -26,6 +27,19 @@ fn replicate_three_nodes_apply_the_same() {
         assert_eq!(running.journal().commands(), cluster.running(leader).journal().commands());
     }
     assert!(block_on(cluster.node(leader).verify_leader(GROUP)).is_ok());
+}
+
+#[test]
+fn versions_of_all_members_are_known_on_all() {
+    let cluster = Cluster::start(3, 1);
+    let network = hezong_shell::Network::new();
+    for node in cluster.alive().chain(&common::in_memory(&network, 3)).map(|running| &running.node) {
+        eventually("all have said what they know", || {
+            let status = block_on(node.status(GROUP)).unwrap();
+            (status.versions.len() == 3 && status.versions.values().all(|version| version.0 == VERSIONS.max))
+                .then_some(())
+        });
+    }
 }
 
 #[test]

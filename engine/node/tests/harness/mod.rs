@@ -127,6 +127,8 @@ pub(crate) struct Cluster {
     seed: u64,
     /// Loses, delays and doubles frames, if wanted.
     pub(crate) bad_network: Option<Rng>,
+    /// A known bug: versions in use are not noted.
+    pub(crate) marks_ignored: bool,
     /// Every effect of every node, if wanted.
     pub(crate) trace: Option<Vec<String>>,
 }
@@ -173,6 +175,7 @@ impl Cluster {
             next_request: 0,
             seed: 7,
             bad_network: None,
+            marks_ignored: false,
             trace: None,
         };
         for id in 1..=count {
@@ -444,6 +447,7 @@ impl Cluster {
                 }
                 NodeEffect::Peers(peers) => host.peers = peers,
                 NodeEffect::Settled { membership, .. } => host.settled = membership,
+                NodeEffect::Uses(_) if self.marks_ignored => {}
                 NodeEffect::Uses(version) => host.used = host.used.max(version),
                 NodeEffect::Notice(notice) => host.notices.push(notice),
                 NodeEffect::Drained => host.drained = true,
