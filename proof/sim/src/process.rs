@@ -10,7 +10,7 @@ use hezong_base::{GroupId, NodeId, Rng};
 use hezong_node::{
     Chunk, Node, NodeConfig, NodeEffect, NodeInput, Snapshot, SnapshotDone, SnapshotWork, StateFound, StateMachine,
 };
-use hezong_raft::{Config, Entry, SnapshotId};
+use hezong_raft::{Config, Entry, SnapshotId, Version};
 
 use crate::check::{Recovered, Violation};
 use crate::clock::Clock;
@@ -87,6 +87,10 @@ pub(crate) struct Process {
     pub(crate) fetch: Option<Fetch>,
     /// How full its disk is.
     pub(crate) room: Room,
+    /// What its program knows.
+    pub(crate) newest: Version,
+    /// What its folder says is in use. Survives everything.
+    pub(crate) used: Version,
     /// It left the group, and its machine is switched off for good.
     pub(crate) gone: bool,
 }
@@ -113,6 +117,8 @@ impl Process {
             apply_slow_until: 0,
             fetch: None,
             room: Room::default(),
+            newest: Version::default(),
+            used: Version::default(),
             gone: false,
         }
     }
@@ -127,7 +133,8 @@ impl Process {
         out: &mut Vec<NodeEffect>,
     ) -> Result<Option<Recovered>, Violation> {
         let Some((saved, found)) = self.disk.recover()? else { return Ok(None) };
-        let mut node = Node::new(node_config(self.id, plan));
+        assert!(self.used <= self.newest, "an older program refuses the folder");
+        let mut node = Node::new(NodeConfig { newest: self.newest, ..node_config(self.id, plan) });
         let (applied, is_installed) = (self.machine.applied(), self.machine.is_installed());
         let state = StateFound { applied: applied.expect(IN_MEMORY), is_installed: is_installed.expect(IN_MEMORY) };
         let local = self.clock.local(now);
