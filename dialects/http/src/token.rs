@@ -53,7 +53,7 @@ pub(crate) fn check(token: Option<&Token>, head: &Parts, seldom: &Seldom) -> Res
         }
         None => {
             let message = format!(
-                "{} takes the cluster's token: --token-file, or over HTTP the header Authorization: Bearer and the token",
+                "{} takes the cluster's token: give --token-file, or over HTTP the header Authorization: Bearer and the token",
                 head.uri.path()
             );
             Err(Failure::new(StatusCode::UNAUTHORIZED, "token_missing", message).closing())

@@ -11,7 +11,7 @@ use super::*;
 
 /// A backup without keys, of some length, in pieces.
 fn backup(chunks: usize) -> Vec<Bytes> {
-    let header = Header { cluster: "c".to_owned(), term: 1, index: 1, ..Header::default() };
+    let header = Header { cluster: "c".to_owned(), term: 1, index: 1, used: 1, ..Header::default() };
     let (mut writer, first) = BackupWriter::begin(&header);
     let mut pieces = vec![first];
     for _ in 0..chunks {
