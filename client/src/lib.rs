@@ -201,6 +201,14 @@ impl Client {
         parse(&reply.body, "GET /status")
     }
 
+    /// What the first endpoint that answers says at a route that tells of itself, as `/metrics`: the body as it came.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn ask(&self, route: &str) -> Result<Bytes, Error> {
+        Ok(self.caller.call(Request::ask(route)).await?.body)
+    }
+
     /// Opens a session: writes in it are once-only without a window, as long as it is kept alive.
     ///
     /// # Errors

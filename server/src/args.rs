@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Scan(ScanArgs),
     /// Shows how every node stands.
     Status(StatusArgs),
+    /// Shows how every node stands and what it does, live.
+    Top(TopArgs),
     /// Shows who takes part.
     Members(StatusArgs),
     /// Lets members go for good.
@@ -303,6 +305,26 @@ pub(crate) struct ScanArgs {
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+}
+
+/// `hezong top`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Keys: q ends, s sorts, p pauses, ? explains the columns. Where nobody looks, as in a pipe, one view is \
+    printed as text.\n\nExamples:\n  \
+        hezong top\n  \
+        hezong top --interval 0.5 -e host3:8091     any one node leads to all of them\n  \
+        hezong top --once --json                    one view, for programs"
+)]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// How many seconds lie between two views.
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub(crate) interval: f64,
+    /// Prints one view as text and ends; rates are of one interval.
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 /// `hezong remove`

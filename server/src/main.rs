@@ -10,6 +10,7 @@
 //! | `cert.rs` | making certificates |
 //! | `up.rs`, `up/` | a cluster on this machine |
 //! | `data.rs` | the commands that read and write keys |
+//! | `top.rs`, `top/` | a live view of all nodes |
 //! | `members.rs` | the commands of who takes part and who leads |
 //! | `backup.rs`, `restore.rs` | a state in a file; a new cluster from a file, or from what is left |
 //! | `bench.rs` | the load it can put on a cluster |
@@ -35,6 +36,7 @@ mod reload;
 mod restore;
 mod say;
 mod secure;
+mod top;
 mod up;
 
 use std::process::ExitCode;
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
             Command::Rename(rename) => data::rename(rename).await,
             Command::Scan(scan) => data::scan(scan).await,
             Command::Status(status) => data::status(status).await,
+            Command::Top(top) => top::run(top).await,
             Command::Members(members) => members::members(members).await,
             Command::Remove(remove) => members::remove(remove).await,
             Command::Promote(promote) => members::promote(promote).await,
