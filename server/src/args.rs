@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Makes a new cluster of what one node holds, after the majority was lost.
     Recover(RecoverArgs),
+    /// Gathers what is needed to find the cause of something.
+    Debug(DebugArgs),
     /// Writes keys as fast as the cluster takes them, and measures.
     Bench(BenchArgs),
     /// Makes certificates for a cluster, and a token.
@@ -513,6 +515,41 @@ pub(crate) struct RecoverArgs {
     /// How the other voters are asked whether they are there.
     #[command(flatten)]
     pub(crate) security: ClientSecurity,
+}
+
+/// `hezong debug`
+#[derive(Debug, clap::Args)]
+pub(crate) struct DebugArgs {
+    #[command(subcommand)]
+    pub(crate) command: DebugCommand,
+}
+
+/// What to gather.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DebugCommand {
+    /// Writes status, metrics, settings and log of every node to one file.
+    Bundle(BundleArgs),
+}
+
+/// `hezong debug bundle`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Of each node that can be reached: status, members, metrics twice, the settings with who set them, and the \
+    last lines of\nits log; of this machine: kernel, limits, memory, load. manifest.txt tells what is there, and what is \
+    missing and why.\nSettings and log take the cluster's token. No token, no certificate's key and no \
+    value is in it; paths,\naddresses and labels are.\n\nExamples:\n  \
+        hezong debug bundle monday.tar.gz\n  \
+        hezong debug bundle monday.tar.gz -e host1:8091 --token-file token"
+)]
+pub(crate) struct BundleArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The file to make; one that is there is not replaced.
+    #[arg(value_name = "FILE.tar.gz")]
+    pub(crate) file: PathBuf,
+    /// How many seconds lie between the two readings of the metrics.
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    pub(crate) apart: f64,
 }
 
 /// `hezong bench`
