@@ -201,6 +201,17 @@ impl Client {
         parse(&reply.body, "GET /status")
     }
 
+    /// What the first endpoint that answers says at a route that tells of itself, as `/metrics`: the body as it came. The
+    /// token goes along below `/debug/`.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn ask(&self, route: &str) -> Result<Bytes, Error> {
+        let request = Request::ask(route);
+        let request = if route.starts_with("/debug/") { request.guarded() } else { request };
+        Ok(self.caller.call(request).await?.body)
+    }
+
     /// Opens a session: writes in it are once-only without a window, as long as it is kept alive.
     ///
     /// # Errors

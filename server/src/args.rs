@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Scan(ScanArgs),
     /// Shows how every node stands.
     Status(StatusArgs),
+    /// Shows how every node stands and what it does, live.
+    Top(TopArgs),
     /// Shows who takes part.
     Members(StatusArgs),
     /// Lets members go for good.
@@ -66,6 +68,8 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Makes a new cluster of what one node holds, after the majority was lost.
     Recover(RecoverArgs),
+    /// Gathers what is needed to find the cause of something.
+    Debug(DebugArgs),
     /// Writes keys as fast as the cluster takes them, and measures.
     Bench(BenchArgs),
     /// Makes certificates for a cluster, and a token.
@@ -305,6 +309,26 @@ pub(crate) struct StatusArgs {
     pub(crate) cluster: ClusterArgs,
 }
 
+/// `hezong top`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Keys: q ends, s sorts, p pauses, ? explains the columns. Where nobody looks, as in a pipe, one view is \
+    printed as text.\n\nExamples:\n  \
+        hezong top\n  \
+        hezong top --interval 0.5 -e host3:8091     any one node leads to all of them\n  \
+        hezong top --once --json                    one view, for programs"
+)]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// How many seconds lie between two views.
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub(crate) interval: f64,
+    /// Prints one view as text and ends; rates are of one interval.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
 /// `hezong remove`
 #[derive(Debug, clap::Args)]
 #[command(
@@ -491,6 +515,41 @@ pub(crate) struct RecoverArgs {
     /// How the other voters are asked whether they are there.
     #[command(flatten)]
     pub(crate) security: ClientSecurity,
+}
+
+/// `hezong debug`
+#[derive(Debug, clap::Args)]
+pub(crate) struct DebugArgs {
+    #[command(subcommand)]
+    pub(crate) command: DebugCommand,
+}
+
+/// What to gather.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DebugCommand {
+    /// Writes status, metrics, settings and log of every node to one file.
+    Bundle(BundleArgs),
+}
+
+/// `hezong debug bundle`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Of each node that can be reached: status, members, metrics twice, the settings with who set them, and the \
+    last lines of\nits log; of this machine: kernel, limits, memory, load. manifest.txt tells what is there, and what is \
+    missing and why.\nSettings and log take the cluster's token. No token, no certificate's key and no \
+    value is in it; paths,\naddresses and labels are.\n\nExamples:\n  \
+        hezong debug bundle monday.tar.gz\n  \
+        hezong debug bundle monday.tar.gz -e host1:8091 --token-file token"
+)]
+pub(crate) struct BundleArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The file to make; one that is there is not replaced.
+    #[arg(value_name = "FILE.tar.gz")]
+    pub(crate) file: PathBuf,
+    /// How many seconds lie between the two readings of the metrics.
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    pub(crate) apart: f64,
 }
 
 /// `hezong bench`

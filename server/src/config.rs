@@ -32,7 +32,8 @@ use anyhow::Result;
 
 pub(crate) use self::flags::Flags;
 use self::kind::{Raw, Value};
-use self::show::{example, page, print};
+pub(crate) use self::show::print;
+use self::show::{example, page};
 use self::table::{Fallback, KEYS, Key, RELATIONS, Relation, When};
 pub(crate) use self::table::{LogFormat, Settings};
 use crate::args::ExampleConfigArgs;

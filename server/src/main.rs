@@ -10,8 +10,10 @@
 //! | `cert.rs` | making certificates |
 //! | `up.rs`, `up/` | a cluster on this machine |
 //! | `data.rs` | the commands that read and write keys |
+//! | `top.rs`, `top/` | a live view of all nodes |
 //! | `members.rs` | the commands of who takes part and who leads |
 //! | `backup.rs`, `restore.rs` | a state in a file; a new cluster from a file, or from what is left |
+//! | `debug.rs` | what a maintainer needs, in one file |
 //! | `bench.rs` | the load it can put on a cluster |
 //! | `help.rs` | completions and man pages |
 //! | `say.rs` | how it talks |
@@ -26,6 +28,7 @@ mod bench;
 mod cert;
 mod config;
 mod data;
+mod debug;
 mod help;
 mod log;
 mod members;
@@ -35,6 +38,7 @@ mod reload;
 mod restore;
 mod say;
 mod secure;
+mod top;
 mod up;
 
 use std::process::ExitCode;
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
             Command::Rename(rename) => data::rename(rename).await,
             Command::Scan(scan) => data::scan(scan).await,
             Command::Status(status) => data::status(status).await,
+            Command::Top(top) => top::run(top).await,
             Command::Members(members) => members::members(members).await,
             Command::Remove(remove) => members::remove(remove).await,
             Command::Promote(promote) => members::promote(promote).await,
@@ -83,6 +88,7 @@ fn main() -> ExitCode {
             Command::Backup(backup) => backup::run(backup).await,
             Command::Restore(restore) => tokio::task::spawn_blocking(move || restore::restore(&restore)).await?,
             Command::Recover(recover) => restore::recover(&recover).await,
+            Command::Debug(debug) => debug::run(debug).await,
             Command::Bench(bench) => bench::run(bench).await,
             Command::Cert(cert) => cert::run(cert),
             Command::Completions(completions) => help::completions(&completions),

@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use hezong_base::{GroupId, NodeId};
 use hezong_client::{Client, Join, Joined, Options as ClientOptions};
 use hezong_codec::VERSIONS;
-use hezong_http::{Api, Sockets};
+use hezong_http::{Api, Debug, Sockets};
 use hezong_kv::{Kv, KvReader, Rules};
 use hezong_node::{StateError, StateMachine};
 use hezong_raft::{Member, Membership};
@@ -73,6 +74,8 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     );
     let (limits, followed) = watch::channel(settings.limits());
     let sockets = Sockets { tls: secured.tls.clone(), ..Sockets::default() };
+    let (shown, shows) = watch::channel(config::print(&sources, &values));
+    let recent = log.recent.clone();
     let api = Api {
         node: node.clone(),
         group: GROUP,
@@ -83,6 +86,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         tls: secured.tls.clone(),
         token: secured.token,
         version: env!("CARGO_PKG_VERSION"),
+        debug: Debug { settings: shows, log: Arc::new(move || recent.text()) },
     };
     let told = told_to_stop(args.stop_with_stdin)?;
     let leading = node.clone();
@@ -97,7 +101,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
             tracing::info!(node = next.id.0, "handed over");
         }
     };
-    let reload = Reload { sources, values, log, limits, node: node.clone() };
+    let reload = Reload { sources, values, shown, log, limits, node: node.clone() };
     let reload = tokio::spawn(reload.on(hangup));
     secured.tls.map_or(Ok(()), keep_fresh)?;
     notify::ready();

@@ -6,7 +6,7 @@ use hezong_shell::Handle;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
-use crate::config::{Settings, Sources, Values};
+use crate::config::{self, Settings, Sources, Values};
 use crate::log::Log;
 use crate::notify;
 
@@ -15,6 +15,8 @@ pub(crate) struct Reload {
     pub(crate) sources: Sources,
     /// What it runs with.
     pub(crate) values: Values,
+    /// The same, for `/debug/settings`.
+    pub(crate) shown: watch::Sender<String>,
     pub(crate) log: Log,
     /// Followed by the HTTP API.
     pub(crate) limits: watch::Sender<Limits>,
@@ -59,6 +61,7 @@ impl Reload {
         }
         self.apply(&settings);
         self.values.adopt(&values);
+        self.shown.send_replace(config::print(&self.sources, &self.values));
     }
 
     /// Hands on what may change while the node runs.

@@ -121,6 +121,8 @@ fn cluster_with_certificates_and_token_keeps_its_secrets() {
     }
     let (_, out, _) = world.run(&["status"]);
     assert!(!out.contains("silent") && out.lines().count() == 4, "{out}");
+    let (_, out, _) = world.run(&["top", "--once", "--interval", "0.1"]);
+    assert!(!out.contains("silent") && out.contains("3 nodes"), "{out}");
 
     // Who changes who takes part shows the token.
     let (_, _, said) = world.run(&["remove", "node03"]);

@@ -20,9 +20,10 @@
 //! | `backup.rs` | `/backup` |
 //! | `stands.rs` | `/status`, `/health`, `/ready` |
 //! | `metrics.rs` | `/metrics`, and the counters kept here |
+//! | `debug.rs` | `/debug/…`: settings and log |
 //! | `query.rs`, `body.rs`, `octets.rs` | parameters, bodies, bytes in JSON |
 //! | `error.rs` | failures as replies |
-//! | `token.rs` | what must be shown to change who takes part or leads, and for a backup |
+//! | `token.rs` | what must be shown to change who takes part or leads, for a backup, and to look into a node |
 //! | `serve.rs`, `seldom.rs` | sockets, encrypted or not; what is told of strangers |
 //!
 //! Left out: who may read and write which keys (whoever is let in may do everything), watches.
@@ -31,6 +32,7 @@
 
 mod backup;
 mod body;
+mod debug;
 mod error;
 mod keys;
 mod members;
@@ -60,6 +62,7 @@ use hezong_shell::{Handle, NodeTls};
 use hezong_store::Store;
 use tokio::sync::watch;
 
+pub use crate::debug::Debug;
 use crate::error::Failure;
 pub use crate::members::check_address;
 use crate::metrics::{Metrics, Operation};
@@ -92,6 +95,8 @@ pub struct Api<S: Store> {
     pub token: Option<Token>,
     /// The program's version, for `/status`.
     pub version: &'static str,
+    /// What it tells of itself to who looks for a cause.
+    pub debug: Debug,
 }
 
 /// An [`Api`] at work.
@@ -141,13 +146,16 @@ pub fn router<S: Store>(api: Api<S>) -> Router {
         .route("/status", any(on_status::<S>))
         .route("/metrics", any(on_metrics::<S>))
         .route("/ready", any(on_ready::<S>))
+        .route("/debug/settings", any(on_debug_settings::<S>))
+        .route("/debug/log", any(on_debug_log::<S>))
         .route("/health", get(|| async { json("{\"status\":\"ok\"}\n".into()) }).fallback(on_health_otherwise))
         .fallback(on_nothing)
         .with_state(serving)
 }
 
 /// Names a method's handler, its operation in the metrics, and refuses other methods with what is allowed. `[token]`
-/// before a handler stands for what takes the cluster's token: changes of who takes part or leads, and everything at once.
+/// before a handler stands for what takes the cluster's token: changes of who takes part or leads, everything at once,
+/// and what looks into a node.
 macro_rules! methods {
     ($name:ident, $allow:literal, { $($method:ident => $operation:ident $([$guard:ident])? $handler:path,)* }) => {
         async fn $name<S: Store>(State(serving): State<Arc<Serving<S>>>, request: Request) -> Response<Body> {
@@ -183,6 +191,8 @@ methods!(on_members, "GET", { GET => Members members::list, });
 methods!(on_backup, "GET", { GET => Backup [token] backup::stream, });
 methods!(on_status, "GET", { GET => Status stands::status, });
 methods!(on_metrics, "GET", { GET => Metrics metrics::show, });
+methods!(on_debug_settings, "GET", { GET => Debug [token] debug::settings, });
+methods!(on_debug_log, "GET", { GET => Debug [token] debug::log, });
 methods!(on_ready, "GET", { GET => Ready stands::ready, });
 
 async fn on_health_otherwise(request: Request) -> Response<Body> {
@@ -204,6 +214,8 @@ async fn on_nothing(request: Request) -> Response<Body> {
         "/metrics",
         "/health",
         "/ready",
+        "/debug/settings",
+        "/debug/log",
     ];
     let path = request.uri().path();
     let remedy = match nearest(path, ROUTES) {

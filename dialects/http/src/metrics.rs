@@ -40,11 +40,12 @@ pub(crate) enum Operation {
     Status,
     Metrics,
     Ready,
+    Debug,
 }
 
-const OPERATIONS: [&str; 16] = [
+const OPERATIONS: [&str; 17] = [
     "get", "scan", "set", "put", "add", "delete", "session", "join", "remove", "change", "transfer", "members",
-    "backup", "status", "metrics", "ready",
+    "backup", "status", "metrics", "ready", "debug",
 ];
 /// Status classes, from 2xx to 5xx.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];

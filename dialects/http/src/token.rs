@@ -1,4 +1,5 @@
-//! The cluster's token: what must be shown by whoever wants to change who takes part or leads, or have a copy of everything.
+//! The cluster's token: what must be shown by whoever wants to change who takes part or leads, have a copy of everything, or
+//! look into a node.
 
 use std::fmt;
 

@@ -74,10 +74,17 @@ impl Node {
     }
 
     pub fn start(&mut self, more: &[&str]) {
+        self.start_with(more, &[]);
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_with(&mut self, more: &[&str], variables: &[(String, String)]) {
         assert!(self.child.is_none(), "{} runs already", self.id);
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         // Whatever becomes of the test, its nodes end with it: they hold the end of a pipe.
-        let child = self.command(more).arg("--stop-with-stdin").stdin(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut command = self.command(more);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        let child = command.arg("--stop-with-stdin").stdin(Stdio::piped()).stderr(log).spawn().unwrap();
         self.child = Some(child);
     }
 
