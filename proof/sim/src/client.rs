@@ -9,7 +9,7 @@ use hezong_node::{ClientRequest, NodeInput, ReadLevel, Refused, Reply};
 use crate::check::{Violation, place};
 use crate::history::{Action, History, Outcome};
 use crate::machine::{Command, Once, Told, is_new, told};
-use crate::plan::{Plan, pick};
+use crate::plan::{Plan, Slip, pick};
 use crate::process::GROUP;
 use crate::programs::{NEW, OLD};
 use crate::sim::{Event, Sim};
@@ -208,7 +208,11 @@ impl Sim {
         it.tick += 1;
         let tick = it.tick;
         self.waiting.insert(id, client);
-        let input = NodeInput::Request { id, group: GROUP, request: wanted.request(self.has_two_programs()) };
+        let mut request = wanted.request(self.has_two_programs());
+        if let ClientRequest::Propose { frees_space, .. } = &mut request {
+            *frees_space &= self.slip != Some(Slip::DeletesBarred);
+        }
+        let input = NodeInput::Request { id, group: GROUP, request };
         let at = self.now + self.workload.below(self.plan.way);
         self.queue.push(at, Event::Input { node, life, input });
         let patience = self.plan.patience * (1 + self.workload.below(PATIENCE * 2));
