@@ -177,7 +177,9 @@ impl Sim {
                 return Ok(());
             }
             let look_at = self.look_at(client);
-            self.clients[client].deletes |= self.healed.is_some() && self.processes[0].room.is_full();
+            // Then it deletes once, which a full disk must not keep it from.
+            let looked = self.healed.is_some() && self.clients[client].done_since_healed == self.plan.keys;
+            self.clients[client].deletes |= looked && self.processes[0].room.is_full();
             let (plan, rng) = (&self.plan, &mut self.workload);
             self.clients[client].begin(self.now, client, plan, rng, &mut self.history, look_at);
         }
