@@ -9,7 +9,7 @@ use hezong_node::{ClientRequest, NodeInput, ReadLevel, Refused, Reply};
 use crate::check::{Violation, place};
 use crate::history::{Action, History, Outcome};
 use crate::machine::{Command, Once, Told, is_new, told};
-use crate::plan::{Plan, pick};
+use crate::plan::{Plan, Slip, pick};
 use crate::process::GROUP;
 use crate::programs::{NEW, OLD};
 use crate::sim::{Event, Sim};
@@ -177,7 +177,9 @@ impl Sim {
                 return Ok(());
             }
             let look_at = self.look_at(client);
-            self.clients[client].deletes |= self.healed.is_some() && self.processes[0].room.is_full();
+            // Then it deletes once, which a full disk must not keep it from.
+            let looked = self.healed.is_some() && self.clients[client].done_since_healed == self.plan.keys;
+            self.clients[client].deletes |= looked && self.processes[0].room.is_full();
             let (plan, rng) = (&self.plan, &mut self.workload);
             self.clients[client].begin(self.now, client, plan, rng, &mut self.history, look_at);
         }
@@ -208,7 +210,11 @@ impl Sim {
         it.tick += 1;
         let tick = it.tick;
         self.waiting.insert(id, client);
-        let input = NodeInput::Request { id, group: GROUP, request: wanted.request(self.has_two_programs()) };
+        let mut request = wanted.request(self.has_two_programs());
+        if let ClientRequest::Propose { frees_space, .. } = &mut request {
+            *frees_space &= self.slip != Some(Slip::DeletesBarred);
+        }
+        let input = NodeInput::Request { id, group: GROUP, request };
         let at = self.now + self.workload.below(self.plan.way);
         self.queue.push(at, Event::Input { node, life, input });
         let patience = self.plan.patience * (1 + self.workload.below(PATIENCE * 2));

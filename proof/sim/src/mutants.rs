@@ -75,7 +75,7 @@ pub fn shape(mutant: Mutant) -> Shape {
         Mutant::Weak(Weakness::ReadTokenReused) => Shape::Frames,
         Mutant::Weak(Weakness::SnapshotDropsSuffix | Weakness::LeadWithoutState)
         | Mutant::Around(Slip::CompactUnpersisted | Slip::InstallBeforeSwitch | Slip::ChunksOfNow) => Shape::Snapshots,
-        Mutant::Around(Slip::ReserveForgotten | Slip::ReserveAtLog) => Shape::FullDisks,
+        Mutant::Around(Slip::ReserveForgotten | Slip::ReserveAtLog | Slip::DeletesBarred) => Shape::FullDisks,
         Mutant::Weak(
             Weakness::ForgottenTerm
             | Weakness::VoteBeforeStored

@@ -182,19 +182,22 @@ pub enum Slip {
     ReserveForgotten,
     /// Below the reserve the log takes nothing, not even votes and deletes.
     ReserveAtLog,
+    /// Deletes are not told from other writes: nobody can make room.
+    DeletesBarred,
     /// A machine that lost power comes back under its old number with an empty disk.
     BlankDisk,
 }
 
 impl Slip {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BrokenDrift,
         Self::CompactUnpersisted,
         Self::InstallBeforeSwitch,
         Self::ChunksOfNow,
         Self::ReserveForgotten,
         Self::ReserveAtLog,
+        Self::DeletesBarred,
         Self::BlankDisk,
     ];
 }

@@ -103,6 +103,8 @@ impl Sim {
             }
             SnapshotWork::Drop(id) => process.held.remove(id),
             SnapshotWork::Finish { id, base } if self.slip == Some(Slip::InstallBeforeSwitch) => {
+                // Told too early; in order all the same, so that only what a crash takes back tells.
+                self.checkers.on_state(node, base.last.map(|last| last.index));
                 let done = SnapshotDone::Finished { id, base: base.clone() };
                 let life = process.life;
                 self.queue
@@ -128,6 +130,7 @@ impl Sim {
                 self.begin_apply(node);
                 return Ok(());
             }
+            self.checkers.on_state(node, base.last.map(|last| last.index));
             if self.on_switched(node) {
                 let power = self.trouble.chance(500);
                 return self.crash(node, power);

@@ -12,7 +12,7 @@ fn caught_by(mutant: Mutant, seeds: u64) -> &'static str {
 
 #[test]
 fn every_known_bug_is_caught() {
-    assert!(all().len() >= 29);
+    assert!(all().len() >= 30);
     for mutant in all() {
         caught_by(mutant, 400);
     }
@@ -32,7 +32,9 @@ fn votes_given_twice_are_caught_as_such() {
 
 #[test]
 fn slips_with_disks_are_caught_as_such() {
-    assert_eq!(caught_by(Mutant::Around(Slip::ReserveForgotten), 20), "below the reserve");
+    for slip in [Slip::ReserveForgotten, Slip::DeletesBarred] {
+        assert_eq!(caught_by(Mutant::Around(slip), 20), "below the reserve", "{slip:?}");
+    }
     assert_eq!(caught_by(Mutant::Around(Slip::ReserveAtLog), 20), "progress after healing");
     assert_eq!(caught_by(Mutant::Around(Slip::BlankDisk), 20), "durability");
 }

@@ -169,7 +169,6 @@ impl Checkers {
     /// A node's state machine stands on a snapshot, durably.
     pub(crate) fn on_installed(&mut self, node: NodeId, last: Option<LogId>) {
         self.shadows[place(node)].installed(last);
-        self.applications.on_state(node, last.map(|last| last.index));
     }
 
     /// A node's state machine starts over from what it had persisted.
