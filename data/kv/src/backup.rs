@@ -64,7 +64,7 @@ pub struct Header {
     /// The version of the program that wrote it.
     #[prost(string, tag = "10")]
     pub program: String,
-    /// The newest version used in it. It stands before the header, so that older programs read no further.
+    /// The newest version used in it; 0 is the first. It stands before the header, so that older programs read no further.
     #[prost(uint32, tag = "11")]
     pub used: u32,
 }
@@ -141,7 +141,7 @@ impl BackupWriter {
     pub fn begin(header: &Header) -> (Self, Bytes) {
         let mut writer = Self { hash: Sha256::new(), bytes: 0 };
         let mut first = MAGIC.to_vec();
-        first.extend_from_slice(&header.used.to_le_bytes());
+        first.extend_from_slice(&header.used.max(1).to_le_bytes());
         push_frame(&mut first, HEADER, &header.encode_to_vec());
         let first = writer.counted(first);
         (writer, first)

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use hezong_base::{Index, NodeId, RequestId, Rng};
 use hezong_kv::SessionId;
 use hezong_node::{ClientRequest, NodeInput, ReadLevel, Refused, Reply};
-use hezong_raft::Version;
 
 use crate::check::{Violation, place};
 use crate::history::{Action, History, Outcome};
-use crate::machine::{Command, Once, Told, told};
+use crate::machine::{Command, Once, Told, is_new, told};
 use crate::plan::{Plan, pick};
 use crate::process::GROUP;
+use crate::programs::{NEW, OLD};
 use crate::sim::{Event, Sim};
 
 /// How long a client waits for an answer, in election timeouts. Longer than a node lets a request wait at times, and
@@ -74,11 +74,14 @@ pub(crate) enum Wanted {
 }
 
 impl Wanted {
-    pub(crate) fn request(self) -> ClientRequest {
+    /// What is asked for, `gated`: where only the newer program is taken to know some of it.
+    pub(crate) fn request(self, gated: bool) -> ClientRequest {
         match self {
             Self::Write { command, once } => {
                 let frees_space = matches!(command, Command::Delete { .. });
-                ClientRequest::Propose { command: command.encode(once), frees_space, version: Version::default() }
+                let command = command.encode(once);
+                let version = if gated && is_new(&command) { NEW } else { OLD };
+                ClientRequest::Propose { command, frees_space, version }
             }
             Self::Read { level, min_index, .. } => ClientRequest::Read { level, min_index },
         }
@@ -205,7 +208,7 @@ impl Sim {
         it.tick += 1;
         let tick = it.tick;
         self.waiting.insert(id, client);
-        let input = NodeInput::Request { id, group: GROUP, request: wanted.request() };
+        let input = NodeInput::Request { id, group: GROUP, request: wanted.request(self.has_two_programs()) };
         let at = self.now + self.workload.below(self.plan.way);
         self.queue.push(at, Event::Input { node, life, input });
         let patience = self.plan.patience * (1 + self.workload.below(PATIENCE * 2));

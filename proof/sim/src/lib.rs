@@ -27,6 +27,7 @@
 //! | sessions live as long as promised and what comes after their end is not applied | DESIGN §3 | `client.rs`, linearizability |
 //! | a number is given once: no two newcomers are told the same, however often they asked, and none that of a former member | DESIGN §4 | `newcomer.rs`, `sim.rs` |
 //! | below the reserve a node refuses what frees no space, and nothing else; while all disks are full, clients read and delete, and members change | DESIGN §3 | `room.rs`, `client.rs`, `run.rs` |
+//! | no program is given what it does not know, and none before its folder says so | `docs/upgrades.md` | `programs.rs` |
 //! | a timeout is over once it was handed in | the contract | `sim.rs` |
 //! | progress after healing: clients are served, replicas become equal | | `run.rs` |
 //! | same seed, same run | | `batch.rs` |
@@ -55,6 +56,7 @@
 //! | `moment.rs` | the steps that must be struck |
 //! | `room.rs` | disks that fill up |
 //! | `newcomer.rs` | machines that ask to be taken in |
+//! | `programs.rs` | programs of two versions |
 //! | `client.rs`, `history.rs`, `machine.rs` | who uses the cluster, what they were told, what is replicated |
 //! | `process.rs`, `disk.rs`, `network.rs`, `clock.rs`, `queue.rs` | the world of each node |
 //! | `check/` | the checkers; `shadow.rs` is a node's log as an outsider knows it |
@@ -86,6 +88,7 @@ mod network;
 mod newcomer;
 mod plan;
 mod process;
+mod programs;
 mod queue;
 mod room;
 mod run;

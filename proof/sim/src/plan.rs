@@ -62,11 +62,15 @@ pub enum Fault {
     Joint,
     /// A leader dies in the middle of a change of members; `moment.rs` has its steps.
     StruckChange,
+    /// A process is started again with the program of the other version.
+    Program,
+    /// What only the newer program knows is used.
+    NewUsed,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -92,6 +96,8 @@ impl Fault {
         Self::StruckTransfer,
         Self::Joint,
         Self::StruckChange,
+        Self::Program,
+        Self::NewUsed,
     ];
 
     /// A name for tables.
@@ -123,6 +129,8 @@ impl Fault {
             Self::StruckTransfer => "struck while handing over",
             Self::Joint => "several voters changed",
             Self::StruckChange => "struck while changing members",
+            Self::Program => "program exchanged",
+            Self::NewUsed => "new version used",
         }
     }
 }
@@ -292,6 +300,8 @@ pub(crate) struct Plan {
     pub(crate) lazy_flush: u64,
     /// Whether learners become voters by themselves, one at a time.
     pub(crate) auto_promote: bool,
+    /// Whether there are programs of two versions.
+    pub(crate) programs: bool,
 }
 
 impl Plan {
@@ -362,6 +372,11 @@ impl Plan {
                 plan.lull = 2;
             }
         }
+        // Where a run looks for something else it would only be seen less often.
+        plan.programs = shape == Shape::Any && rng.chance(500);
+        if plan.programs {
+            plan.drawn.extend([Fault::Program, Fault::Program, Fault::NewUsed]);
+        }
         plan
     }
 
@@ -430,6 +445,7 @@ impl Plan {
             snapshot_chunk_bytes: [300, 3_000, 1 << 20][pick(rng, 3)],
             lazy_flush: [0, 300, 900][pick(rng, 3)],
             auto_promote,
+            programs: false,
         }
     }
 

@@ -45,11 +45,8 @@ impl Sim {
                     self.processes[place(node)].room.on_reply(node, id, &reply)?;
                     self.on_reply(node, id, reply)?;
                 }
-                NodeEffect::Peers(_)
-                | NodeEffect::Settled { .. }
-                | NodeEffect::Uses(_)
-                | NodeEffect::Notice(_)
-                | NodeEffect::Drained => {}
+                NodeEffect::Uses(version) => self.note_version(node, version),
+                NodeEffect::Peers(_) | NodeEffect::Settled { .. } | NodeEffect::Notice(_) | NodeEffect::Drained => {}
             }
             if self.processes[place(node)].node.is_none() {
                 // It died while writing: nothing after that happened.
@@ -74,6 +71,9 @@ impl Sim {
     fn on_store(&mut self, node: NodeId, batch: BatchId, writes: Vec<(GroupId, Write)>) -> Result<(), Violation> {
         for (_, write) in &writes {
             self.checkers.on_store(node, batch, write)?;
+        }
+        if self.has_two_programs() {
+            self.processes[place(node)].check_known(&writes)?;
         }
         self.on_fetch_store(node, batch, &writes);
         self.maybe_strike_change(node, writes.iter().any(|(_, write)| changes_members(write)));
@@ -156,6 +156,9 @@ impl Sim {
     }
 
     fn send_frame(&mut self, from: NodeId, to: NodeId, frame: &Bytes) {
+        if !self.talk(from, to) {
+            return;
+        }
         self.trace.write(frame);
         let [once, twice] = self.network.send(self.now, from, to, &self.plan, &mut self.faults);
         if once.is_none() {
@@ -173,7 +176,7 @@ impl Sim {
 
     /// A frame is there.
     pub(crate) fn on_arrive(&mut self, from: NodeId, to: NodeId, frame: Bytes) -> Result<(), Violation> {
-        if self.processes[place(to)].node.is_none() || self.network.is_cut(self.now, from, to) {
+        if self.processes[place(to)].node.is_none() || self.network.is_cut(self.now, from, to) || !self.talk(from, to) {
             return Ok(());
         }
         let mut bytes = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));

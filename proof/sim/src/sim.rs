@@ -43,6 +43,8 @@ pub(crate) enum Event {
     Start { node: NodeId },
     /// A machine that left the group is switched off for good.
     Leave { node: NodeId },
+    /// Two nodes connect.
+    Connect { one: NodeId, other: NodeId },
     /// A newcomer has rested, or has waited long enough.
     Newcomer { newcomer: usize, tick: u64 },
     /// A client has rested, or has waited long enough.
@@ -173,7 +175,10 @@ impl Sim {
         assert!(place(id) < NODES_MAX && place(id) == self.processes.len(), "ids come one after the other");
         let ppm = self.clock_ppm();
         let clock = Clock::new(self.trouble.below(1 << 40), ppm);
-        self.processes.push(Process::new(id, clock, self.plan.segment_bytes));
+        let newest = self.first_program();
+        let mut process = Process::new(id, clock, self.plan.segment_bytes);
+        process.newest = newest;
+        self.processes.push(process);
     }
 
     /// A rate within the bound.
@@ -218,6 +223,7 @@ impl Sim {
                 self.processes[place(node)].gone = true;
                 self.crash(node, false)
             }
+            Event::Connect { one, other } => self.on_connect(one, other),
             Event::Newcomer { newcomer, tick } => self.on_newcomer(newcomer, tick),
             Event::Client { client, tick } => self.on_client(client, tick),
             Event::Trouble => self.on_trouble(),
@@ -378,6 +384,7 @@ impl Sim {
         }
         self.checkers.on_state(node, process.machine.last().map(|last| last.index));
         self.story.say(self.now, node, "starts");
+        self.plan_connections(node);
         if self.processes[place(node)].room.is_full() && self.slip != Some(Slip::ReserveForgotten) {
             self.tell_room(node);
         }

@@ -43,6 +43,8 @@ impl Sim {
             Fault::Removal => return self.remove_member(),
             Fault::Transfer => return self.transfer(),
             Fault::Joint => return self.change_several(),
+            Fault::Program => return self.exchange_program(),
+            Fault::NewUsed => return self.use_new(),
             // These strike frame by frame, or by the way.
             Fault::Loss
             | Fault::Delay
@@ -326,6 +328,6 @@ impl Sim {
                 self.fill_disk(node, u64::MAX);
             }
         }
-        Ok(())
+        self.upgrade_all()
     }
 }
