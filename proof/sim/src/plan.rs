@@ -375,8 +375,8 @@ impl Plan {
                 plan.lull = 2;
             }
         }
-        // Last, so that all else stays what it was.
-        plan.programs = rng.chance(300);
+        // Where a run looks for something else it would only be seen less often.
+        plan.programs = shape == Shape::Any && rng.chance(500);
         if plan.programs {
             plan.drawn.extend([Fault::Program, Fault::Program, Fault::NewUsed]);
         }

@@ -74,7 +74,7 @@ pub(crate) struct Process {
     /// Its log is to be found damaged at the next start, by this chance.
     pub(crate) damage: Option<Rng>,
     /// What it owed when it died.
-    pub(crate) owed: Option<LogId>,
+    owed: Option<LogId>,
     /// What arrived while the process stood still; `None` while it runs.
     pub(crate) paused: Option<VecDeque<NodeInput>>,
     /// Dies after so many more effects.
@@ -139,6 +139,7 @@ impl Process {
         out: &mut Vec<NodeEffect>,
     ) -> Result<Option<(Recovered, Option<Recovered>)>, Violation> {
         let Some((saved, found)) = self.disk.recover()? else { return Ok(None) };
+        assert!(self.used <= self.newest, "an older program refuses the folder");
         let damage = self.damage.take();
         let applied = self.machine.last().map(|last| last.index);
         let damaged = match damage {
@@ -146,7 +147,6 @@ impl Process {
             None => None,
         };
         let (saved, damaged) = damaged.map_or((saved, None), |(saved, left)| (saved, Some(left)));
-        assert!(self.used <= self.newest, "an older program refuses the folder");
         let mut node = Node::new(NodeConfig { newest: self.newest, ..node_config(self.id, plan) });
         let (applied, is_installed) = (self.machine.applied(), self.machine.is_installed());
         let state = StateFound { applied: applied.expect(IN_MEMORY), is_installed: is_installed.expect(IN_MEMORY) };

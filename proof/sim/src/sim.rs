@@ -176,7 +176,9 @@ impl Sim {
         let ppm = self.clock_ppm();
         let clock = Clock::new(self.trouble.below(1 << 40), ppm);
         let newest = self.first_program();
-        self.processes.push(Process { newest, ..Process::new(id, clock, self.plan.segment_bytes) });
+        let mut process = Process::new(id, clock, self.plan.segment_bytes);
+        process.newest = newest;
+        self.processes.push(process);
     }
 
     /// A rate within the bound.

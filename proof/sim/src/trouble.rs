@@ -9,7 +9,6 @@ use hezong_raft::Change;
 use crate::check::{Violation, place};
 use crate::network::NODES_MAX;
 use crate::plan::{Fault, pick};
-use crate::process::Process;
 use crate::sim::{Event, Sim};
 
 /// The most members at once: enough for every shape of majority, few enough to be quick.
@@ -210,7 +209,7 @@ impl Sim {
     /// One machine's state is gone. Never two at a time: what nobody has is nobody's to give back.
     fn lose_state(&mut self) -> Result<(), Violation> {
         let victim = self.victim();
-        let alone = self.membership.voters().len() < 3 || self.processes.iter().any(|process| process.state_lost);
+        let alone = self.membership.voters().len() < 3 || self.one_copy_is_gone();
         if alone || self.processes[place(victim)].node.is_none() {
             return Ok(());
         }
@@ -226,13 +225,18 @@ impl Sim {
     fn damage_log(&mut self) -> Result<(), Violation> {
         let victim = self.victim();
         let few = self.checkers.voters_min() < 3;
-        if few || self.processes.iter().any(Process::lacks_entries) || self.processes[place(victim)].node.is_none() {
+        if few || self.one_copy_is_gone() || self.processes[place(victim)].node.is_none() {
             return Ok(());
         }
         self.crash(victim, true)?;
         let rng = self.trouble.fork();
         self.processes[place(victim)].damage = Some(rng);
         Ok(())
+    }
+
+    /// Whether a machine lacks what its disk once held. A second loss could be of the last copy.
+    fn one_copy_is_gone(&self) -> bool {
+        self.processes.iter().any(|process| process.state_lost || process.lacks_entries())
     }
 
     fn add_member(&mut self) {
