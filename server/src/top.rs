@@ -28,7 +28,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::draw::Screen;
 use self::metrics::Metrics;
-use self::model::{Board, Round, Status, Told, View};
+use self::model::{Board, Round, Sort, Status, Told, View};
 use crate::args::TopArgs;
 use crate::data::{client, explain, options};
 use crate::say::{self, Exit};
@@ -65,7 +65,10 @@ async fn twice(sampler: &mut Sampler, every: Duration) -> View {
     let mut board = Board::default();
     board.take(sampler.round().await);
     tokio::time::sleep(every).await;
-    board.take(sampler.round().await)
+    let mut view = board.take(sampler.round().await);
+    // Numbers are given in the order of joining, which says nothing to people.
+    view.sort(Sort::Label);
+    view
 }
 
 /// Draws until told to end, and leaves the terminal as it was: also by a panic, whose hook `ratatui::init` sets.
