@@ -150,6 +150,21 @@ fn member_that_goes_back_as_it_is_used_gets_nothing_of_it() {
 }
 
 #[test]
+fn older_leader_of_a_group_that_agreed_on_the_newer_does_not_use_it() {
+    let (mut cluster, _) = three(&[]);
+    wait_versions(&mut cluster, NEW, OLD);
+    for id in cluster.hosts.keys().copied().collect::<Vec<_>>() {
+        restart_as(&mut cluster, id, OLD);
+    }
+    // It has just been elected, and had no time to have the group agree on the older one.
+    cluster.run_until(WAIT, |cluster| cluster.leader(GROUP).is_some());
+    let leader = cluster.leader(GROUP).unwrap();
+    assert_eq!(versions(&cluster, leader), (NEW, OLD));
+    let refused = said(&cluster.call(leader, ClientRequest::Change(Change::Use(NEW))));
+    assert!(refused.contains(&format!("upgrade node{:02} (version 1)", leader.0)), "{refused}");
+}
+
+#[test]
 fn use_found_at_the_start_is_told_in_the_first_turn() {
     let (mut cluster, leader) = three(&[]);
     wait_versions(&mut cluster, NEW, OLD);

@@ -44,7 +44,10 @@ impl Group {
     pub(super) fn may_use(&self, needed: Version, common: &Common) -> Result<(), Refused> {
         let knows = |id: &NodeId| common.versions.get(id).copied();
         let leads_older = self.leader.and_then(|leader| knows(&leader)).is_some_and(|version| version < needed);
+        // Who went back counts before the group has agreed on it: it may be the leader itself, just elected.
+        let oldest = self.membership.members().keys().filter_map(knows).min();
         let agreed = self.membership.version();
+        let agreed = oldest.map_or(agreed, |oldest| agreed.min(oldest.max(self.membership.used())));
         if needed <= agreed || !(self.role == Role::Leader || leads_older) {
             return Ok(());
         }
