@@ -397,7 +397,7 @@ pub enum Refused {
         limit: &'static str,
     },
     /// The disk is below its reserve and the command frees no space. Delete something or add disk.
-    #[error("the disk is below its reserve; only commands that free space are accepted")]
+    #[error("the disk is below its reserve: only deletes are accepted until they, or a larger disk, have made room")]
     DiskFull,
     /// Nothing came of it before the request timed out, and it had not been accepted into the log.
     #[error("timed out before it was accepted; nothing was done")]

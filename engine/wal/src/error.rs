@@ -9,7 +9,7 @@ pub use crate::index::Misfit;
 
 /// The system refused a read, a write or a sync.
 #[derive(Debug, Error)]
-#[error("cannot {doing} {path} at offset {offset}: {source}")]
+#[error("cannot {doing} {path} at offset {offset}: {reason}")]
 pub struct IoFailure {
     /// What was tried: a verb.
     pub doing: &'static str,
@@ -17,8 +17,8 @@ pub struct IoFailure {
     pub path: String,
     /// Where in the file.
     pub offset: u64,
-    /// What the system said.
-    pub source: io::Error,
+    /// What the system said. Part of the sentence, and so no source of its own.
+    pub reason: io::Error,
 }
 
 /// Why a log was not opened. Nothing that counts was changed: opening again meets the same folder.
@@ -185,5 +185,5 @@ pub(crate) fn io_failure(
     offset: u64,
 ) -> impl FnOnce(io::Error) -> IoFailure {
     let path = path.into();
-    move |source| IoFailure { doing, path, offset, source }
+    move |reason| IoFailure { doing, path, offset, reason }
 }

@@ -210,7 +210,7 @@ fn full_disk_stops_and_opens_again_with_room() {
     model.limit_space(Some(3 * SEGMENT));
     let error = history.run(&mut wal, &mut Rng::new(3), 1_000).expect_err("the disk fills");
     match &error {
-        WriteError::Io(failure) => assert_eq!(failure.source.kind(), std::io::ErrorKind::StorageFull, "{error}"),
+        WriteError::Io(failure) => assert_eq!(failure.reason.kind(), std::io::ErrorKind::StorageFull, "{error}"),
         other => panic!("{other}"),
     }
     drop(wal);
