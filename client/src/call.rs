@@ -35,6 +35,7 @@ const VERSION: HeaderName = HeaderName::from_static("x-hezong-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SESSION: HeaderName = HeaderName::from_static("x-hezong-session");
 const SEQUENCE: HeaderName = HeaderName::from_static("x-hezong-sequence");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What helps against an address that is none.
 const WRITE: &str = "write host:port, as 127.0.0.1:8091";
@@ -127,6 +128,9 @@ impl Request {
         if let Some((session, sequence)) = &self.session {
             headers.insert(SESSION, HeaderValue::from_str(session).map_err(|e| bad(e.to_string()))?);
             headers.insert(SEQUENCE, HeaderValue::from(*sequence));
+        }
+        if let Some(traceparent) = &options.traceparent {
+            headers.insert(TRACEPARENT, HeaderValue::from_str(traceparent).map_err(|e| bad(e.to_string()))?);
         }
         if let Some(token) = options.token.as_ref().filter(|_| self.guarded) {
             headers.insert(AUTHORIZATION, token.header());

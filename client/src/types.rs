@@ -33,6 +33,9 @@ pub struct Options {
     /// The cluster's token, which joining, removing, handing over and backups take where the cluster has one. Sent with
     /// those alone.
     pub token: Option<Token>,
+    /// The trace that calls belong to, as W3C Trace Context writes it; nodes that export spans add theirs to it. Default
+    /// none.
+    pub traceparent: Option<String>,
 }
 
 /// A cluster's token. Never shown once it is here.
@@ -74,6 +77,7 @@ impl Default for Options {
             once_only: true,
             tls: None,
             token: None,
+            traceparent: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use hezong_client::Level;
+use hezong_shell::trace;
 
 use crate::backup::Place;
 use crate::cert::CertArgs;
@@ -99,8 +100,16 @@ pub(crate) struct ClusterArgs {
     /// Prints JSON, for machines.
     #[arg(long)]
     pub(crate) json: bool,
+    /// The trace this belongs to, as W3C writes it, or `new` to begin one and print its id.
+    #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT", value_parser = traceparent)]
+    pub(crate) traceparent: Option<String>,
     #[command(flatten)]
     pub(crate) security: ClientSecurity,
+}
+
+fn traceparent(given: &str) -> Result<String, &'static str> {
+    let is_good = given == "new" || trace::parse(given).is_some();
+    is_good.then(|| given.to_owned()).ok_or("write 00-, 32 hex digits, -, 16 hex digits, -01; or new")
 }
 
 /// A read level as typed.

@@ -1,10 +1,11 @@
 //! The commands that read and write keys and look at the cluster. Each is one call of the client.
 
-use std::io::Read as _;
+use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hezong_client::{Client, Error, Options, ReadAt, Scan};
+use hezong_shell::trace;
 use serde_json::{Value, json};
 
 use crate::args::{ClusterArgs, DelArgs, GetArgs, PutArgs, ScanArgs, StatusArgs};
@@ -24,7 +25,16 @@ pub(crate) fn options(cluster: &ClusterArgs) -> Result<Options> {
         .ok()
         .filter(|timeout| !timeout.is_zero())
         .with_context(|| format!("--timeout {} is no span of time; write seconds above 0, as 2.5", cluster.timeout))?;
-    Ok(Options { timeout, ..cluster.security.options()? })
+    let traceparent = cluster.traceparent.clone().map(|given| match given.as_str() {
+        "new" => {
+            let traceparent = trace::traceparent(&trace::fresh());
+            // Nobody may be left to read it.
+            writeln!(io::stderr(), "trace {}", &traceparent[3..35]).ok();
+            traceparent
+        }
+        _ => given,
+    });
+    Ok(Options { timeout, traceparent, ..cluster.security.options()? })
 }
 
 /// Gives the failure of a call its exit code.
@@ -74,7 +84,7 @@ pub(crate) async fn put(args: PutArgs) -> Result<()> {
     let client = client(&args.cluster)?;
     let value = if args.value == "-" {
         let mut value = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut value).context("the value cannot be read from stdin")?;
+        io::stdin().lock().read_to_end(&mut value).context("the value cannot be read from stdin")?;
         value
     } else {
         args.value.into_bytes()

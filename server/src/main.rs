@@ -30,6 +30,7 @@ mod config;
 mod data;
 mod debug;
 mod help;
+mod https;
 mod log;
 mod members;
 mod node;
@@ -38,6 +39,7 @@ mod reload;
 mod restore;
 mod say;
 mod secure;
+mod spans;
 mod top;
 mod up;
 

@@ -19,6 +19,7 @@ use hezong_http::{Api, Debug, Sockets};
 use hezong_kv::{Kv, KvReader, Rules};
 use hezong_node::{StateError, StateMachine};
 use hezong_raft::{Member, Membership};
+use hezong_shell::trace::Tracer;
 use hezong_shell::{ClusterId, Handle, Identity, Start};
 use hezong_store::{DiskStore, StoreError};
 use tokio::net::TcpListener;
@@ -32,6 +33,7 @@ use crate::log::Log;
 use crate::notify;
 use crate::reload::Reload;
 use crate::secure::{self, Secured, keep_fresh, raise_file_limit};
+use crate::spans::Export;
 
 /// The one group of keys this version serves.
 pub(crate) const GROUP: GroupId = GroupId(1);
@@ -62,7 +64,9 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let start = start_of(&settings, &secured, args.bootstrap, args.replace).await?;
     let bootstraps = matches!(start, Start::Bootstrap(_));
 
-    let (node, keys) = open(&settings, &secured, start).await?;
+    let export = Export::start(&settings)?;
+    let tracer = export.as_ref().map(|export| Arc::clone(&export.tracer));
+    let (node, keys) = open(&settings, &secured, start, tracer).await?;
     if bootstraps {
         bootstrap(&settings, &node).await?;
     }
@@ -111,7 +115,12 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     tracing::info!("stopping");
     node.shutdown().await;
     tracing::info!("stopped");
-    match node.damage() {
+    let damage = node.damage();
+    drop(node);
+    if let Some(export) = export {
+        export.finish().await;
+    }
+    match damage {
         Some(damage) => bail!("the log is damaged: {damage}; start the node again, which repairs it"),
         None => Ok(()),
     }
@@ -220,9 +229,15 @@ async fn join(settings: &Settings, secured: &Secured, replace: bool) -> Result<S
 }
 
 /// Opens state and log.
-async fn open(settings: &Settings, secured: &Secured, start: Start) -> Result<(Handle, KvReader<DiskStore>)> {
+async fn open(
+    settings: &Settings,
+    secured: &Secured,
+    start: Start,
+    tracer: Option<Arc<Tracer>>,
+) -> Result<(Handle, KvReader<DiskStore>)> {
     let mut options = settings.options(start);
     options.tls = secured.tls.clone();
+    options.tracer = tracer;
     let state = settings.data_dir.join("state");
     // The log may be long; reading it must not hold up the runtime.
     tokio::task::spawn_blocking(move || {

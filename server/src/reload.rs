@@ -71,6 +71,9 @@ impl Reload {
         }
         self.limits.send_replace(settings.limits());
         self.node.set_slow_step(settings.slow_step);
+        if let Some(tracer) = self.node.tracer() {
+            tracer.set_one_in(settings.trace_one_in);
+        }
         self.node.tune(settings.tuning());
     }
 }

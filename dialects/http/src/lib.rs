@@ -23,6 +23,7 @@
 //! | `debug.rs` | `/debug/…`: settings and log |
 //! | `query.rs`, `body.rs`, `octets.rs` | parameters, bodies, bytes in JSON |
 //! | `error.rs` | failures as replies |
+//! | `traced.rs` | the span of a request that is traced |
 //! | `token.rs` | what must be shown to change who takes part or leads, for a backup, and to look into a node |
 //! | `serve.rs`, `seldom.rs` | sockets, encrypted or not; what is told of strangers |
 //!
@@ -44,6 +45,7 @@ mod serve;
 mod sessions;
 mod stands;
 mod token;
+mod traced;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -58,7 +60,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use axum::routing::{any, get};
 use hezong_base::GroupId;
 use hezong_kv::{KvReader, Limits};
-use hezong_shell::{Handle, NodeTls};
+use hezong_shell::{Handle, NodeTls, trace};
 use hezong_store::Store;
 use tokio::sync::watch;
 
@@ -70,6 +72,7 @@ pub use crate::query::nearest;
 use crate::seldom::Seldom;
 pub use crate::serve::{Sockets, serve};
 pub use crate::token::Token;
+use crate::traced::Traced;
 
 const INDEX: HeaderName = HeaderName::from_static("x-hezong-index");
 const REVISION: HeaderName = HeaderName::from_static("x-hezong-revision");
@@ -166,7 +169,7 @@ macro_rules! methods {
                         $(serving.$guard(&head)?;)?
                         $handler(&serving, &head, body).await
                     };
-                    observe(&serving, Operation::$operation, answer).await
+                    observe(&serving, Operation::$operation, &head, answer).await
                 })*
                 _ => Failure::method(head.method.as_str(), head.uri.path(), $allow).into_response(),
             }
@@ -228,11 +231,20 @@ async fn on_nothing(request: Request) -> Response<Body> {
 async fn observe<S: Store>(
     serving: &Serving<S>,
     operation: Operation,
+    head: &Parts,
     answer: impl Future<Output = Answer>,
 ) -> Response<Body> {
     let began = Instant::now();
-    let response = answer.await.unwrap_or_else(|failure| failure.over(serving.api.tls.is_some()).into_response());
+    let traced = Traced::begin(&serving.api.node, head);
+    let answer = match &traced {
+        Some(traced) => trace::within(traced.context, answer).await,
+        None => answer.await,
+    };
+    let response = answer.unwrap_or_else(|failure| failure.over(serving.api.tls.is_some()).into_response());
     serving.metrics.observe(operation, response.status(), began.elapsed());
+    if let Some(traced) = traced {
+        traced.end(&serving.api.node, operation.name(), response.status());
+    }
     response
 }
 

@@ -43,6 +43,12 @@ pub(crate) enum Operation {
     Debug,
 }
 
+impl Operation {
+    pub(crate) fn name(self) -> &'static str {
+        OPERATIONS[self as usize]
+    }
+}
+
 const OPERATIONS: [&str; 17] = [
     "get", "scan", "set", "put", "add", "delete", "session", "join", "remove", "change", "transfer", "members",
     "backup", "status", "metrics", "ready", "debug",
@@ -260,6 +266,11 @@ impl Text {
         self.head("hezong_slow_steps_total", "counter", "Steps that took longer than log.slow_step, by kind.");
         for (step, count) in &own.slow {
             self.push(format_args!("hezong_slow_steps_total{{step=\"{step}\"}} {count}\n"));
+        }
+        let (exported, dropped) = own.spans;
+        self.head("hezong_spans_total", "counter", "Spans of traced requests, by what became of them.");
+        for (outcome, count) in [("exported", exported), ("dropped", dropped)] {
+            self.push(format_args!("hezong_spans_total{{outcome=\"{outcome}\"}} {count}\n"));
         }
         let HistogramSnapshot { buckets, sum } = &own.log_sync;
         let bounds: Vec<f64> =

@@ -18,7 +18,7 @@ use hezong_raft::Message;
 use prost::Message as _;
 
 use crate::handshake::{Hello, Refusal, VERSIONS, Welcome};
-use crate::{DecodeError, EncodeError, FrameError, SnapshotMessage, convert, wire};
+use crate::{DecodeError, EncodeError, FrameError, SnapshotMessage, TracedEntry, convert, trace, wire};
 
 /// The longest frame by default, header included: 16 MiB. Well above one `Append` with one value of the largest size.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -31,6 +31,9 @@ const MAGIC: [u8; 2] = *b"HZ";
 /// The layout written here. Handshakes are written in the oldest version for ever, so that two nodes which have none in
 /// common still understand each other's refusal.
 const VERSION: u8 = 1;
+
+/// What a frame says of traced entries at most.
+const TRACED_BYTES_MAX: usize = 64 << 10;
 
 const KIND_HELLO: u8 = 1;
 const KIND_WELCOME: u8 = 2;
@@ -47,8 +50,8 @@ pub enum Frame {
     Welcome(Welcome),
     /// Or does not.
     Refused(Refusal),
-    /// Messages of any number of groups, in the order in which they were sent.
-    Messages(Vec<(GroupId, Message)>),
+    /// Messages of any number of groups, in the order in which they were sent; and which of their entries are traced.
+    Messages(Vec<(GroupId, Message)>, Vec<TracedEntry>),
     /// About a snapshot.
     Snapshot(SnapshotMessage),
 }
@@ -72,7 +75,8 @@ pub fn encode_snapshot(message: &SnapshotMessage, out: &mut BytesMut) {
     put_frame(KIND_SNAPSHOT, &wire::SnapshotMessage::from(message), out);
 }
 
-/// Appends messages, in as few frames of at most `frame_bytes_max` bytes as they fit into in their order.
+/// Appends messages, in as few frames of at most `frame_bytes_max` bytes as they fit into in their order. The first frame
+/// says which of their entries are traced; of very many, none.
 ///
 /// # Errors
 /// [`EncodeError::MessageTooLong`] names the first message that fits into no frame. It and its like are left out, all
@@ -82,14 +86,21 @@ pub fn encode_snapshot(message: &SnapshotMessage, out: &mut BytesMut) {
 /// When `frame_bytes_max` is 4 GiB or more: the header could not tell the length.
 pub fn encode_messages(
     messages: &[(GroupId, Message)],
+    traced: &[TracedEntry],
     frame_bytes_max: usize,
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
     assert!(u32::try_from(frame_bytes_max).is_ok(), "the header tells lengths below 4 GiB");
     let body_bytes_max = frame_bytes_max.saturating_sub(HEADER_BYTES);
     let mut outcome = Ok(());
-    let mut batch = wire::Messages { messages: Vec::with_capacity(messages.len()) };
-    let mut batch_bytes = 0;
+    let traced: Vec<wire::Traced> = traced.iter().map(Into::into).collect();
+    let mut batch_bytes = traced.iter().map(|entry| field_bytes(entry.encoded_len())).sum();
+    let mut batch = wire::Messages { messages: Vec::with_capacity(messages.len()), traced };
+    // Beside what they tell of, the largest message must still fit.
+    if batch_bytes > TRACED_BYTES_MAX.min(body_bytes_max / 2) {
+        batch.traced.clear();
+        batch_bytes = 0;
+    }
     for (group, message) in messages {
         let encoded = convert::to_wire_message(*group, message);
         let bytes = field_bytes(encoded.encoded_len());
@@ -101,6 +112,7 @@ pub fn encode_messages(
         if batch_bytes + bytes > body_bytes_max {
             put_frame(KIND_MESSAGES, &batch, out);
             batch.messages.clear();
+            batch.traced.clear();
             batch_bytes = 0;
         }
         batch_bytes += bytes;
@@ -137,8 +149,10 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Frame, FrameError> {
         KIND_WELCOME => Frame::Welcome(convert::welcome(parse("welcome", body)?)?),
         KIND_REFUSED => Frame::Refused(convert::refusal(parse("refusal", body)?)?),
         KIND_MESSAGES => {
-            let messages = parse::<wire::Messages>("messages", body)?.messages;
-            Frame::Messages(messages.into_iter().map(convert::message).collect::<Result<_, _>>()?)
+            let wire::Messages { messages, traced } = parse("messages", body)?;
+            let messages = messages.into_iter().map(convert::message).collect::<Result<_, _>>()?;
+            let traced = traced.into_iter().filter_map(trace::traced).collect();
+            Frame::Messages(messages, traced)
         }
         KIND_SNAPSHOT => Frame::Snapshot(convert::snapshot(parse("snapshot message", body)?)?),
         kind => return Err(FrameError::Kind { kind }),

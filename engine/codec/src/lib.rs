@@ -17,6 +17,7 @@
 //! | `frame.rs` | [`Frame`]: header, checksum, limit; splitting what is too long for one frame |
 //! | `handshake.rs` | [`Hello`], its answers, [`Versions`], [`ClusterId`] |
 //! | `snapshot.rs` | [`SnapshotMessage`]: how snapshots travel |
+//! | `trace.rs` | [`TraceContext`], [`TracedEntry`]: which entries are followed on their way |
 //! | `log.rs` | [`log::Record`] and [`log::Change`], to and from `raft::Write` |
 //! | `wire.rs` | the protobuf messages, private |
 //! | `convert.rs` | between those and the protocol's types |
@@ -32,6 +33,7 @@ pub mod frame;
 mod handshake;
 pub mod log;
 mod snapshot;
+mod trace;
 mod wire;
 
 pub use convert::SLICE_BYTES_MIN;
@@ -39,3 +41,4 @@ pub use error::{DecodeError, EncodeError, FrameError};
 pub use frame::{FRAME_BYTES_MAX, Frame};
 pub use handshake::{ClusterId, ClusterIdError, Hello, Lane, Refusal, VERSIONS, Versions, Welcome};
 pub use snapshot::{SnapshotBody, SnapshotMessage};
+pub use trace::{TraceContext, TracedEntry};

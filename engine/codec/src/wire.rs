@@ -10,6 +10,21 @@ use bytes::Bytes;
 pub(crate) struct Messages {
     #[prost(message, repeated, tag = "1")]
     pub(crate) messages: Vec<Message>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) traced: Vec<Traced>,
+}
+
+/// An entry among the messages whose way is followed.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Traced {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) group: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) index: Option<u64>,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub(crate) trace: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub(crate) span: Option<Bytes>,
 }
 
 /// One Raft message of one group.

@@ -91,7 +91,7 @@ fn document_example_is_what_is_written() {
     let body = Body::Heartbeat { round: 3, lease: Duration::from_millis(900), committed: None };
     let mut bytes = BytesMut::new();
     let message = Message { term: Term(5), body };
-    frame::encode_messages(&[(GroupId(1), message)], FRAME_BYTES_MAX, &mut bytes).unwrap();
+    frame::encode_messages(&[(GroupId(1), message)], &[], FRAME_BYTES_MAX, &mut bytes).unwrap();
     let example = DOCUMENT.split("as an example:").nth(1).unwrap().split("## Rules").next().unwrap();
     let digits = example.lines().flat_map(|line| line.split_whitespace().take_while(|word| word.len() == 2));
     let expected: Vec<_> = digits.map(|word| u8::from_str_radix(word, 16).unwrap()).collect();

@@ -3,9 +3,9 @@
 mod random;
 
 use bytes::{Bytes, BytesMut};
-use hezong_base::{GroupId, LogId, Rng, Term};
+use hezong_base::{GroupId, Index, LogId, Rng, Term};
 use hezong_codec::frame::{HEADER_BYTES, decode, encode_messages};
-use hezong_codec::{EncodeError, FRAME_BYTES_MAX, Frame, FrameError, SLICE_BYTES_MIN};
+use hezong_codec::{EncodeError, FRAME_BYTES_MAX, Frame, FrameError, SLICE_BYTES_MIN, TraceContext, TracedEntry};
 use hezong_raft::{Body, Entry, Message, Payload};
 
 fn encoded(frame: &Frame) -> BytesMut {
@@ -36,7 +36,7 @@ fn append_of(commands: &[Bytes]) -> (GroupId, Message) {
 }
 
 fn commands(frame: Frame) -> Vec<Bytes> {
-    let Frame::Messages(messages) = frame else { panic!("messages") };
+    let Frame::Messages(messages, _) = frame else { panic!("messages") };
     let entries = messages.into_iter().flat_map(|(_, message)| match message.body {
         Body::Append { entries, .. } => entries.to_vec(),
         body => panic!("{body:?}"),
@@ -191,10 +191,10 @@ fn frame_messages_split_at_limit() {
     for limit in [9_000, 30_000, FRAME_BYTES_MAX] {
         let messages: Vec<_> = (0..300).map(|_| random::message(&mut rng)).collect();
         let mut bytes = BytesMut::new();
-        let too_long = encode_messages(&messages, limit, &mut bytes).is_err();
+        let too_long = encode_messages(&messages, &[], limit, &mut bytes).is_err();
         let (mut found, mut frames, total) = (Vec::new(), 0, bytes.len());
         while let Some(frame) = decode(&mut bytes, limit).unwrap() {
-            let Frame::Messages(messages) = frame else { panic!("messages") };
+            let Frame::Messages(messages, _) = frame else { panic!("messages") };
             found.extend(messages);
             frames += 1;
         }
@@ -212,24 +212,24 @@ fn frame_message_too_long_left_out_alone() {
     let short = append_of(&[Bytes::from_static(b"short")]);
     let long = append_of(&[Bytes::from(vec![7; 2_000])]);
     let mut bytes = BytesMut::new();
-    let error = encode_messages(&[short.clone(), long.clone(), short.clone()], 1_000, &mut bytes).unwrap_err();
+    let error = encode_messages(&[short.clone(), long.clone(), short.clone()], &[], 1_000, &mut bytes).unwrap_err();
     let EncodeError::MessageTooLong { group: GroupId(1), bytes: size, limit: 1_000 } = error else {
         panic!("{error:?}")
     };
-    assert_eq!(decode(&mut bytes, 1_000), Ok(Some(Frame::Messages(vec![short.clone(), short]))));
+    assert_eq!(decode(&mut bytes, 1_000), Ok(Some(Frame::Messages(vec![short.clone(), short], vec![]))));
 
     // The size told is exactly the limit that would have done.
     let limit = usize::try_from(size).unwrap();
-    assert!(encode_messages(std::slice::from_ref(&long), limit - 1, &mut bytes).is_err());
+    assert!(encode_messages(std::slice::from_ref(&long), &[], limit - 1, &mut bytes).is_err());
     assert!(bytes.is_empty());
-    encode_messages(&[long], limit, &mut bytes).unwrap();
+    encode_messages(&[long], &[], limit, &mut bytes).unwrap();
     assert_eq!(bytes.len(), limit);
 }
 
 #[test]
 fn frame_no_messages_no_bytes() {
     let mut bytes = BytesMut::new();
-    encode_messages(&[], FRAME_BYTES_MAX, &mut bytes).unwrap();
+    encode_messages(&[], &[], FRAME_BYTES_MAX, &mut bytes).unwrap();
     assert!(bytes.is_empty());
 }
 
@@ -238,10 +238,32 @@ fn frame_no_messages_no_bytes() {
 fn frame_large_payloads_slice_small_ones_copy() {
     let sent = [Bytes::from(vec![1; SLICE_BYTES_MIN]), Bytes::from(vec![2; SLICE_BYTES_MIN - 1])];
     let mut buffer = BytesMut::new();
-    encode_messages(&[append_of(&sent)], FRAME_BYTES_MAX, &mut buffer).unwrap();
+    encode_messages(&[append_of(&sent)], &[], FRAME_BYTES_MAX, &mut buffer).unwrap();
     let arrived = buffer.as_ptr_range();
     let found = commands(decode(&mut buffer, FRAME_BYTES_MAX).unwrap().unwrap());
     assert_eq!(found, sent);
     assert!(arrived.contains(&found[0].as_ptr()));
     assert!(!arrived.contains(&found[1].as_ptr()));
+}
+
+#[test]
+fn frame_traced_entries_go_with_the_first_frame_and_what_is_malformed_is_skipped() {
+    let entry = |index| TracedEntry {
+        group: GroupId(1),
+        index: Index(index),
+        context: TraceContext { trace: [7; 16], span: [9; 8] },
+    };
+    let messages = vec![append_of(&[Bytes::from(vec![1; 600])]), append_of(&[Bytes::from(vec![2; 600])])];
+    let mut bytes = BytesMut::new();
+    encode_messages(&messages, &[entry(5)], 1_000, &mut bytes).unwrap();
+    assert_eq!(decode(&mut bytes, 1_000), Ok(Some(Frame::Messages(messages[..1].to_vec(), vec![entry(5)]))));
+    assert_eq!(decode(&mut bytes, 1_000), Ok(Some(Frame::Messages(messages[1..].to_vec(), vec![]))));
+    // A context of zeros is none; nor are so many that they would crowd the messages out.
+    let mut nameless = entry(5);
+    nameless.context.span = [0; 8];
+    let many: Vec<TracedEntry> = (1..100).map(entry).collect();
+    for traced in [&[nameless][..], &many] {
+        encode_messages(&messages[..1], traced, 1_000, &mut bytes).unwrap();
+        assert_eq!(decode(&mut bytes, 1_000), Ok(Some(Frame::Messages(messages[..1].to_vec(), vec![]))));
+    }
 }

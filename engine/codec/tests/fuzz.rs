@@ -79,7 +79,7 @@ fn fuzz_frame() {
         let Ok(Some(frame)) = decode(&mut buffer, FRAME_BYTES_MAX) else { return };
         let mut again = BytesMut::new();
         random::encode(&frame, &mut again);
-        if frame != Frame::Messages(Vec::new()) {
+        if !matches!(&frame, Frame::Messages(messages, _) if messages.is_empty()) {
             assert_eq!(decode(&mut again, FRAME_BYTES_MAX), Ok(Some(frame)));
         }
     });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hezong_base::{GroupId, LogId, NodeId, Protocol, RequestId, Rng, Time};
 use hezong_raft::{Base, Member, Message, Raft, Saved, Version};
 
-use crate::clients::Want;
+use crate::clients::{Place, Want};
 use crate::common::Common;
 use crate::group::{Found, Group, Start};
 use crate::{
@@ -264,6 +264,15 @@ impl Node {
     pub fn deadline(&self) -> Option<Time> {
         let due = self.common.due.first().map(|(at, _)| *at);
         [due, self.common.clients.deadline()].into_iter().flatten().min()
+    }
+
+    /// Where in the log the command of a client lies that waits for it; `None` while it lies nowhere, or nobody waits.
+    #[must_use]
+    pub fn accepted(&self, id: RequestId) -> Option<LogId> {
+        match self.common.clients.get(id)?.place {
+            Place::Accepted(entry) => Some(entry),
+            Place::Queued | Place::Handed | Place::Applying(_) => None,
+        }
     }
 
     /// Whether this node was a member once and never will be again: a group here knows, as committed, that its number

@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use hezong_base::{GroupId, NodeId};
 use hezong_codec::{
-    ClusterId, FRAME_BYTES_MAX, Frame, FrameError, Hello, Lane, Refusal, SnapshotMessage, VERSIONS, Versions, Welcome,
+    ClusterId, FRAME_BYTES_MAX, Frame, FrameError, Hello, Lane, Refusal, SnapshotMessage, TracedEntry, VERSIONS,
+    Versions, Welcome,
     frame::{decode, encode_answer, encode_hello, encode_messages, encode_snapshot},
 };
 use hezong_node::NodeInput;
@@ -109,13 +110,13 @@ impl Tcp {
     }
 
     /// Sends messages to a peer, in as many frames as they need.
-    pub(crate) fn send(&self, to: NodeId, messages: &[(GroupId, Message)]) {
+    pub(crate) fn send(&self, to: NodeId, messages: &[(GroupId, Message)], traced: &[TracedEntry]) {
         let Some(peer) = self.peers.get(to) else {
             self.shared.metrics.frames_unsent.add(1);
             return;
         };
         let mut frame = BytesMut::new();
-        if let Err(error) = encode_messages(messages, FRAME_BYTES_MAX, &mut frame) {
+        if let Err(error) = encode_messages(messages, traced, FRAME_BYTES_MAX, &mut frame) {
             tracing::error!("{error}: it cannot be sent to {to}");
         }
         if !frame.is_empty() {
@@ -236,7 +237,7 @@ impl Tcp {
         match self.read_handshake(&wire, &mut buffer)? {
             Frame::Welcome(Welcome { version }) if versions.contains(version) => Ok((wire, buffer, version)),
             Frame::Refused(refusal) => Err(HandshakeError::Refused(refusal)),
-            Frame::Welcome(_) | Frame::Hello(_) | Frame::Messages(_) | Frame::Snapshot(_) => {
+            Frame::Welcome(_) | Frame::Hello(_) | Frame::Messages(..) | Frame::Snapshot(_) => {
                 Err(HandshakeError::Unexpected)
             }
         }
@@ -446,7 +447,9 @@ impl Tcp {
                 let before = buffer.len();
                 match decode(&mut buffer, FRAME_BYTES_MAX) {
                     Ok(None) => break,
-                    Ok(Some(Frame::Messages(messages))) => {
+                    Ok(Some(Frame::Messages(messages, traced))) => {
+                        // Before the node hears of them.
+                        self.shared.tracing.received(from, &traced);
                         let bytes = before - buffer.len();
                         self.shared.metrics.frames_received.add(1);
                         self.shared.metrics.bytes_received.add(bytes);

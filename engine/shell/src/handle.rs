@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, RequestId, Term};
@@ -18,11 +18,13 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError, TransferError};
 use crate::event::Event;
+use crate::follow::Asked;
 use crate::identity::Identity;
 use crate::inbox::Full;
 use crate::metrics::MetricsSnapshot;
 use crate::run::{Mail, MayWait};
 use crate::threads::Shared;
+use crate::trace::{Tracer, current};
 
 /// A node that is open. Clones are the same node.
 ///
@@ -167,7 +169,12 @@ impl Handle {
         level: ReadLevel,
         min_index: Option<Index>,
     ) -> Result<Readable, ReadError> {
-        self.readable(group, ClientRequest::Read { level, min_index }).await
+        let traced = current().filter(|_| level == ReadLevel::Consistent).map(|context| (context, SystemTime::now()));
+        let readable = self.readable(group, ClientRequest::Read { level, min_index }).await;
+        if let Some((context, began)) = traced {
+            self.0.shared.tracing.round(&context, began, readable.is_err());
+        }
+        readable
     }
 
     /// Waits until everything acknowledged anywhere before this call has been applied here.
@@ -354,6 +361,12 @@ impl Handle {
         self.0.shared.post(Mail::Tune(tuning));
     }
 
+    /// Where spans of traced requests go; `None` where nothing is traced.
+    #[must_use]
+    pub fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.0.shared.tracing.tracer()
+    }
+
     /// From now on logs steps that take longer than this; zero turns that off.
     pub fn set_slow_step(&self, limit: Duration) {
         self.0.shared.slow.set(limit);
@@ -388,7 +401,10 @@ impl Handle {
         let (reply, replied) = oneshot::channel();
         // What a request holds besides its command, so that the smallest are counted too.
         let bytes = bytes + 256;
-        match self.0.shared.inbox.offer(Mail::Request { id, group, request, reply }, bytes) {
+        let is_command = matches!(request, ClientRequest::Propose { .. });
+        let asked = |context| Box::new(Asked { context, at: SystemTime::now() });
+        let trace = current().filter(|_| is_command).map(asked);
+        match self.0.shared.inbox.offer(Mail::Request { id, group, request, reply, trace }, bytes) {
             Ok(()) => self.0.shared.deliver(MayWait::No),
             Err((Full::Bytes, _)) => return Err(Refused::Overloaded { limit: "node.inbox_bytes_max" }),
             Err((Full::Closed, _)) => return Err(Refused::Stopping),

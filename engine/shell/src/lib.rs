@@ -33,6 +33,7 @@
 //! | `memory.rs` | a network within one process, for tests |
 //! | `promise.rs` | the longest lease this node may have granted, kept over restarts |
 //! | `slow.rs` | steps that took too long, told with their parts |
+//! | `trace.rs`, `follow.rs` | traced requests: which, and where their spans go; their steps on this node |
 //! | `inbox.rs`, `threads.rs`, `clock.rs` | what threads talk through, share and end by; the clock |
 //!
 //! Left out: systems other than Linux, where nothing has been tried.
@@ -42,6 +43,7 @@ mod clock;
 mod connection;
 mod error;
 mod event;
+mod follow;
 mod handle;
 mod identity;
 mod inbox;
@@ -57,6 +59,7 @@ mod run;
 mod slow;
 mod snapshot;
 mod threads;
+pub mod trace;
 mod wire;
 
 pub use apply::StateMachines;

@@ -23,6 +23,7 @@ use hezong_raft::Write;
 use hezong_wal::{ReadError, Reader, Scrub, Wal};
 
 use crate::event::Event;
+use crate::follow::DiskParts;
 use crate::inbox::Inbox;
 use crate::promise::Promise;
 use crate::threads::{Shared, stop_process};
@@ -108,7 +109,11 @@ impl Log {
         let took = before.elapsed();
         self.quick.store(took < SYNC_QUICK, Ordering::Relaxed);
         shared.metrics.log_sync.record(took);
-        shared.slow.log(self.inbox.waited(), before - taken, took, count);
+        let waited = self.inbox.waited();
+        shared.slow.log(waited, before - taken, took, count);
+        if shared.tracing.is_active() {
+            shared.tracing.disk(DiskParts { waited, wrote: before - taken, synced: took });
+        }
         Some(stored)
     }
 }

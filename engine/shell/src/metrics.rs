@@ -29,6 +29,8 @@ macro_rules! counters {
             pub log_queue: usize,
             /// Batches of entries waiting for the state machines' thread.
             pub apply_queue: usize,
+            /// Spans of traced requests that were exported, and that were not.
+            pub spans: (u64, u64),
             /// How many steps of each kind took longer than [`Options::slow_step`](crate::Options::slow_step).
             pub slow: Vec<(&'static str, u64)>,
         }

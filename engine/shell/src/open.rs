@@ -51,7 +51,7 @@ pub fn open_with(
         Storage::Folder(folder) => Some(Promise::open(folder, options.raft.lease)?),
         Storage::Memory(_) => None,
     };
-    let shared = Arc::new(Shared::new(options.inbox_bytes_max));
+    let shared = Arc::new(Shared::new(options.inbox_bytes_max, options.tracer.clone()));
     shared.slow.set(options.slow_step);
     shared.metrics.log_repairs.add(usize::from(wal.opened().repaired.is_some()));
     let granted = promise.as_ref().map_or(Duration::ZERO, Promise::longest);
@@ -78,6 +78,7 @@ pub fn open_with(
         link,
         clients: HashMap::new(),
         mails: Vec::new(),
+        asked: Vec::new(),
         effects,
         sleeps_until: None,
         end: None,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hezong_base::{GroupId, NodeId};
@@ -11,6 +12,7 @@ use hezong_wal::model::ModelFolder;
 
 use crate::identity::{Identity, IdentityError, Start};
 use crate::memory::Network;
+use crate::trace::Tracer;
 
 /// What an embedder chooses. Start from [`Options::new`] or [`Options::in_memory`] and change what matters.
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub struct Options {
     /// A step (the node's turn, a batch of the log, applying, what waits for a peer) that takes longer is logged with
     /// its parts; zero turns that off. Default 200 ms.
     pub slow_step: Duration,
+    /// Where spans of traced requests go. Default none: no request is traced.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// Where a node keeps what must survive.
@@ -108,6 +112,7 @@ impl Options {
             peer_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(5),
             slow_step: Duration::from_millis(200),
+            tracer: None,
         }
     }
 }

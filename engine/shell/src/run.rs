@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::connection::Tcp;
 use crate::event::Event;
+use crate::follow::Asked;
 use crate::handle::Stats;
 use crate::identity::{FolderLock, Identity};
 use crate::inbox::Inbox;
@@ -34,7 +35,14 @@ pub(crate) enum Mail {
     /// From a thread of ours: a peer's frame, or the result of something the node asked for.
     Input(NodeInput),
     /// From a client.
-    Request { id: RequestId, group: GroupId, request: ClientRequest, reply: oneshot::Sender<Reply> },
+    Request {
+        id: RequestId,
+        group: GroupId,
+        request: ClientRequest,
+        reply: oneshot::Sender<Reply>,
+        /// Where a command belongs that is traced.
+        trace: Option<Box<Asked>>,
+    },
     /// The client has gone.
     Cancel(RequestId),
     /// Somebody wants to know how the node stands.
@@ -76,6 +84,8 @@ pub(crate) struct Runner {
     pub(crate) clients: HashMap<RequestId, oneshot::Sender<Reply>>,
     /// What was taken from the inbox and not handed in yet. Empty between turns.
     pub(crate) mails: Vec<Mail>,
+    /// Traced commands that are not in the log yet.
+    pub(crate) asked: Vec<(RequestId, GroupId, Box<Asked>)>,
     /// What the node wants done and is not done yet. Empty between turns.
     pub(crate) effects: Vec<NodeEffect>,
     /// Until when the node's thread sleeps, unless woken; `None` for ever.
@@ -182,6 +192,9 @@ impl Runner {
             self.node.handle(now, NodeInput::Timeout, &mut self.effects);
         }
         self.node.flush(now, &mut self.effects);
+        if !self.asked.is_empty() {
+            self.follow_asked();
+        }
         let handled = clock::now();
         let afterwards = self.carry_out();
         let (handling, carrying_out) = (handled.since(now), clock::now().since(handled));
@@ -214,10 +227,12 @@ impl Runner {
         match mail {
             Mail::Input(input) => {
                 self.hang_up_on_removed(&input);
+                self.trace_input(&input);
                 self.node.handle(now, input, &mut self.effects);
             }
-            Mail::Request { id, group, request, reply } => {
+            Mail::Request { id, group, request, reply, trace } => {
                 self.clients.insert(id, reply);
+                self.asked.extend(trace.map(|asked| (id, group, asked)));
                 self.node.handle(now, NodeInput::Request { id, group, request }, &mut self.effects);
             }
             Mail::Cancel(id) => {
@@ -254,22 +269,57 @@ impl Runner {
         }
     }
 
+    /// Of traced commands, follows those from here on that became entries.
+    fn follow_asked(&mut self) {
+        let mut asked = std::mem::take(&mut self.asked);
+        asked.retain(|(id, group, asked)| match self.node.accepted(*id) {
+            Some(entry) => {
+                self.shared.tracing.accepted(*group, entry, asked);
+                false
+            }
+            // Not yet, unless it was refused or is gone.
+            None => self.clients.contains_key(id),
+        });
+        self.asked = asked;
+    }
+
+    /// What came may concern entries that are followed.
+    fn trace_input(&self, input: &NodeInput) {
+        let tracing = &self.shared.tracing;
+        if !tracing.is_active() {
+            return;
+        }
+        match input {
+            NodeInput::Received { from, messages } => tracing.heard(*from, messages),
+            NodeInput::Stored(batch) => tracing.stored(*batch),
+            NodeInput::Applied { group, through, .. } => tracing.applied(*group, through.index),
+            _ => {}
+        }
+    }
+
     fn carry_out(&mut self) -> Afterwards {
+        let traces = self.shared.tracing.is_active();
         let mut afterwards = Afterwards::default();
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
                 NodeEffect::Store { batch, writes } => {
+                    if traces {
+                        self.shared.tracing.storing(batch, &writes);
+                    }
                     self.inboxes.log.inbox.push(log::Job::Store { batch, writes }, 0);
                     afterwards.log = Some(Arc::clone(&self.inboxes.log));
                 }
-                NodeEffect::Send { to, messages } => self.send(to, messages),
+                NodeEffect::Send { to, messages } => self.send(to, messages, traces),
                 NodeEffect::ReadLog { group, ask, from, through, bytes_max } => {
                     let reading = log::Reading { group, ask, from, through, bytes_max };
                     self.inboxes.log.inbox.push(log::Job::Read(reading), 0);
                     afterwards.log = Some(Arc::clone(&self.inboxes.log));
                 }
                 NodeEffect::Apply { group, entries } => {
+                    if traces {
+                        self.shared.tracing.applying(group, &entries);
+                    }
                     self.inboxes.machines.inbox.push(apply::Job::Apply { group, entries }, 0);
                     afterwards.machines = Some(Arc::clone(&self.inboxes.machines));
                 }
@@ -325,9 +375,10 @@ impl Runner {
         }
     }
 
-    fn send(&self, to: NodeId, messages: Vec<(GroupId, Message)>) {
+    fn send(&self, to: NodeId, messages: Vec<(GroupId, Message)>, traces: bool) {
+        let traced = if traces { self.shared.tracing.sending(to, &messages) } else { Vec::new() };
         match &self.link {
-            Link::Tcp(tcp) => tcp.send(to, &messages),
+            Link::Tcp(tcp) => tcp.send(to, &messages, &traced),
             Link::Memory { network, me } => {
                 let sent = network.send(*me, to, messages);
                 let metrics = &self.shared.metrics;
@@ -353,6 +404,7 @@ impl Runner {
         metrics.log_queue = self.inboxes.log.inbox.depth().0;
         metrics.apply_queue = self.inboxes.machines.inbox.depth().0;
         metrics.slow = self.shared.slow.counts();
+        metrics.spans = self.shared.tracing.tracer().map_or((0, 0), |tracer| tracer.counts());
         let connected = match &self.link {
             Link::Tcp(tcp) => tcp.peers.connected(),
             Link::Memory { network, me } => network.reachable(*me),

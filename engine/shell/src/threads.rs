@@ -17,10 +17,12 @@ use hezong_node::{NodeInput, Notice};
 use tokio::sync::broadcast;
 
 use crate::event::Event;
+use crate::follow::Tracing;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
 use crate::run::{Afterwards, Mail, MayWait, Runner};
 use crate::slow::Slow;
+use crate::trace::Tracer;
 
 /// How long whoever runs a node has to stop it once its log was found damaged.
 const DAMAGE_PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) runner: Mutex<Option<Runner>>,
     pub(crate) metrics: Metrics,
     pub(crate) slow: Slow,
+    pub(crate) tracing: Tracing,
     pub(crate) events: broadcast::Sender<Event>,
     /// The peer that said that this node was removed. Set once: whoever is removed stays so.
     pub(crate) removed_by: OnceLock<NodeId>,
@@ -43,7 +46,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(inbox_bytes_max: usize) -> Self {
+    pub(crate) fn new(inbox_bytes_max: usize, tracer: Option<Arc<Tracer>>) -> Self {
         let (events, _) = broadcast::channel(1_024);
         let inbox = Arc::new(Inbox::quiet(inbox_bytes_max));
         Self {
@@ -51,6 +54,7 @@ impl Shared {
             runner: Mutex::new(None),
             metrics: Metrics::default(),
             slow: Slow::new(Duration::ZERO),
+            tracing: Tracing::new(tracer),
             events,
             removed_by: OnceLock::new(),
             damage: OnceLock::new(),

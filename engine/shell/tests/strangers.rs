@@ -150,7 +150,7 @@ fn second_connection_of_a_peer_replaces_the_first() {
     assert!(hung_up(first));
     let mut bytes = BytesMut::new();
     let message = Message { term: Term(0), body: Body::RequestPreVote { last: None } };
-    encode_messages(&[(GROUP, message)], FRAME_BYTES_MAX, &mut bytes).unwrap();
+    encode_messages(&[(GROUP, message)], &[], FRAME_BYTES_MAX, &mut bytes).unwrap();
     second.write_all(&bytes).unwrap();
     eventually("the second is heard", || (metrics(cluster.running(0)).frames_received == 1).then_some(()));
     assert_eq!(block_on(cluster.node(0).stats()).unwrap().connected, [NodeId(9)]);
@@ -280,7 +280,7 @@ fn removed_node_that_campaigns_over_its_old_connection_is_hung_up_on_and_told() 
     block_on(cluster.node(0).remove(GROUP, id)).unwrap();
     let mut bytes = BytesMut::new();
     let message = Message { term: Term(1), body: Body::RequestPreVote { last: None } };
-    encode_messages(&[(GROUP, message)], FRAME_BYTES_MAX, &mut bytes).unwrap();
+    encode_messages(&[(GROUP, message)], &[], FRAME_BYTES_MAX, &mut bytes).unwrap();
     stream.write_all(&bytes).unwrap();
     // What was on its way to it, then the end.
     assert!(stream.read_to_end(&mut Vec::new()).is_ok());

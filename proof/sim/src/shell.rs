@@ -173,7 +173,7 @@ impl Sim {
     }
 
     pub(crate) fn framed(&mut self, messages: &[(GroupId, Message)]) -> Bytes {
-        frame::encode_messages(messages, FRAME_BYTES_MAX, &mut self.spare_bytes).expect("messages are small");
+        frame::encode_messages(messages, &[], FRAME_BYTES_MAX, &mut self.spare_bytes).expect("messages are small");
         self.spare_bytes.split().freeze()
     }
 
@@ -185,7 +185,7 @@ impl Sim {
         let mut bytes = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
         loop {
             match frame::decode(&mut bytes, FRAME_BYTES_MAX) {
-                Ok(Some(Frame::Messages(messages))) => self.hand(to, NodeInput::Received { from, messages })?,
+                Ok(Some(Frame::Messages(messages, _))) => self.hand(to, NodeInput::Received { from, messages })?,
                 Ok(Some(Frame::Snapshot(message))) => self.hand(to, NodeInput::SnapshotMessage { from, message })?,
                 Ok(None) => return Ok(()),
                 other => return Err(Violation::new("what was encoded decodes", format!("{other:?}"))),

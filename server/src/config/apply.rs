@@ -1,5 +1,5 @@
 //! What each setting does: it becomes an option of the floor it concerns. What is not here, `node.rs` uses itself
-//! (addresses, label, folder) or `log.rs` does.
+//! (addresses, label, folder), or `log.rs` and `spans.rs` do.
 
 use hezong_kv::Limits;
 use hezong_node::Tuning;

@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Addresses,
     /// host:port to listen at, which may mean every address of the machine.
     Listen,
+    /// Where a service is reached by HTTP.
+    Url,
     /// A file or folder.
     Path,
     /// What to log, as tracing's filters.
@@ -111,6 +113,7 @@ impl Kind {
                     _ => Err(wrong("; write IP:port, as 0.0.0.0:8091".to_owned())),
                 }
             }
+            Self::Url => url(text),
             Self::Path if text.is_empty() => Err(wrong("; name a file or folder".to_owned())),
             Self::Path => Ok(Value::Text(text.to_owned())),
             Self::Filter => match EnvFilter::try_new(text) {
@@ -146,6 +149,7 @@ impl Kind {
             Self::Address => "host:port",
             Self::Addresses => "a list of host:port",
             Self::Listen => "IP:port",
+            Self::Url => "a URL",
             Self::Path => "a path",
             Self::Filter => "a filter",
             Self::Choice(_) => "a word",
@@ -162,6 +166,7 @@ impl Kind {
             Self::Label => "LABEL",
             Self::Address | Self::Addresses => "HOST:PORT",
             Self::Listen => "IP:PORT",
+            Self::Url => "URL",
             Self::Path => "PATH",
             Self::Filter => "FILTER",
             Self::Choice(_) => "WORD",
@@ -181,7 +186,9 @@ impl Kind {
             Self::Count(bounds) => from_to(Value::Count(*bounds.start()), Value::Count(*bounds.end())),
             Self::Choice(words) => Some(words.join(", ")),
             Self::Label => Some(format!("1 to {LABEL_BYTES_MAX} bytes")),
-            Self::Address | Self::Addresses | Self::Listen | Self::Path | Self::Filter | Self::Switch => None,
+            Self::Address | Self::Addresses | Self::Listen | Self::Url | Self::Path | Self::Filter | Self::Switch => {
+                None
+            }
         }
     }
 }
@@ -235,6 +242,19 @@ fn quoted(text: &str) -> String {
         }
     }
     out + "\""
+}
+
+/// What is wrong with it is said without it where it holds a password.
+fn url(text: &str) -> Result<Value, String> {
+    let remedy = "write http://host:port or https://host:port";
+    let uri: hyper::Uri = text.parse().map_err(|_| format!("is no URL; {remedy}"))?;
+    match (uri.scheme_str(), uri.authority()) {
+        (_, Some(authority)) if authority.as_str().contains('@') => {
+            Err(format!("holds a name or password, which anybody may read there; {remedy}"))
+        }
+        (Some("http" | "https"), Some(_)) => Ok(Value::Text(text.to_owned())),
+        _ => Err(format!("is {text:?}; {remedy}")),
+    }
 }
 
 fn label(text: &str) -> Result<Value, String> {

@@ -71,6 +71,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("security", "Who is let in, and how nodes and clients prove who they are. Secrets are named by their files."),
     ("kv", "What requests on keys are held to."),
     ("log", "What the node says on stderr."),
+    ("trace", "Requests followed through the nodes, for OpenTelemetry."),
 ];
 
 pub(crate) const RELATIONS: &[Relation] = &[
@@ -125,7 +126,7 @@ macro_rules! settings {
 }
 
 use Fallback::{Absent, Derived, Fixed, Required};
-use Kind::{Address, Addresses, Choice, Count, Filter, Label, Listen, Path, Size, Span, Switch};
+use Kind::{Address, Addresses, Choice, Count, Filter, Label, Listen, Path, Size, Span, Switch, Url};
 
 settings! {
     /// The node's label, unique in its cluster.
@@ -254,6 +255,12 @@ settings! {
     /// A step of the node (its turn, the log's write and sync, applying, what waits for a peer) that takes longer is
     /// logged with its parts; 0 turns that off.
     log.slow_step: Duration = Span(Duration::ZERO..=seconds(3_600)), Fixed("200ms"), Reload;
+
+    /// The collector that takes spans of traced requests (OTLP over HTTP, protobuf). Without a path, /v1/traces is added.
+    trace.trace_endpoint: Option<String> = Url, Absent("http://127.0.0.1:4318"), Restart;
+    /// Of so many requests that come without a `traceparent` one is traced; 0: none. Those that come with one are traced if
+    /// it says so.
+    trace.trace_one_in: u32 = Count(0..=1_000_000_000), Fixed("1000"), Reload;
 }
 
 /// How log lines are written.

@@ -63,8 +63,9 @@ fn table_every_row_resolves_and_is_well_formed() {
 /// A row without its line in `apply.rs` would be a setting that does nothing.
 #[test]
 fn table_every_row_does_something() {
-    /// Used by `node.rs` and `log.rs` themselves, and tried there.
-    const ELSEWHERE: &[&str] = &["id", "http", "http_bind", "join", "log_level", "log_format"];
+    /// Used by `node.rs`, `log.rs` and `spans.rs` themselves, and tried there.
+    const ELSEWHERE: &[&str] =
+        &["id", "http", "http_bind", "join", "log_level", "log_format", "trace_endpoint", "trace_one_in"];
     /// Used by `secure.rs`, and tried there.
     const OF_SECURITY: &str = "security";
     let effect =

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, Rng, Term};
-use hezong_codec::{ClusterId, Frame, Hello, Lane, Refusal, SnapshotBody, SnapshotMessage, Versions, Welcome};
+use hezong_codec::{
+    ClusterId, Frame, Hello, Lane, Refusal, SnapshotBody, SnapshotMessage, TraceContext, TracedEntry, Versions, Welcome,
+};
 use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, SnapshotId, Version, Write};
 
 /// Edges of the varint's lengths and of its range, and anything.
@@ -170,7 +172,18 @@ pub(crate) fn frame(rng: &mut Rng) -> Frame {
             _ => Refusal::NotReady,
         }),
         3 => Frame::Snapshot(snapshot(rng)),
-        _ => Frame::Messages(messages(rng)),
+        _ => {
+            let context = |rng: &mut Rng| TraceContext {
+                trace: (number(rng).max(1) as u128 | 1).to_le_bytes(),
+                span: (number(rng) | 1).to_le_bytes(),
+            };
+            let entry = |rng: &mut Rng| TracedEntry {
+                group: GroupId(number(rng)),
+                index: Index(number(rng)),
+                context: context(rng),
+            };
+            Frame::Messages(messages(rng), (0..rng.below(3)).map(|_| entry(rng)).collect())
+        }
     }
 }
 
@@ -182,6 +195,8 @@ pub(crate) fn encode(frame: &Frame, out: &mut bytes::BytesMut) {
         Frame::Welcome(welcome) => frame::encode_answer(&Ok(*welcome), out),
         Frame::Refused(refusal) => frame::encode_answer(&Err(refusal.clone()), out),
         Frame::Snapshot(message) => frame::encode_snapshot(message, out),
-        Frame::Messages(messages) => frame::encode_messages(messages, FRAME_BYTES_MAX, out).unwrap(),
+        Frame::Messages(messages, traced) => {
+            frame::encode_messages(messages, traced, FRAME_BYTES_MAX, out).unwrap();
+        }
     }
 }

@@ -1,10 +1,9 @@
 //! How requests reach the store: over the HTTP and TLS that this program has anyway.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use hezong_client::ClientTls;
 use http_body_util::{BodyExt as _, Limited};
@@ -19,7 +18,8 @@ use object_store::client::{
     HttpClient, HttpConnector as Connects, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
     HttpService,
 };
-use rustls::{ClientConfig, RootCertStore};
+
+use crate::https;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take, with its body and the reply: a part of a backup comes through a line of 1 Mbit/s.
@@ -36,14 +36,9 @@ impl Connector {
     pub(super) fn new(authority: Option<&Path>, keep: bool) -> Result<Self> {
         let tls = match authority {
             Some(path) => ClientTls::load(path, None).context("AWS_CA_BUNDLE")?.config(),
-            None => Arc::new(system_tls()?),
+            None => https::system_tls().context("the store cannot be verified without AWS_CA_BUNDLE")?,
         };
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        connector.enforce_http(false);
-        let connector = HttpsConnector::from((connector, tls));
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = Client::builder(TokioExecutor::new()).build(https::connector(tls, CONNECT_TIMEOUT));
         Ok(Self(Service { client, keep }))
     }
 }
@@ -52,18 +47,6 @@ impl Connects for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.0.clone()))
     }
-}
-
-/// What verifies a store's certificate as other programs of this machine do.
-fn system_tls() -> Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        bail!(
-            "this machine believes no authority (package ca-certificates); or name those of the store in AWS_CA_BUNDLE"
-        );
-    }
-    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 #[derive(Clone, Debug)]
