@@ -28,7 +28,7 @@ fn written() -> Cluster {
 
 fn reads_all(node: &Node) {
     for n in 0..KEYS {
-        let reply = get(&node.http, &format!("/key/k{n}?raw&level=consistent")).unwrap();
+        let reply = settle(&node.http, "GET", &format!("/key/k{n}?raw&level=consistent"), &[], b"");
         assert_eq!((reply.status, reply.text()), (200, format!("value {n}")));
     }
 }
@@ -173,7 +173,7 @@ fn ends_and_is_repaired(node: &mut Node, arguments: &[&str], keys: usize) {
     node.wait_ready();
     assert_eq!(metric(node, "hezong_log_repaired"), 1);
     for n in (0..keys).step_by(7) {
-        let reply = get(&node.http, &format!("/key/k{n}?raw&level=consistent")).unwrap();
+        let reply = settle(&node.http, "GET", &format!("/key/k{n}?raw&level=consistent"), &[], b"");
         assert_eq!((reply.status, reply.body), (200, much(n)));
     }
 }
@@ -203,6 +203,6 @@ fn damage_is_found_by_reading() {
     cluster.nodes[away].start(&[]);
     ends_and_is_repaired(&mut cluster.nodes[leader], &[], 1_300);
     cluster.nodes[away].wait_ready();
-    let reply = get(&cluster.nodes[away].http, "/key/k750?raw&level=consistent").unwrap();
+    let reply = settle(&cluster.nodes[away].http, "GET", "/key/k750?raw&level=consistent", &[], b"");
     assert_eq!((reply.status, reply.body), (200, much(750)));
 }

@@ -36,7 +36,7 @@ fn left_behind(keys: usize) -> Cluster {
 
 fn reads_all(node: &Node, keys: usize) {
     for n in 0..keys {
-        let reply = get(&node.http, &format!("/key/k{n}?raw&level=consistent")).unwrap();
+        let reply = settle(&node.http, "GET", &format!("/key/k{n}?raw&level=consistent"), &[], b"");
         assert_eq!((reply.status, reply.text()), (200, format!("value {n}")));
     }
 }

@@ -340,29 +340,45 @@ pub fn get_by_tls(node: &str, ca: &Path, target: &str) -> (Reply, Vec<u8>) {
 /// The same, for a node that must answer, following redirects as `curl -L` does.
 #[track_caller]
 pub fn follow(node: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let reply = redirected(node, method, target, headers, body);
+    reply.unwrap_or_else(|silence| panic!("{method} {target} at {node} is not answered: {silence:?}"))
+}
+
+/// The same, repeated while it is refused for now, as every client has to: there may be no leader at any time. A request
+/// that may be sent twice is repeated also while its outcome is unknown.
+#[track_caller]
+pub fn settle(node: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let once = |name: &str| ["idempotency-key", "x-hezong-sequence"].contains(&name.to_lowercase().as_str());
+    let twice = method != "POST" || headers.iter().any(|(name, _)| once(name));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let last = redirected(node, method, target, headers, body);
+        let again = match &last {
+            Ok(reply) => matches!(reply.status, 307 | 503) || (twice && reply.status == 504),
+            Err(Silence::Refused) => true,
+            Err(Silence::Broken) => twice,
+        };
+        match last {
+            Ok(reply) if !again => return reply,
+            last => assert!(again && Instant::now() < deadline, "{method} {target} at {node}: {last:?}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The last reply when a request is redirected a few times at most: while the leader changes, nodes may point at one
+/// another, or at one that is gone.
+fn redirected(node: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply, Silence> {
     let (mut node, mut target) = (node.to_owned(), target.to_owned());
+    let mut reply = attempt(&node, method, &target, headers, body)?;
     for _ in 0..5 {
-        let reply = attempt(&node, method, &target, headers, body);
-        let reply = reply.unwrap_or_else(|silence| panic!("{node} does not answer {method} {target}: {silence:?}"));
-        let Some(location) = reply.headers.get("location").filter(|_| reply.status == 307) else { return reply };
+        let Some(location) = reply.headers.get("location").filter(|_| reply.status == 307) else { break };
         let rest = location.strip_prefix("http://").unwrap();
         let (to, path) = rest.split_at(rest.find('/').unwrap());
         (node, target) = (to.to_owned(), path.to_owned());
+        reply = attempt(&node, method, &target, headers, body)?;
     }
-    panic!("{method} {target} is redirected for ever");
-}
-
-/// The same, repeated while there is no leader.
-#[track_caller]
-pub fn settle(node: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-    let mut last = None;
-    wait_until("a leader serves", || {
-        let reply = follow(node, method, target, headers, body);
-        let served = reply.status != 503;
-        last = Some(reply);
-        served
-    });
-    last.unwrap()
+    Ok(reply)
 }
 
 /// Runs the program to its end.
