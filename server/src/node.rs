@@ -92,35 +92,38 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         debug: Debug { settings: shows, log: Arc::new(move || recent.text()) },
     };
-    let told = told_to_stop(args.stop_with_stdin)?;
-    let leading = node.clone();
-    let damaged = damage_found(node.clone());
-    let stop = async move {
-        tokio::select! {
-            () = told => {}
-            () = damaged => {}
-        }
-        // While clients are still served, so that they hear who leads next. If nobody can take over, so be it.
-        if let Ok(next) = leading.transfer(GROUP, None).await {
-            tracing::info!(node = next.id.0, "handed over");
-        }
-    };
+    let stop = stop(told_to_stop(args.stop_with_stdin)?, node.clone());
     let reload = Reload { sources, values, shown, log, limits, node: node.clone() };
     let reload = tokio::spawn(reload.on(hangup));
     secured.tls.map_or(Ok(()), keep_fresh)?;
     notify::ready();
     hezong_http::serve(listener, hezong_http::router(api), sockets, stop).await;
     reload.abort();
+    end(node, export).await
+}
+
+/// Ends when the node is to stop and has handed over.
+async fn stop(told: impl Future<Output = ()>, node: Handle) {
+    tokio::select! {
+        () = told => {}
+        () = damage_found(node.clone()) => {}
+    }
+    // While clients are still served, so that they hear who leads next. If nobody can take over, so be it.
+    if let Ok(next) = node.transfer(GROUP, None).await {
+        tracing::info!(node = next.id.0, "handed over");
+    }
+}
+
+/// Closes a node that serves nobody any more.
+async fn end(node: Handle, export: Option<Export>) -> Result<()> {
     notify::stopping();
     tracing::info!("stopping");
     node.shutdown().await;
     tracing::info!("stopped");
-    let damage = node.damage();
-    drop(node);
     if let Some(export) = export {
         export.finish().await;
     }
-    match damage {
+    match node.damage() {
         Some(damage) => bail!("the log is damaged: {damage}; start the node again, which repairs it"),
         None => Ok(()),
     }
