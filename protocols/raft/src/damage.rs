@@ -42,11 +42,12 @@ impl Raft {
         }
     }
 
-    /// A member's log was damaged, and ends with `last` now. What it had acknowledged is void; one that repeats itself, or
-    /// arrives late, changes nothing unless it shows that.
-    pub(crate) fn on_lost(&mut self, now: Time, from: NodeId, last: Option<LogId>, out: &mut Out) {
+    /// A member's log was damaged, which ended with `owed` and ends with `last` now. What it had acknowledged is void; one
+    /// that repeats itself, or arrives late, changes nothing unless it shows that.
+    pub(crate) fn on_lost(&mut self, now: Time, from: NodeId, owed: LogId, last: Option<LogId>, out: &mut Out) {
         let Some((leader, mut feeder)) = self.feeder(now, out) else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
+        progress.owed = Some(owed);
         let common = last.and_then(|last| feeder.log.floor(last)).map(|id| id.index);
         if progress.matched > common {
             progress.lost(Index::after(common));

@@ -84,7 +84,7 @@ impl Leader {
     pub(crate) fn fingerprint(&self, now: Time, into: &mut impl Hasher) {
         for (id, progress) in &self.progress {
             (id, progress.matched, progress.next, progress.mode, progress.ask.is_some(), progress.leaving).hash(into);
-            (progress.offer.is_some(), progress.state_lost).hash(into);
+            (progress.offer.is_some(), progress.state_lost, progress.owed).hash(into);
             progress.round.map(|round| self.round - round.min(self.round)).hash(into);
         }
         (self.opened, self.reads.len(), self.lease_until.is_some_and(|until| until > now)).hash(into);

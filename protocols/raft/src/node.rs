@@ -378,7 +378,7 @@ impl Raft {
             Body::Diverged { previous, hint, lost: false } if current => {
                 self.on_diverged(now, from, previous, hint, out);
             }
-            Body::Diverged { hint, lost: true, .. } if current => self.on_lost(now, from, hint, out),
+            Body::Diverged { previous, hint, lost: true } if current => self.on_lost(now, from, previous, hint, out),
             Body::InstallSnapshot { id, base } if current => self.on_install_snapshot(now, from, id, &base, out),
             Body::SnapshotInstalled { id, installed } if current => self.on_snapshot_installed(from, id, installed),
             Body::RequestSnapshot if current => self.on_request_snapshot(now, from, out),

@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use hezong_base::{AskId, Index, Time};
+use hezong_base::{AskId, Index, LogId, Time};
 
 use crate::{Base, SnapshotId};
 
@@ -62,6 +62,8 @@ pub(crate) struct Progress {
     pub(crate) offer: Option<Offer>,
     /// It said that its state is lost: it needs a snapshot although its log may be whole.
     pub(crate) state_lost: bool,
+    /// What it said last that its log ended with before it was damaged. Void once it has acknowledged as much.
+    pub(crate) owed: Option<LogId>,
     /// The last heartbeat round it acknowledged.
     pub(crate) round: Option<u64>,
     /// The last round it acknowledged with the whole lease granted.
@@ -91,6 +93,7 @@ impl Progress {
             ask: None,
             offer: None,
             state_lost: false,
+            owed: None,
             round: None,
             lease_round: None,
             heard_at: now,

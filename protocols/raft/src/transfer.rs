@@ -50,7 +50,9 @@ pub enum TransferError {
     Leads(NodeId),
     /// It was not heard for an election timeout.
     Silent(NodeId),
-    /// No other voter was heard within an election timeout.
+    /// Its log or its state was lost, and has not come back yet.
+    Incomplete(NodeId),
+    /// No other voter was heard within an election timeout, or none that has its log and its state.
     Nobody,
     /// Another transfer, to this member, is under way.
     Pending(NodeId),
@@ -66,7 +68,12 @@ impl fmt::Display for TransferError {
             Self::Learner(id) => write!(f, "member {} is a learner and cannot lead before it is promoted", id.0),
             Self::Leads(id) => write!(f, "member {} leads already", id.0),
             Self::Silent(id) => write!(f, "member {} was not heard for an election timeout", id.0),
-            Self::Nobody => f.write_str("no other voter was heard for an election timeout, so nobody can take over"),
+            Self::Incomplete(id) => {
+                write!(f, "member {} has not got back yet what its log or its state lost, and cannot lead without it", id.0)
+            }
+            Self::Nobody => f.write_str(
+                "no other voter was heard for an election timeout, or none with its log and state whole, so nobody can take over",
+            ),
             Self::Pending(id) => write!(f, "leadership is being handed to member {} already", id.0),
             Self::TimedOut(id) => write!(f, "member {} did not take over within an election timeout", id.0),
         }
@@ -178,7 +185,13 @@ impl Raft {
         if to == self.config.id {
             Err(TransferError::Leads(to))
         } else if members.voters().contains(&to) {
-            if self.was_heard(now, to) { Ok(to) } else { Err(TransferError::Silent(to)) }
+            if !self.was_heard(now, to) {
+                Err(TransferError::Silent(to))
+            } else if !self.is_whole(to) {
+                Err(TransferError::Incomplete(to))
+            } else {
+                Ok(to)
+            }
         } else if members.members().contains_key(&to) {
             Err(TransferError::Learner(to))
         } else {
@@ -190,11 +203,20 @@ impl Raft {
     fn successor(&self, now: Time) -> Option<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return None };
         let others = self.log.membership().voters().iter().copied().filter(|id| *id != self.config.id);
-        let heard = others.filter(|id| self.was_heard(now, *id)).filter_map(|id| Some((id, leader.progress.get(&id)?)));
-        // Whose state is lost would lead without being able to answer anybody.
-        let fit = heard.filter(|(_, progress)| !progress.state_lost);
+        let fit = others.filter(|id| self.was_heard(now, *id) && self.is_whole(*id));
+        let fit = fit.filter_map(|id| Some((id, leader.progress.get(&id)?)));
         fit.max_by_key(|(id, progress)| (progress.matched, progress.heard_at, core::cmp::Reverse(*id)))
             .map(|(id, _)| id)
+    }
+
+    /// Whether a member lost nothing, as far as we know. Who owes entries would not campaign; whose state is lost would lead
+    /// without being able to answer anybody.
+    fn is_whole(&self, id: NodeId) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        leader.progress.get(&id).is_some_and(|progress| {
+            let held = progress.matched.and_then(|matched| self.log.id_at(matched));
+            !progress.state_lost && progress.owed <= held
+        })
     }
 
     /// Whether we, as the leader, heard a member within an election timeout.

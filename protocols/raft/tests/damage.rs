@@ -5,14 +5,18 @@ mod common;
 use std::time::Duration;
 
 use common::{Cluster, entries, saved, voters};
-use hezong_base::{Index, LogId, NodeId, Protocol, Term};
-use hezong_raft::{Body, Event, Message, Raft, Refusal, Request, Role, Saved, Write};
+use hezong_base::{Index, LogId, NodeId, Protocol, RequestId, Term};
+use hezong_raft::{Body, Event, Message, Raft, Refusal, Request, Role, Saved, TransferError, Write};
 
 /// What a disk holds whose log was `terms` once and was damaged at its end, which was `owed`.
 fn damaged(count: u64, term: u64, owed: LogId, terms: &[u64]) -> Vec<Write> {
     let mut writes = saved(&voters(count), term, None, terms);
     writes.push(Write::Vote { term: Term(term), vote: None, owed: Some(owed) });
     writes
+}
+
+fn refused(id: RequestId, error: TransferError) -> Event {
+    Event::Refused { id, refusal: Refusal::Transfer(error) }
 }
 
 fn sent(cluster: &mut Cluster) -> Vec<Body> {
@@ -138,6 +142,51 @@ fn leader_disregards_a_loss_it_knows_of() {
     let last = cluster.raft(1).log().last();
     cluster.receive(1, 2, 1, Body::Diverged { previous: LogId::new(1, 9), hint: last, lost: true });
     assert_eq!(sent(&mut cluster), []);
+}
+
+/// More may be owed than was there, and of the leader's own term: then a log that is level is not enough.
+#[test]
+fn leader_hands_over_to_nobody_who_owes() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    for id in [2, 3] {
+        cluster.crash(id);
+        let note = Write::Vote { term: Term(1), vote: Some(NodeId(1)), owed: Some(LogId::new(1, 9)) };
+        cluster.node(id).disk.push(note);
+        cluster.start(id);
+        cluster.run(Duration::from_millis(500));
+    }
+    // One entry is there, and eight more to come.
+    for _ in 0..8 {
+        assert_eq!(cluster.raft(3).log().last(), cluster.raft(1).log().last());
+        for (to, error) in [(Some(NodeId(3)), TransferError::Incomplete(NodeId(3))), (None, TransferError::Nobody)] {
+            let id = cluster.request(1, Request::Transfer(to));
+            assert!(cluster.events(1).contains(&refused(id, error)));
+        }
+        cluster.propose(1, "x");
+        cluster.run(Duration::from_millis(500));
+    }
+    cluster.request(1, Request::Transfer(Some(NodeId(3))));
+    cluster.run(Duration::from_millis(500));
+    assert_eq!(cluster.leader(), Some(3));
+}
+
+#[test]
+fn leader_chooses_a_successor_that_lacks_nothing() {
+    let owes = Body::Diverged { previous: LogId::new(1, 9), hint: Some(LogId::new(1, 1)), lost: true };
+    for lack in [owes, Body::RequestSnapshot] {
+        let mut cluster = Cluster::new(3);
+        cluster.elect(1);
+        // Of two that hold as much, it would take the one that was heard last.
+        cluster.receive(1, 2, 1, lack);
+        cluster.now = cluster.now + Duration::from_millis(10);
+        cluster.receive(1, 2, 1, Body::Appended { matched: Some(Index(1)) });
+        let id = cluster.request(1, Request::Transfer(Some(NodeId(2))));
+        assert!(cluster.events(1).contains(&refused(id, TransferError::Incomplete(NodeId(2)))));
+        cluster.request(1, Request::Transfer(None));
+        cluster.settle();
+        assert_eq!(cluster.leader(), Some(3));
+    }
 }
 
 /// Nobody who lacks what the damaged node held can be elected by it; with whoever has it, everything goes on.
