@@ -69,7 +69,9 @@ fn backup_under_load_is_of_one_moment_and_restores() {
                     return;
                 }
                 let body = format!("{{\"a/left\":\"{n}\",\"z/right\":\"-{n}\"}}");
-                assert_eq!(settle(&http, "POST", "/key", &[], body.as_bytes()).status, 200);
+                let key = format!("move-{n}");
+                let reply = settle(&http, "POST", "/key", &[("Idempotency-Key", &key)], body.as_bytes());
+                assert_eq!(reply.status, 200, "{}", reply.text());
                 acknowledged.store(n, Ordering::Relaxed);
             }
         });

@@ -36,7 +36,7 @@ fn bundle_holds_what_every_node_tells_and_names_those_that_are_gone() {
     let path = cluster.root.path().join("bundle.tar.gz");
     let at = path.display().to_string();
     let bundle = |more: &[&str]| {
-        hezong(&[&["debug", "bundle", &at, "--apart", "0.1", "--timeout", "2", "-e", &any], more].concat())
+        hezong(&[&["debug", "bundle", &at, "--apart", "0.1", "--timeout", "30", "-e", &any], more].concat())
     };
 
     let (code, said, error) = bundle(&[]);

@@ -89,9 +89,10 @@ fn raft_14_dead_node_is_replaced_by_one_command_under_load() {
     assert!(output.status.success(), "{said}{out}");
     assert!(out.contains("node04") && !out.lines().any(|line| line.starts_with(&old)), "{out}");
 
-    let voters = labels(&alive, "voter");
-    assert_eq!(voters.len(), 3);
-    assert!(voters.contains(&"node04".to_owned()) && !voters.contains(&old), "{voters:?}");
+    wait_until("the node that is asked knows", || {
+        let voters = labels(&alive, "voter");
+        voters.len() == 3 && voters.contains(&"node04".to_owned()) && !voters.contains(&old)
+    });
     fresh.wait_ready();
     load.end(&fresh.http);
 
@@ -112,14 +113,18 @@ fn live_leader_is_replaced_in_one_step() {
     fresh.start(&["--join", &other]);
     let (code, out, said) = hezong(&["replace", &label, "--with", "node04", "--endpoints", &endpoints]);
     assert_eq!(code, 0, "{said}{out}");
-    wait_until("the others know", || labels(&other, "voter").contains(&"node04".to_owned()));
-    assert!(!labels(&other, "voter").contains(&label));
+    wait_until("the others know", || {
+        let voters = labels(&other, "voter");
+        voters.len() == 3 && voters.contains(&"node04".to_owned()) && !voters.contains(&label)
+    });
     fresh.wait_ready();
     load.end(&fresh.http);
     // It says that it is removed, and does not call itself ready.
     wait_until("it says so", || cluster.nodes[old].log_text().contains("was removed from group 1"));
-    let ready = get(&cluster.nodes[old].http, "/ready").unwrap();
-    assert_eq!((ready.status, ready.code().as_str()), (503, "removed"));
+    wait_until("it is not ready any more", || {
+        let ready = get(&cluster.nodes[old].http, "/ready").unwrap();
+        (ready.status, ready.code().as_str()) == (503, "removed")
+    });
     assert_eq!(get(&cluster.nodes[old].http, "/status").unwrap().json()["suffrage"], "none");
 }
 
@@ -136,8 +141,10 @@ fn several_members_come_and_go_at_once() {
     let (code, out, said) =
         hezong(&["replace", "node02", "node03", "--with", "node04,node05", "--endpoints", &endpoints]);
     assert_eq!(code, 0, "{said}{out}");
-    wait_until("it is known", || labels(&first, "voter") == [stays.as_str(), "node04", "node05"]);
-    assert_eq!(get(&first, "/members").unwrap().json()["joint"], false);
+    wait_until("it is known", || {
+        labels(&first, "voter") == [stays.as_str(), "node04", "node05"]
+            && get(&first, "/members").unwrap().json()["joint"] == false
+    });
     // And two at once out again, which leaves one.
     let (code, out, said) = hezong(&["remove", "node04", "node05", "--endpoints", &endpoints]);
     assert_eq!(code, 0, "{said}{out}");
@@ -147,7 +154,7 @@ fn several_members_come_and_go_at_once() {
 
 #[test]
 fn what_cannot_be_done_is_refused_by_name() {
-    let mut cluster = Cluster::new(3);
+    let mut cluster = Cluster::steady(3);
     let endpoints = cluster.https().join(",");
     let leader = cluster.leader();
     let (dead, live) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -168,7 +175,7 @@ fn what_cannot_be_done_is_refused_by_name() {
     assert_eq!(code, 1);
     assert!(said.contains("name one new member for each old one"), "{said}");
     let (code, out, said) =
-        hezong(&["replace", "node01", "--with", "node04", "--wait", "0.5", "--endpoints", &endpoints]);
+        hezong(&["replace", "node01", "--with", "node04", "--wait", "3", "--endpoints", &endpoints]);
     assert_eq!(code, 4, "{said}");
     assert!(said.contains("node04 has not joined in time; start it with: hezong node --id node04 --join"), "{said}");
     assert!(out.contains("waiting for node04 to join"), "{out}");
@@ -190,7 +197,7 @@ fn what_cannot_be_done_is_refused_by_name() {
 
 #[test]
 fn same_label_with_an_empty_disk_replaces_the_old_node_and_never_resurrects_it() {
-    let mut cluster = Cluster::new(3);
+    let mut cluster = Cluster::steady(3);
     let lost = cluster.follower();
     let (other, label) = (cluster.https()[(lost + 1) % 3].clone(), cluster.nodes[lost].id.clone());
     let before = number(&other, &label);
@@ -222,10 +229,13 @@ fn same_label_with_an_empty_disk_replaces_the_old_node_and_never_resurrects_it()
 
     cluster.nodes[lost].start(&["--join", &other, "--replace"]);
     cluster.nodes[lost].wait_ready();
-    wait_until("it votes", || labels(&other, "voter").len() == 3);
-    assert!(number(&other, &label) > before, "under a number nobody had");
+    wait_until("it votes under a number nobody had", || {
+        let new = |member: &Value| member["id"] == *label && member["nodeId"].as_u64() > Some(before);
+        members(&other).iter().any(|member| new(member) && member["suffrage"] == "voter")
+    });
     assert_eq!(members(&other).len(), 3);
-    assert_eq!(get(&cluster.nodes[lost].http, "/key/foo?raw&level=consistent").unwrap().text(), "bar");
+    let read = settle(&cluster.nodes[lost].http, "GET", "/key/foo?raw&level=consistent", &[], b"");
+    assert_eq!(read.text(), "bar");
     // Started the same way again, it is who it was.
     assert!(cluster.nodes[lost].stop().success());
     let now = number(&other, &label);

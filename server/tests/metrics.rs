@@ -27,7 +27,7 @@ fn base<'a>(series: &'a str, metrics: &BTreeMap<String, Metric>) -> &'a str {
 }
 
 fn printed() -> BTreeMap<String, Metric> {
-    let cluster = Cluster::new(2);
+    let cluster = Cluster::steady(2);
     let nodes = &cluster.nodes;
     // Whoever follows refuses, so that there are reasons.
     for node in nodes {

@@ -50,7 +50,7 @@ fn session_counts_each_number_once_and_ends_when_closed_or_expired() {
         let headers = [("X-Hezong-Session", session), ("X-Hezong-Sequence", number)];
         settle(&nodes[node], "POST", "/key/coins?add=1", &headers, b"")
     };
-    let session = open(b"{\"ttlSeconds\":60}");
+    let session = open(b"{\"ttlSeconds\":600}");
     for node in [0, 1, 2, 0] {
         assert_eq!(add(node, &session, "1").json()["value"], 1);
     }
@@ -63,7 +63,8 @@ fn session_counts_each_number_once_and_ends_when_closed_or_expired() {
     let gone = add(0, &session, "3");
     assert_eq!((gone.status, gone.code().as_str()), (410, "session_gone"));
 
-    let short = open(b"{\"ttlSeconds\":1}");
+    // Long enough to be used once on a slow disk.
+    let short = open(b"{\"ttlSeconds\":5}");
     assert_eq!(add(0, &short, "1").json()["value"], 3);
     // Log time passes while somebody leads; other writes carry it into the log.
     wait_until("the session has expired", || {
@@ -80,7 +81,7 @@ fn session_counts_each_number_once_and_ends_when_closed_or_expired() {
 /// KV-1: the course's curl lines, with `level` and `-L`, against a follower.
 #[test]
 fn kv_1_curl_lines_against_a_follower() {
-    let mut cluster = Cluster::new(3);
+    let mut cluster = Cluster::steady(3);
     let follower = cluster.follower();
     let node = &cluster.nodes[follower].http;
     let reply = send(node, "POST", "/key?", &[], b"{\"foo\":\"bar\"}").unwrap();
@@ -110,7 +111,7 @@ fn kv_1_curl_lines_against_a_follower() {
 
 #[test]
 fn min_index_waits_for_what_was_written_elsewhere() {
-    let mut cluster = Cluster::new(3);
+    let mut cluster = Cluster::steady(3);
     let follower = cluster.follower();
     let leader = cluster.leader();
     let (leader, follower) = (cluster.nodes[leader].http.clone(), cluster.nodes[follower].http.clone());
@@ -148,10 +149,10 @@ fn pages_walk_all_keys_in_order() {
 
 #[test]
 fn commands_follow_the_leader_and_tell_by_their_exit_codes() {
-    let mut cluster = Cluster::new(3);
+    let mut cluster = Cluster::steady(3);
     let follower = cluster.follower();
     let at = cluster.nodes[follower].http.clone();
-    let run = |args: &[&str]| hezong(&[args, &["--endpoints", &at, "--timeout", "5"]].concat());
+    let run = |args: &[&str]| hezong(&[args, &["--endpoints", &at, "--timeout", "60"]].concat());
     assert_eq!(run(&["put", "foo", "bar"]).0, 0);
     assert_eq!(run(&["get", "foo"]), (0, "bar\n".into(), String::new()));
     let (code, json, _) = run(&["get", "foo", "--json", "--level", "consistent"]);
@@ -189,6 +190,8 @@ fn without_a_majority_nothing_is_acknowledged() {
     match reply.status {
         504 => assert!(reply.message().contains("Idempotency-Key: order-17"), "{reply:?}"),
         503 => assert!(reply.headers.contains_key("retry-after"), "{reply:?}"),
+        // It lost its place in the very moment, to one that is gone by now.
+        307 => {}
         other => panic!("{other}: {reply:?}"),
     }
     wait_until("the node knows that it leads no more", || get(&node, "/ready").unwrap().status == 503);

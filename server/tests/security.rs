@@ -72,7 +72,7 @@ impl World {
     /// A command to the cluster, with whom to believe.
     fn run(&self, args: &[&str]) -> (i32, String, String) {
         let (ca, endpoints) = (self.ca(), self.endpoints());
-        hezong(&[args, &["--tls-ca", &ca, "--endpoints", &endpoints]].concat())
+        hezong(&[args, &["--tls-ca", &ca, "--endpoints", &endpoints, "--timeout", "60"]].concat())
     }
 
     fn wait_voters(&self, count: usize) {
@@ -139,8 +139,8 @@ fn cluster_with_certificates_and_token_keeps_its_secrets() {
     // No secret is in a log, an argument or a reply, and none can be dumped.
     let key = fs::read_to_string(world.at("node01/node01.key")).unwrap();
     let key = key.lines().nth(1).unwrap();
+    wait_until("it is in a log", || world.logs().contains("token is wrong"));
     let logs = world.logs();
-    assert!(logs.contains("token is wrong"), "{logs}");
     for node in &world.nodes[..2] {
         let process = |file: &str| fs::read(format!("/proc/{}/{file}", node.process())).unwrap();
         let args = String::from_utf8_lossy(&process("cmdline")).into_owned();
@@ -294,7 +294,7 @@ fn backup_takes_the_token_and_a_certificate() {
     succeeds(&["restore", &file, &folder, "--id", "again01", "--http", &again.http, "--peer", &again.peer]);
     again.start(&flags.iter().map(String::as_str).collect::<Vec<_>>());
     let endpoint = format!("https://{}", again.http);
-    assert_eq!(succeeds(&["get", "foo", "--tls-ca", &world.ca(), "-e", &endpoint]), "bar\n");
+    assert_eq!(succeeds(&["get", "foo", "--tls-ca", &world.ca(), "-e", &endpoint, "--timeout", "60"]), "bar\n");
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn recover_asks_the_other_voters_by_tls() {
     other.folder = world.root.path().join("other");
     let flags = world.certify("node03", &["--renew"]);
     other.start(&[&flags.iter().map(String::as_str).collect::<Vec<_>>()[..], &["--bootstrap"]].concat());
-    wait_until("it listens", || std::net::TcpStream::connect(&other.http).is_ok());
+    wait_until("it serves", || get(&other.http, "/health").is_some());
     let (code, _, said) = hezong(&recover);
     assert!(code != 0 && said.contains("node01, node03 can still be had"), "{said}");
     assert!(!Path::new(&to).exists());
@@ -336,7 +336,10 @@ fn recover_asks_the_other_voters_by_tls() {
     let (http, peer) = (&world.nodes[0].http, &world.nodes[0].peer);
     (again.http, again.peer, again.folder) = (http.clone(), peer.clone(), to.into());
     again.start(&flags.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(succeeds(&["get", "foo", "--tls-ca", &ca, "-e", &format!("https://{http}")]), "bar\n");
+    assert_eq!(
+        succeeds(&["get", "foo", "--tls-ca", &ca, "-e", &format!("https://{http}"), "--timeout", "60"]),
+        "bar\n"
+    );
 }
 
 #[test]

@@ -163,8 +163,9 @@ fn member_removed_is_gone_and_its_number_is_not_used_again() {
     let never = remove(json!({ "nodeId": most + 2 }));
     assert_eq!((never.status, never.code().as_str()), (404, "no_such_member"));
     assert_eq!(remove(json!({ "nodeId": 0 })).code(), "no_such_member");
-    assert_eq!(numbers(&get(&first, "/members?level=consistent").unwrap().json()), now);
-    assert_eq!(get(&cluster.nodes[gone].http, "/key/foo?raw&level=consistent").unwrap().text(), "bar");
+    assert_eq!(numbers(&settle(&first, "GET", "/members?level=consistent", &[], b"").json()), now);
+    let read = settle(&cluster.nodes[gone].http, "GET", "/key/foo?raw&level=consistent", &[], b"");
+    assert_eq!(read.text(), "bar");
 }
 
 #[test]

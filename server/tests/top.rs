@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -18,21 +18,24 @@ use support::{Cluster, HEZONG, PATIENCE, get, hezong, send, signal, wait_until};
 
 #[test]
 fn top_once_shows_rates_of_all_nodes_and_who_is_silent() {
-    let mut cluster = Cluster::new(3);
+    let mut cluster = Cluster::steady(3);
     let leader = cluster.leader();
     let (http, label) = (cluster.nodes[leader].http.clone(), cluster.nodes[leader].id.clone());
     let gone = (leader + 1) % 3;
     cluster.nodes[gone].kill();
     let any = cluster.nodes[(leader + 2) % 3].http.clone();
-    let stop = AtomicBool::new(false);
+    let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
     let (json, text) = thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 send(&http, "PUT", "/key/a", &[], b"v").unwrap();
                 get(&http, "/key/a").unwrap();
+                written.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let once = |more: &[&str]| hezong(&[&["top", "--interval", "0.5", "-e", &any], more].concat());
+        wait_until("there is something to see", || written.load(Ordering::Relaxed) > 10);
+        // Long enough for a few writes on a slow disk.
+        let once = |more: &[&str]| hezong(&[&["top", "--interval", "2", "-e", &any], more].concat());
         let outputs = (once(&["--json"]), once(&[]));
         stop.store(true, Ordering::Relaxed);
         outputs

@@ -117,7 +117,15 @@ fn up_tells_serves_notices_stops_and_finds_its_data() {
     let third = up.nodes()[2];
     signal(third, "KILL");
     up.wait_for("node lost: node03 was killed by signal 9; start it again with");
-    let command = up.text().lines().last().unwrap().trim().to_owned();
+    // Other events may follow: the lost one may have been the leader.
+    let mut command = None;
+    wait_until("the command is told", || {
+        let text = up.text();
+        let line = text.split_once("start it again with\n").and_then(|(_, rest)| rest.split_once('\n'));
+        command = line.map(|(line, _)| line.trim().to_owned());
+        command.is_some()
+    });
+    let command = command.unwrap();
     let mut words = command.split(' ');
     let mut back = Command::new(words.next().unwrap()).args(words).stderr(Stdio::null()).spawn().unwrap();
     up.wait_for("node back: node03");
@@ -136,7 +144,12 @@ fn up_tells_serves_notices_stops_and_finds_its_data() {
     assert_eq!(settle(&again.http(2), "GET", "/key/foo?level=consistent", &[], b"").text(), "{\"foo\":\"bar\"}\n");
     // The leader is lost, another is elected, and the lost one comes back by itself.
     let leads = |n: u16| get(&again.http(n), "/status").unwrap().json()["role"] == "leader";
-    let leader = (0..3).find(|n| leads(*n)).unwrap();
+    let mut leader = None;
+    wait_until("there is a leader", || {
+        leader = (0..3).find(|n| leads(*n));
+        leader.is_some()
+    });
+    let leader = leader.unwrap();
     signal(again.nodes()[usize::from(leader)], "KILL");
     again.wait_for("it is started again in");
     again.wait_for("leader elected: node0");

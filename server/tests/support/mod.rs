@@ -22,9 +22,11 @@ pub use ports::{free_port, free_ports};
 /// The program under test.
 pub const HEZONG: &str = env!("CARGO_BIN_EXE_hezong");
 /// How long anything may take before the test fails. Never waited out when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(30);
-/// Elections are quicker here than by default, so that tests are.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Elections are quicker here than by default, so that tests are. On a slow machine a leader may lose its place at any time.
 const ELECTION_TIMEOUT: &str = "300ms";
+/// How long a follower waits where the leader is to stay, whatever the machine does meanwhile.
+pub const STEADY: Duration = Duration::from_secs(6);
 
 /// Waits until `what` is true.
 #[track_caller]
@@ -45,6 +47,8 @@ pub struct Node {
     pub log: PathBuf,
     /// What `--disk-reserve` says. None by default: a test is not about the disk it runs on.
     pub disk_reserve: u64,
+    /// What `--election-timeout` says.
+    pub election_timeout: String,
     child: Option<Child>,
 }
 
@@ -57,6 +61,7 @@ impl Node {
             folder: root.join(id),
             log: root.join(format!("{id}.log")),
             disk_reserve: 0,
+            election_timeout: ELECTION_TIMEOUT.to_owned(),
             child: None,
         }
     }
@@ -65,7 +70,7 @@ impl Node {
         let mut command = Command::new(HEZONG);
         command
             .args(["node", "--id", &self.id, "--http", &self.http, "--peer", &self.peer])
-            .args(["--election-timeout", ELECTION_TIMEOUT, "--disk-reserve", &self.disk_reserve.to_string()])
+            .args(["--election-timeout", &self.election_timeout, "--disk-reserve", &self.disk_reserve.to_string()])
             .arg(&self.folder)
             .args(more)
             .stdin(Stdio::null())
@@ -171,8 +176,18 @@ pub struct Cluster {
 impl Cluster {
     /// Starts so many nodes and waits until all of them vote.
     pub fn new(count: usize) -> Self {
+        Self::start(count, |_| {})
+    }
+
+    /// The same, for tests in which one leader leads until it is told otherwise: the first node does.
+    pub fn steady(count: usize) -> Self {
+        Self::start(count, |node| node.election_timeout = format!("{}s", STEADY.as_secs()))
+    }
+
+    fn start(count: usize, change: fn(&mut Node)) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let nodes = (1..=count).map(|n| Node::new(root.path(), &format!("node{n:02}"))).collect();
+        let mut nodes: Vec<_> = (1..=count).map(|n| Node::new(root.path(), &format!("node{n:02}"))).collect();
+        nodes.iter_mut().for_each(change);
         let mut cluster = Self { nodes, root };
         cluster.nodes[0].start(&["--bootstrap"]);
         cluster.nodes[0].wait_ready();
