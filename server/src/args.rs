@@ -101,13 +101,15 @@ pub(crate) struct ClusterArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// The trace this belongs to, as W3C writes it, or `new` to begin one and print its id.
-    #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT", value_parser = traceparent)]
+    /// Without it, what the variable TRACEPARENT holds, if that is one.
+    #[arg(long, value_name = "TRACEPARENT", value_parser = traceparent)]
     pub(crate) traceparent: Option<String>,
     #[command(flatten)]
     pub(crate) security: ClientSecurity,
 }
 
-fn traceparent(given: &str) -> Result<String, &'static str> {
+pub(crate) fn traceparent(given: &str) -> Result<String, &'static str> {
+    let given = given.trim();
     let is_good = given == "new" || trace::parse(given).is_some();
     is_good.then(|| given.to_owned()).ok_or("write 00-, 32 hex digits, -, 16 hex digits, -01; or new")
 }

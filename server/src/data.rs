@@ -8,7 +8,7 @@ use hezong_client::{Client, Error, Options, ReadAt, Scan};
 use hezong_shell::trace;
 use serde_json::{Value, json};
 
-use crate::args::{ClusterArgs, DelArgs, GetArgs, PutArgs, ScanArgs, StatusArgs};
+use crate::args::{ClusterArgs, DelArgs, GetArgs, PutArgs, ScanArgs, StatusArgs, traceparent};
 use crate::say::{self, ABSENT, Exit, UNAVAILABLE, UNKNOWN};
 
 /// How long one node may take to tell how it stands before it is shown as silent.
@@ -25,7 +25,9 @@ pub(crate) fn options(cluster: &ClusterArgs) -> Result<Options> {
         .ok()
         .filter(|timeout| !timeout.is_zero())
         .with_context(|| format!("--timeout {} is no span of time; write seconds above 0, as 2.5", cluster.timeout))?;
-    let traceparent = cluster.traceparent.clone().map(|given| match given.as_str() {
+    // As other tools hand it on; what they may put there instead is none of our business.
+    let inherited = || std::env::var("TRACEPARENT").ok().and_then(|found| traceparent(&found).ok());
+    let traceparent = cluster.traceparent.clone().or_else(inherited).map(|given| match given.as_str() {
         "new" => {
             let traceparent = trace::traceparent(&trace::fresh());
             // Nobody may be left to read it.

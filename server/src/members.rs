@@ -59,11 +59,11 @@ async fn change(cluster: &ClusterArgs, patience: &PatienceArgs, new: &[String], 
     let wait = Duration::try_from_secs_f64(patience.wait)
         .with_context(|| format!("--wait {} is no span of time; write seconds, as 600", patience.wait))?;
     let deadline = Instant::now() + wait;
-    let look = client(cluster)?;
+    let asking = options(cluster)?;
+    let look = Client::with_options(&cluster.endpoints, asking.clone())?;
     // Whoever goes is there already: a label that is wrong is told at once.
     let remove = numbers(&look.members().await.map_err(explain)?, old)?;
     let promote = joined(&look, new, deadline, cluster.json).await?;
-    let asking = options(cluster)?;
     let patient = Options {
         timeout: deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1)),
         attempt_timeout: ATTEMPT_TIMEOUT,

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use hezong_shell::trace::{Attribute, Span, Tracer};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::CONTENT_TYPE;
+use hyper::http::uri::Scheme;
 use hyper::{Method, Request, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
@@ -22,6 +23,7 @@ use prost::Message as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::config::Settings;
 use crate::https;
@@ -50,9 +52,10 @@ impl Export {
     pub(crate) fn start(settings: &Settings) -> Result<Option<Self>> {
         let Some(endpoint) = &settings.trace_endpoint else { return Ok(None) };
         let (tracer, spans) = Tracer::new(settings.trace_one_in);
+        let uri = traces_of(endpoint)?;
         let exporter = Exporter {
-            uri: traces_of(endpoint)?,
-            client: client(endpoint)?,
+            client: client(&uri)?,
+            uri,
             resource: resource(settings),
             tracer: Arc::clone(&tracer),
             failing: false,
@@ -79,8 +82,8 @@ fn traces_of(endpoint: &str) -> Result<Uri> {
     whole.parse().with_context(|| format!("trace.endpoint is {endpoint:?}"))
 }
 
-fn client(endpoint: &str) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>> {
-    let tls = if endpoint.starts_with("https:") {
+fn client(uri: &Uri) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>> {
+    let tls = if uri.scheme() == Some(&Scheme::HTTPS) {
         https::system_tls().context("the collector at trace.endpoint cannot be verified")?
     } else {
         Arc::new(ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth())
@@ -122,16 +125,14 @@ impl Exporter {
                 }
             }
             // More may come soon, and goes along.
-            if !spans.is_closed() {
+            let full = Instant::now() + GATHER;
+            while batch.len() < BATCH_MAX {
+                let room = BATCH_MAX - batch.len();
                 tokio::select! {
-                    () = tokio::time::sleep(GATHER) => {}
-                    _ = &mut stopped => spans.close(),
+                    taken = spans.recv_many(&mut batch, room) => if taken == 0 { break },
+                    () = tokio::time::sleep_until(full), if !spans.is_closed() => break,
+                    _ = &mut stopped, if !spans.is_closed() => spans.close(),
                 }
-            }
-            while batch.len() < BATCH_MAX
-                && let Ok(span) = spans.try_recv()
-            {
-                batch.push(span);
             }
             self.export(&mut batch).await;
         }
@@ -140,26 +141,24 @@ impl Exporter {
     async fn export(&mut self, batch: &mut Vec<Span>) {
         let count = batch.len() as u64;
         let body = encode(&self.resource, batch.drain(..));
-        match self.send(body).await {
-            Ok(rejected) => {
-                let rejected = rejected.min(count);
-                self.tracer.add_exported(count - rejected);
-                self.tracer.add_dropped(rejected);
-                if std::mem::take(&mut self.failing) {
-                    tracing::info!("the collector at {} takes spans again", self.uri);
-                }
+        let (rejected, why) = match self.send(body).await {
+            Ok(partly) => {
+                (u64::try_from(partly.rejected_spans).unwrap_or(0).min(count), anyhow::anyhow!(partly.error_message))
             }
-            Err(error) => {
-                self.tracer.add_dropped(count);
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!("spans are dropped: {error:#}; this is not repeated until they are taken again");
-                }
-            }
+            Err(error) => (count, error),
+        };
+        self.tracer.add_exported(count - rejected);
+        self.tracer.add_dropped(rejected);
+        let failed = std::mem::replace(&mut self.failing, rejected > 0);
+        if self.failing && !failed {
+            tracing::warn!("spans are dropped: {why:#}; this is not repeated until all are taken again");
+        } else if failed && !self.failing {
+            tracing::info!("the collector at {} takes spans again", self.uri);
         }
     }
 
-    /// Sends one request; returns how many spans were not taken.
-    async fn send(&self, body: Vec<u8>) -> Result<u64> {
+    /// Sends one request; returns what was not taken, and why.
+    async fn send(&self, body: Vec<u8>) -> Result<otlp::PartialSuccess> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(self.uri.clone())
@@ -181,7 +180,7 @@ impl Exporter {
         };
         // Some answer with nothing, or in another form; what was taken was taken.
         let told = otlp::ExportTraceServiceResponse::decode(reply).unwrap_or_default();
-        Ok(told.partial_success.map_or(0, |partly| u64::try_from(partly.rejected_spans).unwrap_or(0)))
+        Ok(told.partial_success.unwrap_or_default())
     }
 }
 

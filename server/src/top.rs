@@ -30,7 +30,7 @@ use self::draw::Screen;
 use self::metrics::Metrics;
 use self::model::{Board, Round, Sort, Status, Told, View};
 use crate::args::TopArgs;
-use crate::data::{client, explain, options};
+use crate::data::{explain, options};
 use crate::say::{self, Exit};
 
 /// How long one node may take to tell before it is shown as silent.
@@ -44,9 +44,9 @@ pub(crate) async fn run(args: TopArgs) -> Result<()> {
         let message = format!("--interval {} is not from 0.1 to 3600; write seconds, as 2", args.interval);
         return Err(Exit { code: say::UNFIT, message }.into());
     };
-    let members = client(&args.cluster)?.members().await.map_err(explain)?.members;
-    let mut sampler =
-        Sampler { began: Instant::now(), options: options(&args.cluster)?, members, clients: BTreeMap::new() };
+    let options = options(&args.cluster)?;
+    let members = Client::with_options(&args.cluster.endpoints, options.clone())?.members().await.map_err(explain)?;
+    let mut sampler = Sampler { began: Instant::now(), options, members: members.members, clients: BTreeMap::new() };
     let screen = Screen { interval: format!("{} s", args.interval), ..Screen::default() };
     if args.cluster.json || args.once || !io::stdout().is_terminal() {
         let view = twice(&mut sampler, every).await;

@@ -235,7 +235,7 @@ async fn observe<S: Store>(
     answer: impl Future<Output = Answer>,
 ) -> Response<Body> {
     let began = Instant::now();
-    let traced = Traced::begin(&serving.api.node, head);
+    let traced = Traced::begin(&serving.api.node, operation.name(), head);
     let answer = match &traced {
         Some(traced) => trace::within(traced.context, answer).await,
         None => answer.await,
@@ -243,7 +243,7 @@ async fn observe<S: Store>(
     let response = answer.unwrap_or_else(|failure| failure.over(serving.api.tls.is_some()).into_response());
     serving.metrics.observe(operation, response.status(), began.elapsed());
     if let Some(traced) = traced {
-        traced.end(&serving.api.node, operation.name(), response.status());
+        traced.answered(response.status());
     }
     response
 }

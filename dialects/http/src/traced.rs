@@ -2,43 +2,52 @@
 
 use std::time::SystemTime;
 
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use hezong_shell::Handle;
 use hezong_shell::trace::{Attribute, Span, TraceContext};
 
-/// One request.
-pub(crate) struct Traced {
+/// One request. Its span is told when it is dropped: answered, or given up by whoever asked.
+pub(crate) struct Traced<'a> {
+    node: &'a Handle,
     pub(crate) context: TraceContext,
     parent: Option<[u8; 8]>,
     began: SystemTime,
-    method: String,
+    operation: &'static str,
+    method: Method,
+    status: Option<StatusCode>,
 }
 
-impl Traced {
+impl<'a> Traced<'a> {
     /// Whether it is traced: because whoever sent it says so, or by lot.
-    pub(crate) fn begin(node: &Handle, head: &Parts) -> Option<Self> {
-        let tracer = node.tracer()?;
+    pub(crate) fn begin(node: &'a Handle, operation: &'static str, head: &Parts) -> Option<Self> {
         let traceparent = head.headers.get("traceparent").and_then(|value| value.to_str().ok());
-        let (context, parent) = tracer.begin(traceparent)?;
-        Some(Self { context, parent, began: SystemTime::now(), method: head.method.to_string() })
+        let (context, parent) = node.tracer()?.begin(traceparent)?;
+        let (began, method) = (SystemTime::now(), head.method.clone());
+        Some(Self { node, context, parent, began, operation, method, status: None })
     }
 
-    /// It was answered.
-    pub(crate) fn end(self, node: &Handle, operation: &'static str, status: StatusCode) {
-        let Some(tracer) = node.tracer() else { return };
+    /// It is answered.
+    pub(crate) fn answered(mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for Traced<'_> {
+    fn drop(&mut self) {
+        let Some(tracer) = self.node.tracer() else { return };
+        let mut attributes = vec![("http.request.method", Attribute::Text(self.method.to_string()))];
+        let status = self.status.map(|status| ("http.response.status_code", Attribute::Number(status.as_u16().into())));
+        attributes.extend(status);
         tracer.tell(Span {
             context: self.context,
             parent: self.parent,
-            name: operation,
+            name: self.operation,
             serves: true,
             start: self.began,
             end: SystemTime::now(),
-            attributes: vec![
-                ("http.request.method", Attribute::Text(self.method)),
-                ("http.response.status_code", Attribute::Number(status.as_u16().into())),
-            ],
-            failed: status.is_server_error(),
+            attributes,
+            failed: self.status.is_none_or(|status| status.is_server_error()),
         });
     }
 }

@@ -1,7 +1,7 @@
 //! What a message says of requests that are traced. No protocol knows of it, and nothing depends on it.
 
 use bytes::Bytes;
-use hezong_base::{GroupId, Index};
+use hezong_base::{GroupId, LogId};
 
 use crate::wire;
 
@@ -19,8 +19,8 @@ pub struct TraceContext {
 pub struct TracedEntry {
     /// Its group.
     pub group: GroupId,
-    /// Its place in the group's log.
-    pub index: Index,
+    /// Its place in the group's log, and the term that made it.
+    pub id: LogId,
     /// The sender's step that hands it over.
     pub context: TraceContext,
 }
@@ -29,7 +29,8 @@ impl From<&TracedEntry> for wire::Traced {
     fn from(entry: &TracedEntry) -> Self {
         Self {
             group: Some(entry.group.0),
-            index: Some(entry.index.0),
+            index: Some(entry.id.index.0),
+            term: Some(entry.id.term.0),
             trace: Some(Bytes::copy_from_slice(&entry.context.trace)),
             span: Some(Bytes::copy_from_slice(&entry.context.span)),
         }
@@ -41,5 +42,5 @@ pub(crate) fn traced(from: wire::Traced) -> Option<TracedEntry> {
     let context =
         TraceContext { trace: from.trace?.as_ref().try_into().ok()?, span: from.span?.as_ref().try_into().ok()? };
     let is_named = context.trace != [0; 16] && context.span != [0; 8];
-    is_named.then_some(TracedEntry { group: GroupId(from.group?), index: Index(from.index?), context })
+    is_named.then_some(TracedEntry { group: GroupId(from.group?), id: LogId::new(from.term?, from.index?), context })
 }

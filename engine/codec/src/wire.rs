@@ -21,9 +21,11 @@ pub(crate) struct Traced {
     pub(crate) group: Option<u64>,
     #[prost(uint64, optional, tag = "2")]
     pub(crate) index: Option<u64>,
-    #[prost(bytes = "bytes", optional, tag = "3")]
-    pub(crate) trace: Option<Bytes>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) term: Option<u64>,
     #[prost(bytes = "bytes", optional, tag = "4")]
+    pub(crate) trace: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "5")]
     pub(crate) span: Option<Bytes>,
 }
 

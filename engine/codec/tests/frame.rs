@@ -250,7 +250,7 @@ fn frame_large_payloads_slice_small_ones_copy() {
 fn frame_traced_entries_go_with_the_first_frame_and_what_is_malformed_is_skipped() {
     let entry = |index| TracedEntry {
         group: GroupId(1),
-        index: Index(index),
+        id: LogId::new(1, index),
         context: TraceContext { trace: [7; 16], span: [9; 8] },
     };
     let messages = vec![append_of(&[Bytes::from(vec![1; 600])]), append_of(&[Bytes::from(vec![2; 600])])];

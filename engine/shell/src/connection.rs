@@ -449,7 +449,7 @@ impl Tcp {
                     Ok(None) => break,
                     Ok(Some(Frame::Messages(messages, traced))) => {
                         // Before the node hears of them.
-                        self.shared.tracing.received(from, &traced);
+                        self.shared.traces.received(from, &traced);
                         let bytes = before - buffer.len();
                         self.shared.metrics.frames_received.add(1);
                         self.shared.metrics.bytes_received.add(bytes);

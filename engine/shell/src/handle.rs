@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError, TransferError};
 use crate::event::Event;
-use crate::follow::Asked;
+use crate::follow::{Asked, Round};
 use crate::identity::Identity;
 use crate::inbox::Full;
 use crate::metrics::MetricsSnapshot;
@@ -169,10 +169,11 @@ impl Handle {
         level: ReadLevel,
         min_index: Option<Index>,
     ) -> Result<Readable, ReadError> {
-        let traced = current().filter(|_| level == ReadLevel::Consistent).map(|context| (context, SystemTime::now()));
+        let traced = current().filter(|_| level == ReadLevel::Consistent);
+        let round = traced.map(|context| Round::new(&self.0.shared.traces, context));
         let readable = self.readable(group, ClientRequest::Read { level, min_index }).await;
-        if let Some((context, began)) = traced {
-            self.0.shared.tracing.round(&context, began, readable.is_err());
+        if readable.is_ok() {
+            round.into_iter().for_each(Round::succeeded);
         }
         readable
     }
@@ -364,7 +365,7 @@ impl Handle {
     /// Where spans of traced requests go; `None` where nothing is traced.
     #[must_use]
     pub fn tracer(&self) -> Option<&Arc<Tracer>> {
-        self.0.shared.tracing.tracer()
+        self.0.shared.traces.tracer()
     }
 
     /// From now on logs steps that take longer than this; zero turns that off.

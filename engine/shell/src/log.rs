@@ -111,8 +111,8 @@ impl Log {
         shared.metrics.log_sync.record(took);
         let waited = self.inbox.waited();
         shared.slow.log(waited, before - taken, took, count);
-        if shared.tracing.is_active() {
-            shared.tracing.disk(DiskParts { waited, wrote: before - taken, synced: took });
+        if shared.traces.is_active() {
+            shared.traces.stored(stored, DiskParts { waited, wrote: before - taken, synced: took });
         }
         Some(stored)
     }

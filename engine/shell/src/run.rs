@@ -274,7 +274,7 @@ impl Runner {
         let mut asked = std::mem::take(&mut self.asked);
         asked.retain(|(id, group, asked)| match self.node.accepted(*id) {
             Some(entry) => {
-                self.shared.tracing.accepted(*group, entry, asked);
+                self.shared.traces.accepted(*group, entry, asked);
                 false
             }
             // Not yet, unless it was refused or is gone.
@@ -285,27 +285,26 @@ impl Runner {
 
     /// What came may concern entries that are followed.
     fn trace_input(&self, input: &NodeInput) {
-        let tracing = &self.shared.tracing;
-        if !tracing.is_active() {
+        let traces = &self.shared.traces;
+        if !traces.is_active() {
             return;
         }
         match input {
-            NodeInput::Received { from, messages } => tracing.heard(*from, messages),
-            NodeInput::Stored(batch) => tracing.stored(*batch),
-            NodeInput::Applied { group, through, .. } => tracing.applied(*group, through.index),
+            NodeInput::Received { from, messages } => traces.heard(*from, messages),
+            NodeInput::Applied { group, through, .. } => traces.applied(*group, through.index),
             _ => {}
         }
     }
 
     fn carry_out(&mut self) -> Afterwards {
-        let traces = self.shared.tracing.is_active();
+        let traces = self.shared.traces.is_active();
         let mut afterwards = Afterwards::default();
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
                 NodeEffect::Store { batch, writes } => {
                     if traces {
-                        self.shared.tracing.storing(batch, &writes);
+                        self.shared.traces.storing(batch, &writes);
                     }
                     self.inboxes.log.inbox.push(log::Job::Store { batch, writes }, 0);
                     afterwards.log = Some(Arc::clone(&self.inboxes.log));
@@ -318,7 +317,7 @@ impl Runner {
                 }
                 NodeEffect::Apply { group, entries } => {
                     if traces {
-                        self.shared.tracing.applying(group, &entries);
+                        self.shared.traces.applying(group, &entries);
                     }
                     self.inboxes.machines.inbox.push(apply::Job::Apply { group, entries }, 0);
                     afterwards.machines = Some(Arc::clone(&self.inboxes.machines));
@@ -376,7 +375,7 @@ impl Runner {
     }
 
     fn send(&self, to: NodeId, messages: Vec<(GroupId, Message)>, traces: bool) {
-        let traced = if traces { self.shared.tracing.sending(to, &messages) } else { Vec::new() };
+        let traced = if traces { self.shared.traces.sending(to, &messages) } else { Vec::new() };
         match &self.link {
             Link::Tcp(tcp) => tcp.send(to, &messages, &traced),
             Link::Memory { network, me } => {
@@ -404,7 +403,7 @@ impl Runner {
         metrics.log_queue = self.inboxes.log.inbox.depth().0;
         metrics.apply_queue = self.inboxes.machines.inbox.depth().0;
         metrics.slow = self.shared.slow.counts();
-        metrics.spans = self.shared.tracing.tracer().map_or((0, 0), |tracer| tracer.counts());
+        metrics.spans = self.shared.traces.tracer().map_or((0, 0), |tracer| tracer.counts());
         let connected = match &self.link {
             Link::Tcp(tcp) => tcp.peers.connected(),
             Link::Memory { network, me } => network.reachable(*me),

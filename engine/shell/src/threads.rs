@@ -17,7 +17,7 @@ use hezong_node::{NodeInput, Notice};
 use tokio::sync::broadcast;
 
 use crate::event::Event;
-use crate::follow::Tracing;
+use crate::follow::Traces;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
 use crate::run::{Afterwards, Mail, MayWait, Runner};
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) runner: Mutex<Option<Runner>>,
     pub(crate) metrics: Metrics,
     pub(crate) slow: Slow,
-    pub(crate) tracing: Tracing,
+    pub(crate) traces: Traces,
     pub(crate) events: broadcast::Sender<Event>,
     /// The peer that said that this node was removed. Set once: whoever is removed stays so.
     pub(crate) removed_by: OnceLock<NodeId>,
@@ -54,7 +54,7 @@ impl Shared {
             runner: Mutex::new(None),
             metrics: Metrics::default(),
             slow: Slow::new(Duration::ZERO),
-            tracing: Tracing::new(tracer),
+            traces: Traces::new(tracer),
             events,
             removed_by: OnceLock::new(),
             damage: OnceLock::new(),

@@ -81,7 +81,7 @@ impl Tracer {
     #[must_use]
     pub fn begin(&self, traceparent: Option<&str>) -> Option<(TraceContext, Option<[u8; 8]>)> {
         match traceparent.and_then(parse) {
-            Some((parent, true)) => Some((TraceContext { span: chance(), ..parent }, Some(parent.span))),
+            Some((parent, true)) => Some((TraceContext { span: draw(), ..parent }, Some(parent.span))),
             Some((_, false)) => None,
             None if self.draws() => Some((fresh(), None)),
             None => None,
@@ -135,7 +135,7 @@ pub(crate) fn current() -> Option<TraceContext> {
 /// The beginning of a trace of its own.
 #[must_use]
 pub fn fresh() -> TraceContext {
-    TraceContext { trace: chance(), span: chance() }
+    TraceContext { trace: draw(), span: draw() }
 }
 
 /// A `traceparent` of W3C, and whether it is sampled; `None` if it is none.
@@ -168,8 +168,8 @@ fn hex<const N: usize>(digits: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// An id nobody else draws; all zero means none, and is drawn never in practice.
-pub(crate) fn chance<const N: usize>() -> [u8; N] {
+/// An id that nobody else draws; all zero means none, and is never drawn in practice.
+pub(crate) fn draw<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the system's source of entropy works");
     bytes

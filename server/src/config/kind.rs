@@ -252,6 +252,9 @@ fn url(text: &str) -> Result<Value, String> {
         (_, Some(authority)) if authority.as_str().contains('@') => {
             Err(format!("holds a name or password, which anybody may read there; {remedy}"))
         }
+        _ if uri.query().is_some() => {
+            Err(format!("holds a query, which may be a secret that anybody may read there; {remedy}"))
+        }
         (Some("http" | "https"), Some(_)) => Ok(Value::Text(text.to_owned())),
         _ => Err(format!("is {text:?}; {remedy}")),
     }

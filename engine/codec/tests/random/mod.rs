@@ -179,7 +179,7 @@ pub(crate) fn frame(rng: &mut Rng) -> Frame {
             };
             let entry = |rng: &mut Rng| TracedEntry {
                 group: GroupId(number(rng)),
-                index: Index(number(rng)),
+                id: LogId::new(number(rng), number(rng)),
                 context: context(rng),
             };
             Frame::Messages(messages(rng), (0..rng.below(3)).map(|_| entry(rng)).collect())
