@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Cluster, GROUP, eventually, member};
+use common::{Cluster, GROUP, eventually, free_address, member, steady};
 use hezong_base::{GroupId, Index, NodeId};
 use hezong_codec::VERSIONS;
 use hezong_node::{Notice, ReadLevel, Refused};
@@ -14,7 +14,7 @@ use hezong_shell::{Event, Handle, ProposeError, ReadError, TransferError, block_
 
 #[test]
 fn replicate_three_nodes_apply_the_same() {
-    let cluster = Cluster::start(3, 1);
+    let cluster = Cluster::start_with(3, 1, steady);
     let leader = cluster.leader(GROUP);
     for n in 1..=100 {
         let done = block_on(cluster.node(leader).propose(GROUP, format!("c{n}"))).unwrap();
@@ -44,12 +44,12 @@ fn versions_of_all_members_are_known_on_all() {
 
 #[test]
 fn follower_refuses_and_names_the_leader() {
-    let cluster = Cluster::start(3, 1);
+    let cluster = Cluster::start_with(3, 1, steady);
     let leader = cluster.leader(GROUP);
     let follower = (0..3).find(|at| *at != leader).unwrap();
     let named =
         eventually("the follower knows the leader", || match block_on(cluster.node(follower).propose(GROUP, "x")) {
-            Err(ProposeError::Refused(Refused::NotLeader(Some(named)))) => Some(named),
+            Err(ProposeError::Refused(Refused::NotLeader(named))) => named,
             other => panic!("{other:?}"),
         });
     assert_eq!(named.id, cluster.identities[leader].node);
@@ -95,7 +95,7 @@ fn kill_and_reopen_nothing_acknowledged_is_lost() {
 
 #[test]
 fn shutdown_graceful_answers_those_who_wait_and_frees_folder_and_port() {
-    let mut cluster = Cluster::start(3, 1);
+    let mut cluster = Cluster::start_with(3, 1, steady);
     let leader = cluster.leader(GROUP);
     let node = cluster.node(leader).clone();
     let clients: Vec<_> = (0..50)
@@ -140,16 +140,14 @@ fn shutdown_answers_whoever_comes_at_the_last_moment() {
 
 #[test]
 fn join_learner_catches_up_and_votes() {
-    let mut cluster = Cluster::start(1, 1);
+    let mut cluster = Cluster::start_with(1, 1, steady);
     for n in 0..50 {
         cluster.put(format!("before {n}"));
     }
     for n in 2..=3 {
         let (tell, told) = std::sync::mpsc::channel();
         let first = cluster.node(0).clone();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        drop(listener);
+        let address = free_address();
         let newcomer = member(n, &address);
         let joining =
             std::thread::spawn(move || block_on(first.add_voter(GROUP, newcomer, move |id| tell.send(id).unwrap())));
@@ -175,7 +173,7 @@ fn join_learner_catches_up_and_votes() {
 
 #[test]
 fn remove_a_follower_the_rest_goes_on() {
-    let cluster = Cluster::start(3, 1);
+    let cluster = Cluster::start_with(3, 1, steady);
     let leader = cluster.leader(GROUP);
     let gone = (0..3).find(|at| *at != leader).unwrap();
     let mut events = cluster.node(leader).events();
@@ -192,9 +190,8 @@ fn remove_a_follower_the_rest_goes_on() {
 fn many_groups_share_one_log_and_one_connection_per_pair() {
     const GROUPS: u64 = 64;
     let cluster = Cluster::start_with(3, GROUPS, |options| {
-        options.raft.election_timeout = Duration::from_millis(600);
+        steady(options);
         options.raft.heartbeat_interval = Duration::from_millis(100);
-        options.raft.lease = Duration::from_millis(500);
     });
     for group in 1..=GROUPS {
         let leader = cluster.leader(GroupId(group));
@@ -268,7 +265,7 @@ fn lease_longer_before_a_restart_is_waited_out() {
 
 #[test]
 fn transfer_and_shutdown_hand_over() {
-    let mut cluster = Cluster::start(3, 1);
+    let mut cluster = Cluster::start_with(3, 1, steady);
     let old = cluster.leader(GROUP);
     let to = (old + 1) % 3;
     let wanted = cluster.identities[to].node;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{GROUP, certificate, eventually, files_of, hurry, member};
+use common::{GROUP, certificate, eventually, files_of, free_address, hurry, member, steady};
 use hezong_base::{LogId, NodeId};
 use hezong_node::{Begun, Chunk, ReadLevel, Snapshot, StateError, StateMachine};
 use hezong_raft::{Base, Entry, Membership, Payload, SnapshotId};
@@ -123,7 +123,7 @@ impl Cluster {
         let mut cluster = Self {
             folder: tempfile::tempdir().unwrap(),
             identities: vec![first.clone(), joined(2), joined(3)],
-            addresses: vec!["127.0.0.1:0".to_owned(); 3],
+            addresses: vec![free_address(), free_address(), free_address()],
             ledgers: vec![Ledger::default(); 3],
             nodes: vec![None; 3],
             authority,
@@ -143,6 +143,8 @@ impl Cluster {
     fn open(&mut self, at: usize) {
         let start = Start::Join(self.identities[at].clone());
         let mut options = hurry(Options::new(self.folder.path().join(at.to_string()), &self.addresses[at], start));
+        // A command is tried again when the leader is lost, and would be counted twice.
+        steady(&mut options);
         let label = &self.identities[at].label;
         let signed = self.authority.as_ref();
         options.tls = signed.map(|signed| certificate(&files_of(self.folder.path(), label), signed, label));

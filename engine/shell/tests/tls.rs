@@ -265,7 +265,7 @@ fn renewed_certificate_is_used_without_a_restart() {
 /// Whoever says nothing takes a slot for a while, and nobody else's.
 #[test]
 fn silent_strangers_hold_up_nobody() {
-    let mut cluster = Cluster::start_encrypted(2, |options| options.peer_timeout = Duration::from_millis(300));
+    let mut cluster = Cluster::start_encrypted(2, |options| options.peer_timeout = Duration::from_secs(1));
     let silent: Vec<_> = (0..20).map(|_| TcpStream::connect(&cluster.addresses[0]).unwrap()).collect();
     cluster.kill(1);
     cluster.open(1);

@@ -24,8 +24,10 @@ pub const HEZONG: &str = env!("CARGO_BIN_EXE_hezong");
 /// How long anything may take before the test fails. Never waited out when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Elections are quicker here than by default, so that tests are. On a slow machine a leader may lose its place at any time.
-const ELECTION_TIMEOUT: &str = "300ms";
-/// How long a follower waits where the leader is to stay, whatever the machine does meanwhile.
+const QUICK: [&str; 4] = ["--election-timeout", "300ms", "--heartbeat-interval", "30ms"];
+/// Where the leader is to stay, whatever the machine does meanwhile, a follower waits for longer.
+const PATIENT: [&str; 4] = ["--election-timeout", "6s", "--heartbeat-interval", "30ms"];
+/// For so long.
 pub const STEADY: Duration = Duration::from_secs(6);
 
 /// Waits until `what` is true.
@@ -47,8 +49,8 @@ pub struct Node {
     pub log: PathBuf,
     /// What `--disk-reserve` says. None by default: a test is not about the disk it runs on.
     pub disk_reserve: u64,
-    /// What `--election-timeout` says.
-    pub election_timeout: String,
+    /// When it elects.
+    elections: [&'static str; 4],
     child: Option<Child>,
 }
 
@@ -61,7 +63,7 @@ impl Node {
             folder: root.join(id),
             log: root.join(format!("{id}.log")),
             disk_reserve: 0,
-            election_timeout: ELECTION_TIMEOUT.to_owned(),
+            elections: QUICK,
             child: None,
         }
     }
@@ -70,7 +72,8 @@ impl Node {
         let mut command = Command::new(HEZONG);
         command
             .args(["node", "--id", &self.id, "--http", &self.http, "--peer", &self.peer])
-            .args(["--election-timeout", &self.election_timeout, "--disk-reserve", &self.disk_reserve.to_string()])
+            .args(self.elections)
+            .args(["--disk-reserve", &self.disk_reserve.to_string()])
             .arg(&self.folder)
             .args(more)
             .stdin(Stdio::null())
@@ -181,7 +184,7 @@ impl Cluster {
 
     /// The same, for tests in which one leader leads until it is told otherwise: the first node does.
     pub fn steady(count: usize) -> Self {
-        Self::start(count, |node| node.election_timeout = format!("{}s", STEADY.as_secs()))
+        Self::start(count, |node| node.elections = PATIENT)
     }
 
     fn start(count: usize, change: fn(&mut Node)) -> Self {

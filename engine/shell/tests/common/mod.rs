@@ -17,6 +17,12 @@ use hezong_shell::{
 };
 use hezong_tls::make::{Authority, Pair, Validity};
 
+/// As the tests of the program find them.
+#[path = "../../../../server/tests/support/ports.rs"]
+mod ports;
+
+pub use ports::free_port;
+
 pub const GROUP: GroupId = GroupId(1);
 
 /// Every command applied, in order; the reply is how many there are. Kept in memory, so that a node which is opened
@@ -76,6 +82,17 @@ pub fn hurry(mut options: Options) -> Options {
     options
 }
 
+/// For tests in which whoever leads stays the leader, however slow the machine is.
+pub fn steady(options: &mut Options) {
+    options.raft.election_timeout = Duration::from_secs(2);
+    options.raft.lease = Duration::from_millis(1_800);
+}
+
+/// An address on loopback that is nobody else's, also while the node there is down.
+pub fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
 /// A node and what it was opened with.
 pub struct Running {
     pub node: Handle,
@@ -130,7 +147,7 @@ impl Cluster {
         let mut cluster = Self {
             folder: tempfile::tempdir().unwrap(),
             identities: std::iter::once(first.clone()).chain((2..=count).map(joined)).collect(),
-            addresses: vec!["127.0.0.1:0".to_owned(); usize::try_from(count).unwrap()],
+            addresses: (0..count).map(|_| free_address()).collect(),
             nodes: (0..count).map(|_| None).collect(),
             groups,
             change,
@@ -241,12 +258,12 @@ pub fn write_pair(files: &Files, authority: &Authority, pair: &Pair) {
 
 /// Tries again until there is something; what is tried waits by itself, mostly.
 pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(found) = attempt() {
             return found;
         }
-        assert!(Instant::now() < until, "waited 20 s in vain until {what}");
+        assert!(Instant::now() < until, "waited 120 s in vain until {what}");
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(2));
     }
