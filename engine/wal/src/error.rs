@@ -44,7 +44,7 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A segment that must exist does not: somebody removed it. As bad as corruption.
+    /// A segment that must exist does not: somebody removed it. As bad as corruption, and repaired like it.
     #[error("{path} is missing, though {named_by} names it")]
     Missing {
         /// The file that is not there.

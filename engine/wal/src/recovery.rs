@@ -1,7 +1,7 @@
 //! Opening a log: what of it counts, and what is refused.
 //!
 //! 1. The newest segment names the one before it, and so on to the oldest still needed: the *chain*. A file of the chain
-//!    that is missing is refused; a segment outside it is a leftover and is removed at the end.
+//!    that is missing is refused, like corruption; a segment outside it is a leftover and is removed at the end.
 //! 2. In every segment but the newest, all that counts was synced, and the next segment says how far it counts. Anything
 //!    wrong there is corruption.
 //! 3. In the newest, every batch tells how far the segment was synced before the batch was written. The highest such
@@ -248,7 +248,17 @@ impl Recovery<'_> {
             if link.number >= current || link.number < oldest {
                 return Err(broken("the segment it names as the one before it cannot be"));
             }
-            let header = self.open_segment(link.number, current)?;
+            let header = match (self.open_segment(link.number, current), &mut self.doubts) {
+                // What came before it is not found without it.
+                (Err(error @ (OpenError::Corrupt { .. } | OpenError::Missing { .. })), Some(doubts)) => {
+                    let path = self.folder.path(&segment::name(link.number));
+                    let is_missing = matches!(error, OpenError::Missing { .. });
+                    let gap = Gap { path, segment: link.number, offset: 0, bytes: link.end, is_missing };
+                    doubts.on_gap(gap, &self.index);
+                    break;
+                }
+                (header, _) => header?,
+            };
             headers.push(header);
             chain.push_front(link);
             current = link.number;
@@ -387,7 +397,7 @@ impl Recovery<'_> {
         end: u64,
     ) -> Result<u64, OpenError> {
         let next = window.next_batch(number, offset, end)?;
-        let gap = Gap { path: file.path.clone(), segment: number, offset, bytes: next - offset };
+        let gap = Gap { path: file.path.clone(), segment: number, offset, bytes: next - offset, is_missing: false };
         if let Some(doubts) = &mut self.doubts {
             doubts.on_gap(gap, &self.index);
         }
