@@ -420,6 +420,59 @@ fn repair_without_the_latest_vote_is_refused() {
     }
 }
 
+/// A page that the disk does not give back is damage of that page; behind the last that is known to have been synced,
+/// it is no torn tail.
+#[test]
+fn repair_of_what_cannot_be_read() {
+    let model = ModelFolder::new();
+    let (mut wal, _) = Wal::open(model.handle(), common::options(1 << 20)).unwrap();
+    let mut put = |writes: &[Write]| {
+        let records: Vec<_> = writes.iter().map(|write| Record { group: GROUP, change: to_change(write) }).collect();
+        wal.append(&records).unwrap();
+        wal.sync().unwrap();
+    };
+    put(&[Write::Reset(Base::default()), Write::Vote { term: Term(1), vote: None, owed: None }]);
+    let payload = Payload::Command(Bytes::from(vec![7; 3_000]));
+    let entry = |index| Entry { id: LogId::new(1, index), time: Duration::ZERO, payload: payload.clone() };
+    (1..=10).for_each(|index| put(&[Write::Append(vec![entry(index)].into())]));
+    let killed = model.fork();
+    wal.close().unwrap();
+    let name = &segments(&model)[0];
+    let spoiled = |model: &ModelFolder, offset| {
+        let model = model.fork();
+        model.spoil(name, offset);
+        model
+    };
+    // The page from 12,288 on holds the end of the fourth entry, and more.
+    let in_the_middle = spoiled(&model, 15_000);
+    match Wal::open(in_the_middle.handle(), common::options(1 << 20)) {
+        Err(OpenError::Corrupt { offset, .. }) => assert!((9_000..15_000).contains(&offset), "{offset}"),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+    for (applied, last, owed) in [(7, 10, None), (0, 3, Some(LogId::new(1, 10)))] {
+        let witness = Witness { applied: [(GROUP, (applied > 0).then(|| base(LogId::new(1, applied))))].into() };
+        let model = in_the_middle.fork();
+        let (wal, recovered) = Wal::repair(model.handle(), common::options(1 << 20), &witness).unwrap();
+        let found = Twin::of(&wal, &recovered);
+        assert_eq!((found.last(), found.owed), (Some(LogId::new(1, last)), owed));
+    }
+    // Of a node that was killed, the last entry is behind the last mark.
+    let at_the_end = spoiled(&killed, 30_000);
+    let witness = Witness { applied: [(GROUP, None)].into() };
+    for result in [
+        Wal::open(at_the_end.fork().handle(), common::options(1 << 20)),
+        Wal::repair(at_the_end.fork().handle(), common::options(1 << 20), &witness),
+    ] {
+        assert!(matches!(result, Err(OpenError::Io(_))), "{:?}", result.map(|_| ()));
+    }
+    // And while it runs.
+    let (wal, _) = Wal::open(model.handle(), common::options(1 << 20)).unwrap();
+    let newest = segments(&model).pop().unwrap();
+    model.spoil(&newest, 15_000);
+    let error = wal.read(GROUP, Index(1), Index(10), usize::MAX).unwrap_err();
+    assert!(error.is_damage(), "{error}");
+}
+
 #[test]
 fn scrub_finds_what_changed_and_nothing_else() {
     let temporary = tempfile::tempdir().unwrap();
