@@ -207,3 +207,36 @@ fn damage_is_found_by_reading() {
     let reply = settle(&cluster.nodes[away].http, "GET", "/key/k750?raw&level=consistent", &[], b"");
     assert_eq!((reply.status, reply.body), (200, much(750)));
 }
+
+/// What lay in a file that is gone, or has lost its header, was applied, or comes from the leader.
+#[test]
+fn segments_that_are_gone_are_repaired() {
+    let mut cluster = written_much(&[]);
+    for (at, is_gone, state_too) in [(1, true, false), (2, false, true)] {
+        let node = &mut cluster.nodes[at];
+        node.stop();
+        let full = segments(node);
+        let [.., lost, _newest] = &full[..] else { panic!("{full:?}") };
+        if is_gone {
+            fs::remove_file(lost).unwrap();
+        } else {
+            let mut bytes = fs::read(lost).unwrap();
+            bytes[..64].fill(0);
+            fs::write(lost, bytes).unwrap();
+        }
+        if state_too {
+            fs::remove_dir_all(node.folder.join("state")).unwrap();
+        }
+        node.start(&SMALL);
+        node.wait_ready();
+        assert_eq!((metric(node, "hezong_log_repaired"), metric(node, "hezong_log_incomplete")), (1, 0));
+        let said = node.log_text();
+        let found = if is_gone { "is missing, and the files" } else { "the header of" };
+        let lacks = if state_too { "must come from a leader" } else { "and lacks nothing" };
+        assert!(said.contains(found) && said.contains(lacks), "{said}");
+        for n in (0..700).step_by(7) {
+            let reply = settle(&node.http, "GET", &format!("/key/k{n}?raw&level=consistent"), &[], b"");
+            assert_eq!((reply.status, reply.body), (200, much(n)));
+        }
+    }
+}

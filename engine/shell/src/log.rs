@@ -202,7 +202,7 @@ pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &R
                 // Compacted or truncated since it was asked for.
                 Err(ReadError::Absent { .. }) => Vec::new(),
                 // Left without an answer: there is none, and the node is about to stop.
-                Err(error @ ReadError::Corrupt { .. }) => {
+                Err(error) if error.is_damage() => {
                     shared.damaged(&error);
                     continue;
                 }
@@ -220,12 +220,11 @@ pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &R
             }
             Some(Err(error)) => {
                 scrub = None;
-                match &error {
-                    ReadError::Corrupt { .. } => shared.damaged(&error),
+                if error.is_damage() {
+                    shared.damaged(&error);
+                } else {
                     // It may still be read when somebody needs it; if not, that is soon enough to stop.
-                    ReadError::Io(_) | ReadError::Absent { .. } => {
-                        tracing::error!("the log is scrubbed no more: {error}")
-                    }
+                    tracing::error!("the log is scrubbed no more: {error}");
                 }
             }
         }

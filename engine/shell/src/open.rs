@@ -11,7 +11,7 @@ use hezong_base::{Index, Protocol};
 use hezong_codec::log::{Change, Witness, to_write};
 use hezong_node::{Node, StateError, StateFound};
 use hezong_raft::{Raft, Saved};
-use hezong_wal::{DiskFolder, Gap, Reader, Recovered, Repaired, RepairedGroup, Wal};
+use hezong_wal::{DiskFolder, Reader, Recovered, Repaired, RepairedGroup, Wal};
 
 use crate::apply::{self, StateMachines};
 use crate::connection::Tcp;
@@ -143,7 +143,7 @@ fn open_log(
     let mut wal = wal_options(identity);
     wal.segment_bytes = options.segment_bytes;
     let (wal, recovered) = match Wal::open(Arc::clone(&folder), wal.clone()) {
-        Err(damage @ hezong_wal::OpenError::Corrupt { .. }) => {
+        Err(damage @ (hezong_wal::OpenError::Corrupt { .. } | hezong_wal::OpenError::Missing { .. })) => {
             tracing::error!("the log is damaged: {damage}");
             let witness = witness(machines)?;
             Wal::repair(folder, wal, &witness).map_err(OpenError::Damaged)?
@@ -175,9 +175,7 @@ fn witness(machines: &mut StateMachines) -> Result<Witness, OpenError> {
 }
 
 fn tell_repaired(repaired: &Repaired) {
-    for Gap { path, offset, bytes, .. } in &repaired.gaps {
-        tracing::error!("{bytes} bytes of {path} are damaged at offset {offset}; it is kept as {path}.damaged");
-    }
+    repaired.gaps.iter().for_each(|gap| tracing::error!("{gap}"));
     for RepairedGroup { group, base, end, owed } in &repaired.groups {
         let place = |index: &Option<Index>| index.map_or(0, |index| index.0);
         let (group, base, end) = (group.0, place(base), place(end));

@@ -115,6 +115,9 @@ impl File for DiskFile {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
                 Err(error) => return Err(error),
             }
         }

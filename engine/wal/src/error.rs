@@ -21,6 +21,13 @@ pub struct IoFailure {
     pub reason: io::Error,
 }
 
+impl IoFailure {
+    /// Whether the disk did not give back what it took.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.reason.kind() == io::ErrorKind::InvalidData
+    }
+}
+
 /// Why a log was not opened. Nothing that counts was changed: opening again meets the same folder.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -44,7 +51,7 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A segment that must exist does not: somebody removed it. As bad as corruption.
+    /// A segment that must exist does not: somebody removed it. As bad as corruption, and repaired like it.
     #[error("{path} is missing, though {named_by} names it")]
     Missing {
         /// The file that is not there.
@@ -140,6 +147,18 @@ pub enum ReadError {
         /// What is wrong with it.
         reason: &'static str,
     },
+}
+
+impl ReadError {
+    /// Whether what was written is not there any more, or not what it was.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Io(failure) => failure.is_damage(),
+            Self::Absent { .. } => false,
+        }
+    }
 }
 
 /// What failed in work that both opening and writing do.

@@ -42,7 +42,8 @@ pub trait File: Send + Sync {
     /// Writes all of `bytes`. After an error any part of them may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Reads until `into` is full or the file ends; tells how many bytes it read.
+    /// Reads until `into` is full or the file ends; tells how many bytes it read. The kind is `InvalidData` where the disk
+    /// does not give back what it took.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
 
     /// Makes every write so far durable. After an error nothing is known of any of them, and calling again proves

@@ -71,6 +71,8 @@ struct Inode {
     durable: Content,
     /// What was done to `cached` since it was last synced.
     pending: Vec<Pending>,
+    /// Where it is not given back.
+    unreadable: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -250,10 +252,19 @@ impl ModelFolder {
     pub fn put(&self, name: &str, bytes: &[u8]) {
         let mut content = Content { size: bytes.len() as u64, bytes: Vec::new() };
         content.write(0, bytes);
-        let inode = Arc::new(Mutex::new(Inode { cached: content.clone(), durable: content, pending: Vec::new() }));
+        let inode = Arc::new(Mutex::new(Inode { cached: content.clone(), durable: content, ..Inode::default() }));
         let mut disk = self.disk();
         disk.names.insert(name.to_owned(), Arc::clone(&inode));
         disk.names_durable.insert(name.to_owned(), inode);
+    }
+
+    /// Reading this place of a file fails from now on.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    pub fn spoil(&self, name: &str, offset: u64) {
+        let inode = self.disk().names.get(name).cloned().expect("there is such a file");
+        inode.lock().unwrap_or_else(PoisonError::into_inner).unreadable = Some(offset);
     }
 
     /// Takes a file away as if it had never been.
@@ -557,7 +568,11 @@ impl File for ModelFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let disk = self.disk();
         disk.alive(self.life)?;
-        Ok(self.inode().cached.read(offset, into))
+        let inode = self.inode();
+        if inode.unreadable.is_some_and(|at| (offset..offset + into.len() as u64).contains(&at)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the disk does not give it back"));
+        }
+        Ok(inode.cached.read(offset, into))
     }
 
     fn sync(&self) -> io::Result<()> {

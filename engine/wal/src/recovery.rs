@@ -1,7 +1,7 @@
 //! Opening a log: what of it counts, and what is refused.
 //!
 //! 1. The newest segment names the one before it, and so on to the oldest still needed: the *chain*. A file of the chain
-//!    that is missing is refused; a segment outside it is a leftover and is removed at the end.
+//!    that is missing is refused, like corruption; a segment outside it is a leftover and is removed at the end.
 //! 2. In every segment but the newest, all that counts was synced, and the next segment says how far it counts. Anything
 //!    wrong there is corruption.
 //! 3. In the newest, every batch tells how far the segment was synced before the batch was written. The highest such
@@ -30,6 +30,9 @@ use crate::{batch, record};
 
 /// What is read of a segment in one go.
 const WINDOW_BYTES: usize = 1 << 20;
+
+/// What is given up where the disk does not give back what it took: a page.
+const PIECE_BYTES: u64 = 4096;
 
 /// One group as the log holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,7 +251,17 @@ impl Recovery<'_> {
             if link.number >= current || link.number < oldest {
                 return Err(broken("the segment it names as the one before it cannot be"));
             }
-            let header = self.open_segment(link.number, current)?;
+            let header = match (self.open_segment(link.number, current), &mut self.doubts) {
+                // What came before it is not found without it.
+                (Err(error @ (OpenError::Corrupt { .. } | OpenError::Missing { .. })), Some(doubts)) => {
+                    let path = self.folder.path(&segment::name(link.number));
+                    let is_missing = matches!(error, OpenError::Missing { .. });
+                    let gap = Gap { path, segment: link.number, offset: 0, bytes: link.end, is_missing };
+                    doubts.on_gap(gap, &self.index);
+                    break;
+                }
+                (header, _) => header?,
+            };
             headers.push(header);
             chain.push_front(link);
             current = link.number;
@@ -265,7 +278,12 @@ impl Recovery<'_> {
             result => result.map_err(io_failure("open", &path, 0))?,
         };
         let mut bytes = vec![0; segment::HEADER_BYTES_MAX];
-        let read = file.read_at(0, &mut bytes).map_err(io_failure("read", &path, 0))?;
+        let read = match file.read_at(0, &mut bytes).map_err(io_failure("read", &path, 0)) {
+            Err(failure) if failure.is_damage() => {
+                return Err(OpenError::Corrupt { path, offset: 0, reason: failure.reason.to_string() });
+            }
+            result => result?,
+        };
         let header = match segment::decode(&bytes[..read], number) {
             Ok(header) => header,
             Err(HeaderError::Version(found)) => {
@@ -323,6 +341,10 @@ impl Recovery<'_> {
                 };
                 mark = mark.max(behind.mark);
                 if offset >= mark {
+                    // What the disk does not give back is no torn tail.
+                    if let Some(failure) = window.unreadable.take_if(|failure| failure.offset + PIECE_BYTES > mark) {
+                        return Err(failure.into());
+                    }
                     if behind.end > offset {
                         let bytes = behind.end - offset;
                         self.report.cut = Some(Cut { path: file.path.clone(), offset, bytes });
@@ -387,7 +409,7 @@ impl Recovery<'_> {
         end: u64,
     ) -> Result<u64, OpenError> {
         let next = window.next_batch(number, offset, end)?;
-        let gap = Gap { path: file.path.clone(), segment: number, offset, bytes: next - offset };
+        let gap = Gap { path: file.path.clone(), segment: number, offset, bytes: next - offset, is_missing: false };
         if let Some(doubts) = &mut self.doubts {
             doubts.on_gap(gap, &self.index);
         }
@@ -419,12 +441,14 @@ pub(crate) struct Window<'a> {
     size: u64,
     start: u64,
     bytes: Vec<u8>,
+    /// The last place that the disk did not give back. What lay there is taken for zeros, which no batch is made of.
+    unreadable: Option<IoFailure>,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(file: &'a SegmentFile) -> Result<Self, IoFailure> {
         let size = file.file.size().map_err(io_failure("measure", &file.path, 0))?;
-        Ok(Self { file: &*file.file, path: &file.path, size, start: 0, bytes: Vec::new() })
+        Ok(Self { file: &*file.file, path: &file.path, size, start: 0, bytes: Vec::new(), unreadable: None })
     }
 
     /// The bytes at `offset`; fewer than `length` only where the file ends.
@@ -433,12 +457,37 @@ impl<'a> Window<'a> {
         let held = self.start..=self.start + self.bytes.len() as u64;
         if !held.contains(&offset) || !held.contains(&(offset + length as u64)) {
             self.bytes.resize(length.max(WINDOW_BYTES), 0);
-            let read = self.file.read_at(offset, &mut self.bytes).map_err(io_failure("read", self.path, offset))?;
+            let read = match self.file.read_at(offset, &mut self.bytes).map_err(io_failure("read", self.path, offset)) {
+                Err(failure) if failure.is_damage() => self.read_around(offset)?,
+                result => result?,
+            };
             self.bytes.truncate(read);
             self.start = offset;
         }
         let at = (offset - self.start) as usize;
         Ok(&self.bytes[at..(at + length).min(self.bytes.len())])
+    }
+
+    /// Fills the window from `offset` on page by page, and those with zeros that the disk does not give back.
+    fn read_around(&mut self, offset: u64) -> Result<usize, IoFailure> {
+        let wanted = self.size.saturating_sub(offset).min(self.bytes.len() as u64) as usize;
+        let mut filled = 0;
+        while filled < wanted {
+            let at = offset + filled as u64;
+            let length = (PIECE_BYTES - at % PIECE_BYTES).min((wanted - filled) as u64) as usize;
+            let piece = &mut self.bytes[filled..filled + length];
+            match self.file.read_at(at, piece).map_err(io_failure("read", self.path, at)) {
+                Err(failure) if failure.is_damage() => {
+                    piece.fill(0);
+                    if self.unreadable.as_ref().is_none_or(|last| last.offset < at) {
+                        self.unreadable = Some(failure);
+                    }
+                }
+                result => drop(result?),
+            }
+            filled += length;
+        }
+        Ok(filled)
     }
 
     /// The batch at `offset`, if there is an intact one.

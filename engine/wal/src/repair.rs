@@ -1,6 +1,7 @@
 //! Opening a damaged log: what is certain all the same, what is dropped, and what the node then owes.
 //!
-//! A *gap* is a stretch of a segment that was synced once and is not what it was. Which records of which groups lay in it
+//! A *gap* is a stretch of a segment that was synced once and is not what it was, or a segment whose header is not, or whose
+//! file is gone, with all before it: its header alone told how far they count. Which records of which groups lay in it
 //! nobody knows, so every group is in doubt, and believed again only where a later record says it all:
 //! - Term and vote must be stated behind the last gap, by a State or an Opening. If they are not, the log is refused: a
 //!   node that may have voted must not vote again.
@@ -13,10 +14,15 @@
 //! first gap. Never a mixture, which might be a log that nobody ever had. The state then notes what the log ended with, or
 //! could have at most; the protocol (`hezong_raft`'s `damage.rs`) does the rest.
 //!
+//! Behind the gap that a segment left, the next one's opening states every group. Where that is damaged as well, nothing
+//! bounds what a group has lost: unless its end is stated later, the log is refused.
+//!
 //! All that stays moves into a new segment, written and synced like any other, before anything old is touched. Segments
 //! with a gap are kept under another name: they may hold the only copy of something.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -55,10 +61,38 @@ pub struct Gap {
     pub path: String,
     /// Of the segment.
     pub(crate) segment: u64,
-    /// Where they begin.
+    /// Where they begin; 0 when it is the whole segment, and all before it.
     pub offset: u64,
-    /// How many they are.
+    /// How many they are, of this segment.
     pub bytes: u64,
+    /// Whether there is no such file any more.
+    pub(crate) is_missing: bool,
+}
+
+impl Gap {
+    /// Whether the whole segment is lost, and with it all before it.
+    fn is_whole(&self) -> bool {
+        self.offset == 0
+    }
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, offset, bytes, .. } = self;
+        if self.is_missing {
+            write!(
+                f,
+                "{path} is missing, and the files before it cannot be read without it; they are kept with .damaged behind their names"
+            )
+        } else if self.is_whole() {
+            write!(
+                f,
+                "the header of {path} is damaged, and neither it nor the files before it can be read; they are kept with .damaged behind their names"
+            )
+        } else {
+            write!(f, "{bytes} bytes of {path} are damaged at offset {offset}; it is kept as {path}.damaged")
+        }
+    }
 }
 
 /// What became of a group.
@@ -189,7 +223,7 @@ pub(crate) fn repair(
     let mut chain = VecDeque::new();
     let begin = Begin { folder, shared: &shared, identity: &options.identity, bytes: options.segment_bytes, number };
     let begun = begin.run(&mut chain, &carry)?;
-    set_aside(folder, &doubts.gaps)?;
+    set_aside(folder, &doubts.gaps, present)?;
     remove_leftovers(folder, &shared, &chain, present)?;
     let recovered = recovered(&shared.index().groups);
     let report = Opened { repaired: Some(repaired), ..report };
@@ -197,12 +231,17 @@ pub(crate) fn repair(
 }
 
 /// Gives damaged segments a name that nobody looks for.
-fn set_aside(folder: &dyn Folder, gaps: &[Gap]) -> Result<(), OpenError> {
-    let mut segments: Vec<u64> = gaps.iter().map(|gap| gap.segment).collect();
-    segments.dedup();
+fn set_aside(folder: &dyn Folder, gaps: &[Gap], present: &[u64]) -> Result<(), OpenError> {
+    let mut segments: BTreeSet<u64> = gaps.iter().map(|gap| gap.segment).collect();
+    let whole = gaps.iter().find(|gap| gap.is_whole());
+    segments.extend(present.iter().filter(|number| whole.is_some_and(|gap| **number < gap.segment)));
     for number in segments {
         let name = segment::name(number);
-        folder.rename(&name, &format!("{name}.damaged")).map_err(io_failure("rename", folder.path(&name), 0))?;
+        match folder.rename(&name, &format!("{name}.damaged")) {
+            // Already when the log was opened.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result.map_err(io_failure("rename", folder.path(&name), 0))?,
+        }
     }
     folder.sync().map_err(io_failure("sync", folder.path(""), 0))?;
     Ok(())
@@ -236,6 +275,9 @@ impl Court<'_> {
             None => return Err(self.refuse(format!("the first members of {id} may have been there"))),
         };
         let from = base.as_ref().and_then(|(last, _)| *last);
+        if !doubt.ended && self.doubts.gaps.iter().any(Gap::is_whole) {
+            return Err(self.refuse(format!("where the log of {id} ends may have been there")));
+        }
         let certain = self.reach(id, from, |place| self.doubts.is_certain(place));
         // Where nothing tells the end, a snapshot may have been installed in the gap as well.
         let end_max = match doubt.end_max {

@@ -152,15 +152,15 @@ impl History {
         Witness { applied: [(GROUP, applied)].into() }
     }
 
-    /// Opens the log with this file damaged; true when it was repaired.
-    fn check(&self, name: &str, damaged: &[u8], applied: usize, what: &str) -> bool {
+    /// Opens the log with this file damaged, or gone; true when it was repaired.
+    fn check(&self, name: &str, damaged: Option<&[u8]>, applied: usize, what: &str) -> bool {
         let model = self.model.fork();
-        model.put(name, damaged);
+        damaged.map_or_else(|| model.take(name), |damaged| model.put(name, damaged));
         let options = || common::options(SEGMENT);
         let last = self.states.last().unwrap();
         let (wal, recovered) = match Wal::repair(model.handle(), options(), &self.witness(applied)) {
             Err(OpenError::Corrupt { .. }) => {
-                assert_eq!(model.contents(name).as_deref(), Some(damaged), "{what}: a refused log was changed");
+                assert_eq!(model.contents(name).as_deref(), damaged, "{what}: a refused log was changed");
                 return false;
             }
             result => result.unwrap_or_else(|error| panic!("{what}: {error}")),
@@ -233,7 +233,7 @@ fn repair_every_byte_of_every_segment() {
                         _ => damaged[at..(at + 512).min(end)].fill(0),
                     }
                     let what = format!("seed {seed}, {damage} at {at} of {name}, {applied} of {committed} applied");
-                    match history.check(&name, &damaged, applied, &what) {
+                    match history.check(&name, Some(&damaged), applied, &what) {
                         true => repaired += 1,
                         false if damaged == bytes => {}
                         false => refused += 1,
@@ -265,9 +265,81 @@ fn repair_of_much_damage() {
         history.model.put(other, &other_bytes);
         let bytes = spoiled(rng, name);
         let applied = rng.below(history.committed.len() as u64 + 1) as usize;
-        repaired += u64::from(history.check(name, &bytes, applied, &format!("seed {seed}")));
+        repaired += u64::from(history.check(name, Some(&bytes), applied, &format!("seed {seed}")));
     }
     assert!(repaired > 200, "{repaired} of 400");
+}
+
+/// A file that is gone is a longer hole, and so is one without its header: what came before it is kept aside.
+#[test]
+fn repair_of_whole_segments() {
+    let (mut repaired, mut owing) = (0, 0);
+    for seed in 0..12 {
+        let history = history(seed, 60);
+        let committed = history.committed.len();
+        let mut names = segments(&history.model);
+        let newest = names.pop().unwrap();
+        for (at, name) in names.iter().enumerate() {
+            let mut beheaded = history.model.contents(name).unwrap();
+            beheaded[..64].fill(0);
+            for applied in [0, committed / 2, committed] {
+                for damaged in [None, Some(&*beheaded)] {
+                    let what = format!("seed {seed}, {name}, {applied} of {committed} applied");
+                    repaired += u64::from(history.check(name, damaged, applied, &what));
+                    let model = history.model.fork();
+                    damaged.map_or_else(|| model.take(name), |damaged| model.put(name, damaged));
+                    let options = common::options(SEGMENT);
+                    let Ok((wal, _)) = Wal::repair(model.handle(), options, &history.witness(applied)) else {
+                        continue;
+                    };
+                    owing += usize::from(wal.opened().repaired.as_ref().unwrap().groups[0].owed.is_some());
+                    let aside = model.files().into_iter().filter(|name| name.ends_with(".damaged")).count();
+                    assert_eq!(aside, at + usize::from(damaged.is_some()), "{what}");
+                }
+            }
+        }
+        // Without the newest header nothing tells which other files count.
+        let mut beheaded = history.model.contents(&newest).unwrap();
+        beheaded[..64].fill(0);
+        assert!(!history.check(&newest, Some(&beheaded), committed, "the newest"));
+    }
+    assert!(repaired > 20 && owing > 5, "{repaired} repaired, {owing} of them owe something");
+}
+
+/// A lost segment, and behind it nothing but a vote is certain: what may be owed has no bound.
+#[test]
+fn repair_without_any_end_is_refused() {
+    let model = ModelFolder::new();
+    let (mut wal, _) = Wal::open(model.handle(), common::options(SEGMENT)).unwrap();
+    let rng = &mut Rng::new(3);
+    let mut put = |writes: &[Write]| {
+        let records: Vec<_> = writes.iter().map(|write| Record { group: GROUP, change: to_change(write) }).collect();
+        wal.append(&records).unwrap();
+        wal.sync().unwrap();
+        wal.segments()
+    };
+    let vote = |term| Write::Vote { term: Term(term), vote: None, owed: None };
+    put(&[Write::Reset(Base::default()), vote(1)]);
+    let mut index = 0;
+    while put(&[Write::Append(entries(1, index + 1, 1, rng).into())]) < 3 {
+        index += 1;
+    }
+    let mut term = 2;
+    while put(&[vote(term)]) < 4 {
+        term += 1;
+    }
+    drop(wal);
+    let names = segments(&model);
+    model.take(&names[2]);
+    let mut bytes = model.contents(&names[3]).unwrap();
+    bytes[80 + 40] ^= 1;
+    model.put(&names[3], &bytes);
+    let witness = Witness { applied: [(GROUP, Some(base(LogId::new(1, 1))))].into() };
+    match Wal::repair(model.handle(), common::options(SEGMENT), &witness) {
+        Err(OpenError::Corrupt { reason, .. }) => assert_eq!(reason, "where the log of g1 ends may have been there"),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+    assert!(model.contents(&names[1]).is_some(), "a refused log was changed");
 }
 
 /// What was applied is no loss: nothing is owed, and what follows is kept.
@@ -346,6 +418,59 @@ fn repair_without_the_latest_vote_is_refused() {
         }
         other => panic!("{:?}", other.map(|_| ())),
     }
+}
+
+/// A page that the disk does not give back is damage of that page; behind the last that is known to have been synced,
+/// it is no torn tail.
+#[test]
+fn repair_of_what_cannot_be_read() {
+    let model = ModelFolder::new();
+    let (mut wal, _) = Wal::open(model.handle(), common::options(1 << 20)).unwrap();
+    let mut put = |writes: &[Write]| {
+        let records: Vec<_> = writes.iter().map(|write| Record { group: GROUP, change: to_change(write) }).collect();
+        wal.append(&records).unwrap();
+        wal.sync().unwrap();
+    };
+    put(&[Write::Reset(Base::default()), Write::Vote { term: Term(1), vote: None, owed: None }]);
+    let payload = Payload::Command(Bytes::from(vec![7; 3_000]));
+    let entry = |index| Entry { id: LogId::new(1, index), time: Duration::ZERO, payload: payload.clone() };
+    (1..=10).for_each(|index| put(&[Write::Append(vec![entry(index)].into())]));
+    let killed = model.fork();
+    wal.close().unwrap();
+    let name = &segments(&model)[0];
+    let spoiled = |model: &ModelFolder, offset| {
+        let model = model.fork();
+        model.spoil(name, offset);
+        model
+    };
+    // The page from 12,288 on holds the end of the fourth entry, and more.
+    let in_the_middle = spoiled(&model, 15_000);
+    match Wal::open(in_the_middle.handle(), common::options(1 << 20)) {
+        Err(OpenError::Corrupt { offset, .. }) => assert!((9_000..15_000).contains(&offset), "{offset}"),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+    for (applied, last, owed) in [(7, 10, None), (0, 3, Some(LogId::new(1, 10)))] {
+        let witness = Witness { applied: [(GROUP, (applied > 0).then(|| base(LogId::new(1, applied))))].into() };
+        let model = in_the_middle.fork();
+        let (wal, recovered) = Wal::repair(model.handle(), common::options(1 << 20), &witness).unwrap();
+        let found = Twin::of(&wal, &recovered);
+        assert_eq!((found.last(), found.owed), (Some(LogId::new(1, last)), owed));
+    }
+    // Of a node that was killed, the last entry is behind the last mark.
+    let at_the_end = spoiled(&killed, 30_000);
+    let witness = Witness { applied: [(GROUP, None)].into() };
+    for result in [
+        Wal::open(at_the_end.fork().handle(), common::options(1 << 20)),
+        Wal::repair(at_the_end.fork().handle(), common::options(1 << 20), &witness),
+    ] {
+        assert!(matches!(result, Err(OpenError::Io(_))), "{:?}", result.map(|_| ()));
+    }
+    // And while it runs.
+    let (wal, _) = Wal::open(model.handle(), common::options(1 << 20)).unwrap();
+    let newest = segments(&model).pop().unwrap();
+    model.spoil(&newest, 15_000);
+    let error = wal.read(GROUP, Index(1), Index(10), usize::MAX).unwrap_err();
+    assert!(error.is_damage(), "{error}");
 }
 
 #[test]
