@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 use crate::event::Event;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
+use crate::room::Room;
 use crate::run::{Afterwards, Mail, MayWait, Runner};
 use crate::slow::Slow;
 
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) runner: Mutex<Option<Runner>>,
     pub(crate) metrics: Metrics,
     pub(crate) slow: Slow,
+    pub(crate) room: Room,
     pub(crate) events: broadcast::Sender<Event>,
     /// The peer that said that this node was removed. Set once: whoever is removed stays so.
     pub(crate) removed_by: OnceLock<NodeId>,
@@ -43,7 +45,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(inbox_bytes_max: usize) -> Self {
+    pub(crate) fn new(inbox_bytes_max: usize, room: Room) -> Self {
         let (events, _) = broadcast::channel(1_024);
         let inbox = Arc::new(Inbox::quiet(inbox_bytes_max));
         Self {
@@ -51,6 +53,7 @@ impl Shared {
             runner: Mutex::new(None),
             metrics: Metrics::default(),
             slow: Slow::new(Duration::ZERO),
+            room,
             events,
             removed_by: OnceLock::new(),
             damage: OnceLock::new(),
