@@ -66,7 +66,8 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
 
     let export = Export::start(&settings)?;
     let tracer = export.as_ref().map(|export| Arc::clone(&export.tracer));
-    let (node, keys) = open(&settings, &secured, start, tracer).await?;
+    let opened = open(&settings, &secured, start, tracer).await;
+    let (node, keys) = opened.map_err(|error| explain_full(&settings, error))?;
     if bootstraps {
         bootstrap(&settings, &node).await?;
     }
@@ -256,6 +257,22 @@ async fn open(
     })
     .await
     .context("opening the node was interrupted")?
+}
+
+/// Says what to do where a node cannot be opened for want of room: a start takes as much as a piece of the log.
+fn explain_full(settings: &Settings, error: anyhow::Error) -> anyhow::Error {
+    let (folder, needed) = (settings.data_dir.display(), settings.segment_bytes);
+    match rustix::fs::statvfs(&settings.data_dir) {
+        Ok(found) if found.f_bavail.saturating_mul(found.f_frsize) < needed => {
+            let free = found.f_bavail.saturating_mul(found.f_frsize);
+            error.context(format!(
+                "the disk of {folder} is full: {free} bytes are free, a start takes {needed} (disk.segment_bytes), and \
+                 {} are to be kept (disk.reserve); remove other files or grow the disk, and start the node again",
+                settings.disk_reserve
+            ))
+        }
+        Ok(_) | Err(_) => error,
+    }
 }
 
 /// Opens the state. One that cannot be read is set aside for people to look at: it is made anew from the log or, where

@@ -181,6 +181,10 @@ impl<S: Store> StateMachine for Kv<S> {
         Ok(self.state.as_ref().map(StateRecord::last))
     }
 
+    fn reclaim(&mut self) -> Result<(), StateError> {
+        Ok(self.store.reclaim().map_err(KvError::from)?)
+    }
+
     fn is_installed(&self) -> Result<bool, StateError> {
         Ok(self.state.as_ref().is_some_and(|state| state.installed))
     }

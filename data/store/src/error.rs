@@ -33,6 +33,9 @@ pub enum StoreError {
         /// What the store said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The disk was full, and the store is being opened anew now that there is room. Ask again.
+    #[error("the state store is being opened anew, for want of room on its disk; try again")]
+    Reopening,
     /// An open store failed. What it held when it was last persisted is still there; anything later is uncertain.
     #[error("the state store failed to {operation}")]
     Failed {
@@ -60,6 +63,8 @@ pub enum Operation {
     Range,
     /// Making everything applied survive a crash.
     Persist,
+    /// Giving room back to the disk.
+    Reclaim,
 }
 
 impl fmt::Display for Operation {
@@ -72,6 +77,7 @@ impl fmt::Display for Operation {
             Self::Get => "read a key",
             Self::Range => "read a range of keys",
             Self::Persist => "persist",
+            Self::Reclaim => "give room back to the disk",
         })
     }
 }

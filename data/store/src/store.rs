@@ -55,6 +55,15 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// [`StoreError::Failed`]. Calling it again proves nothing: the operating system may have dropped what it could not
     /// write.
     fn persist(&self) -> Result<(), StoreError>;
+
+    /// Gives the room of what was removed back to the disk, as far as there is room to do so and it is worth its while.
+    /// What is in the maps does not change, nor what a crash would leave.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    fn reclaim(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// A state of a store that no longer changes. It keeps what it sees from being freed: hold it for a request, not for

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::Rng;
@@ -367,6 +368,58 @@ fn twin_agrees(mut disk: impl Disk) {
             }
         }
     }
+}
+
+#[test]
+fn fjall_reclaim_gives_back_what_was_removed_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FjallStore::open(folder.path().join("state")).unwrap();
+    let (many, few) = (store.map("many").unwrap(), store.map("few").unwrap());
+    // Of no pattern, or it would be compressed away.
+    let mut rng = Rng::new(7);
+    let mut value = || (0..4_096).map(|_| rng.below(256) as u8).collect::<Vec<_>>();
+    for n in 0..4_000_u32 {
+        let mut batch = Batch::new();
+        batch.put(many, n.to_be_bytes().to_vec(), value());
+        batch.put(few, b"last".to_vec(), n.to_be_bytes().to_vec());
+        store.apply(&batch).unwrap();
+    }
+    store.reclaim().unwrap();
+    let bytes = |folder: &Path| bytes_in(&folder.join("state").join("keyspaces"));
+    let before = bytes(folder.path());
+    assert!(before > 12 << 20, "{before} bytes: it was not written out");
+
+    for n in 0..3_900_u32 {
+        let mut batch = Batch::new();
+        batch.delete(many, n.to_be_bytes().to_vec());
+        store.apply(&batch).unwrap();
+    }
+    // As a node does, more than once: a merge that fjall began by itself is not disturbed.
+    let mut after = before;
+    for _ in 0..100 {
+        store.reclaim().unwrap();
+        after = bytes(folder.path());
+        if after < before / 4 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(after < before / 4, "{after} of {before} bytes are left");
+    let view = store.view().unwrap();
+    assert_eq!(view.range(many, KeyRange { from: Bound::Unbounded, to: Bound::Unbounded }).unwrap().count(), 100);
+    assert_eq!(view.get(few, b"last").unwrap().unwrap(), 3_999_u32.to_be_bytes().to_vec());
+}
+
+/// What the files take; those that go meanwhile are left out.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.fold(0, |sum, entry| {
+        sum + match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_in(&entry.path()),
+            Ok(found) => found.len(),
+            Err(_) => 0,
+        }
+    })
 }
 
 #[test]

@@ -10,7 +10,7 @@ use hezong_kv::{Command, Done, KvError, LimitError, Once, Page, Reply, Request};
 use hezong_node::ReadLevel;
 use hezong_raft::Version;
 use hezong_shell::{ProposeError, ReadError};
-use hezong_store::Store;
+use hezong_store::{Store, StoreError};
 
 use crate::error::{Failure, refused};
 use crate::query::{Params, decode, nearest};
@@ -335,6 +335,9 @@ fn check_key(key: &[u8], limit: usize) -> Result<(), LimitError> {
 
 /// The state store failed. The thread that applies meets the same and stops the node.
 pub(crate) fn broken(error: KvError) -> Failure {
+    if let KvError::Store(StoreError::Reopening) = error {
+        return Failure::unavailable("state_reopening", error.to_string());
+    }
     tracing::error!(%error, "the state cannot be read");
     Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("the state cannot be read: {error}"))
 }

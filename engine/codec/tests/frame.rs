@@ -3,7 +3,7 @@
 mod random;
 
 use bytes::{Bytes, BytesMut};
-use hezong_base::{GroupId, Index, LogId, Rng, Term};
+use hezong_base::{GroupId, LogId, Rng, Term};
 use hezong_codec::frame::{HEADER_BYTES, decode, encode_messages};
 use hezong_codec::{EncodeError, FRAME_BYTES_MAX, Frame, FrameError, SLICE_BYTES_MIN, TraceContext, TracedEntry};
 use hezong_raft::{Body, Entry, Message, Payload};

@@ -48,6 +48,15 @@ pub trait StateMachine: Send {
     /// The disk failed; the node stops.
     fn persist(&mut self) -> Result<Option<LogId>, StateError>;
 
+    /// Gives the room of what was removed back to the disk, as far as that is worth its while: called now and then while
+    /// the disk is below its reserve.
+    ///
+    /// # Errors
+    /// The disk failed; the node stops.
+    fn reclaim(&mut self) -> Result<(), StateError> {
+        Ok(())
+    }
+
     /// Whether the state came whole, by [`StateMachine::finish`], and nothing was applied to it since: then it may be
     /// ahead of a log that a crash cut off before it was made to fit.
     ///

@@ -92,14 +92,25 @@ impl Machines {
             shared.slow.apply(group, entries, waited, began.elapsed());
             shared.report(done);
         }
+        shared.room.look(shared);
         self.quick.store(taken.elapsed() < QUICK, Ordering::Relaxed);
     }
 }
 
-/// The thread for it: works until the inbox is closed and empty.
+/// The thread for it: works until the inbox is closed and empty. While the disk is below its reserve, what deletes have
+/// left behind is given back to it now and then.
 pub(crate) fn run(shared: &Shared, machines: &Machines) {
-    while machines.inbox.wait(None) {
-        machines.work(shared, &mut machines.machines.lock().unwrap_or_else(PoisonError::into_inner));
+    let interval = shared.room.interval();
+    let mut reclaimed = Instant::now();
+    while machines.inbox.wait(interval) {
+        let mut machines_now = machines.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        machines.work(shared, &mut machines_now);
+        if shared.room.is_below() && interval.is_some_and(|interval| reclaimed.elapsed() >= interval) {
+            for (group, machine) in &mut *machines_now {
+                machine.reclaim().unwrap_or_else(|error| stop_process(&format_args!("group {}: {error}", group.0)));
+            }
+            reclaimed = Instant::now();
+        }
     }
 }
 
@@ -111,6 +122,7 @@ fn work(shared: &Shared, held: &Held, machines: &mut StateMachines, job: Job) ->
         Job::Apply { entries, .. } => machine.apply(&entries).map(|replies| {
             assert_eq!(replies.len(), entries.len(), "{group}: a state machine gives one reply an entry");
             shared.metrics.applied.add(entries.len());
+            shared.room.wrote(entries.iter().map(Entry::bytes).sum());
             let through = entries.last().expect("the node hands out no empty batch").id;
             NodeInput::Applied { group, through, replies }
         }),
@@ -119,6 +131,9 @@ fn work(shared: &Shared, held: &Held, machines: &mut StateMachines, job: Job) ->
             NodeInput::Persisted { group, durable }
         }),
         Job::Snapshot { work, .. } => {
+            if let SnapshotWork::Install { chunk, .. } = &work {
+                shared.room.wrote(chunk.bytes.len());
+            }
             on_snapshot(held, group, machine.as_mut(), work).map(|done| NodeInput::Snapshot { group, done })
         }
     };

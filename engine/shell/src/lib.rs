@@ -32,6 +32,7 @@
 //! | `peers.rs`, `connection.rs`, `wire.rs` | who is connected and what waits to be sent; handshakes; sockets, encrypted or not |
 //! | `memory.rs` | a network within one process, for tests |
 //! | `promise.rs` | the longest lease this node may have granted, kept over restarts |
+//! | `room.rs` | the room on the disk, and the reserve |
 //! | `slow.rs` | steps that took too long, told with their parts |
 //! | `trace.rs`, `follow.rs` | traced requests: which, and where their spans go; their steps on this node |
 //! | `inbox.rs`, `threads.rs`, `clock.rs` | what threads talk through, share and end by; the clock |
@@ -55,6 +56,7 @@ mod open;
 mod options;
 mod peers;
 mod promise;
+mod room;
 mod run;
 mod slow;
 mod snapshot;

@@ -11,18 +11,17 @@
 //! Readings pass through the writer's inbox, so that they come after the writes they may ask for, and are carried out by
 //! a thread of their own, so that a follower that is far behind costs nobody else a sync.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hezong_base::{AskId, GroupId, Index};
 use hezong_codec::log::{Record, decode_entry, to_change};
 use hezong_node::{BatchId, NodeInput};
 use hezong_raft::Write;
-use hezong_wal::{ReadError, Reader, Scrub, Wal};
+use hezong_wal::{ReadError, Reader, Scrub, Wal, WriteError};
 
-use crate::event::Event;
 use crate::follow::DiskParts;
 use crate::inbox::Inbox;
 use crate::promise::Promise;
@@ -46,16 +45,11 @@ pub(crate) struct Reading {
     pub(crate) bytes_max: usize,
 }
 
-/// Where free space is looked at.
-pub(crate) struct Reserve {
-    /// A folder on the disk in question; `None` in memory.
-    pub(crate) folder: Option<PathBuf>,
-    pub(crate) bytes: u64,
-    pub(crate) interval: Duration,
-}
-
 /// A sync that takes longer is slow. Far above what a disk with a journal of its own takes, far below a heartbeat.
 const SYNC_QUICK: Duration = Duration::from_millis(5);
+
+/// Between two attempts to write where there was no room.
+const ROOM_PAUSE: Duration = Duration::from_millis(500);
 
 /// Between two rounds of scrubbing.
 const SCRUB_PAUSE: Duration = Duration::from_secs(1);
@@ -96,6 +90,7 @@ impl Log {
         // Also for what came after we took what we took.
         self.inbox.wake();
         stored.into_iter().for_each(|batch| shared.report(NodeInput::Stored(batch)));
+        shared.room.look(shared);
     }
 
     /// Writes all that waits; returns the last batch that became durable by it.
@@ -135,9 +130,9 @@ impl Writer {
                     count += writes.len();
                     for (group, write) in &writes {
                         bytes += write_bytes(write);
+                        shared.room.wrote(write_bytes(write));
                         if bytes > APPEND_BYTES && !records.is_empty() {
-                            wal.append(records).unwrap_or_else(|error| fail(&error));
-                            records.clear();
+                            append(shared, wal, records);
                             bytes = write_bytes(write);
                         }
                         records.push(Record { group: *group, change: to_change(write) });
@@ -145,32 +140,48 @@ impl Writer {
                 }
                 Job::Read(reading) => {
                     // What it asks for may be among the records gathered so far.
-                    wal.append(records).unwrap_or_else(|error| fail(&error));
-                    records.clear();
+                    append(shared, wal, records);
                     readings.push(reading, 0);
                 }
             }
         }
-        wal.append(records).unwrap_or_else(|error| fail(&error));
-        records.clear();
+        append(shared, wal, records);
         last.map(|last| (last, count))
     }
 }
 
+/// Writes the records, and lets go of them. Where there is no room for them it waits until there is: to the protocol that
+/// is a disk which takes long, so a leader hands over, and nothing is acknowledged that is not stored.
+fn append(shared: &Shared, wal: &mut Wal, records: &mut Vec<Record>) {
+    let mut is_told = false;
+    loop {
+        match wal.append(records) {
+            Ok(()) => break,
+            Err(WriteError::Full(full)) => {
+                if !is_told {
+                    tracing::error!("{full}; the log waits for room, and goes on by itself once there is");
+                    is_told = true;
+                }
+                if shared.is_abandoned() {
+                    break;
+                }
+                thread::sleep(ROOM_PAUSE);
+            }
+            Err(error) => fail(&error),
+        }
+    }
+    records.clear();
+}
+
 /// The log's own thread: writes until the inbox is closed and empty, then closes the log.
-pub(crate) fn run(shared: &Shared, log: &Log, reserve: &Reserve, mut promise: Option<Promise>) {
+pub(crate) fn run(shared: &Shared, log: &Log, mut promise: Option<Promise>) {
     let lock = || log.writer.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut below = look(shared, reserve, false);
-    let mut looked = Instant::now();
-    let patience = reserve.folder.is_some().then_some(reserve.interval);
-    while log.inbox.wait(patience) {
+    shared.room.look(shared);
+    while log.inbox.wait(shared.room.interval()) {
         let stored = log.write(shared, &mut lock());
         stored.into_iter().for_each(|batch| shared.report(NodeInput::Stored(batch)));
-        if patience.is_some() && looked.elapsed() >= reserve.interval {
-            below = look(shared, reserve, below);
-            promise.iter_mut().for_each(Promise::settle);
-            looked = Instant::now();
-        }
+        shared.room.look(shared);
+        promise.iter_mut().for_each(Promise::settle);
     }
     let writer = lock().take();
     if let Some(writer) = writer.filter(|_| !shared.is_abandoned()) {
@@ -178,7 +189,7 @@ pub(crate) fn run(shared: &Shared, log: &Log, reserve: &Reserve, mut promise: Op
     }
 }
 
-fn fail(error: &hezong_wal::WriteError) -> ! {
+fn fail(error: &WriteError) -> ! {
     stop_process(&format_args!("the log failed: {error}"))
 }
 
@@ -229,24 +240,6 @@ pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &R
             }
         }
     }
-}
-
-/// Looks at the free space and tells of a change; returns whether it is below the reserve.
-fn look(shared: &Shared, reserve: &Reserve, was_below: bool) -> bool {
-    let Some(folder) = &reserve.folder else { return false };
-    let free_bytes = match rustix::fs::statvfs(folder) {
-        Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
-        Err(error) => {
-            tracing::warn!("cannot tell the free space of {}: {error}", folder.display());
-            return was_below;
-        }
-    };
-    let below = free_bytes < reserve.bytes;
-    if below != was_below {
-        shared.report(NodeInput::DiskReserve { below });
-        shared.tell(Event::DiskReserve { below, free_bytes });
-    }
-    below
 }
 
 /// Roughly what a write takes on disk.

@@ -21,6 +21,7 @@ use crate::inbox::Inbox;
 use crate::options::{OpenError, Options, Storage, Transport};
 use crate::peers::Peers;
 use crate::promise::Promise;
+use crate::room::Room;
 use crate::run::{Inboxes, Link, Runner, run};
 use crate::threads::{Shared, chance, spawn};
 use crate::{clock, log, snapshot};
@@ -51,7 +52,12 @@ pub fn open_with(
         Storage::Folder(folder) => Some(Promise::open(folder, options.raft.lease)?),
         Storage::Memory(_) => None,
     };
-    let shared = Arc::new(Shared::new(options.inbox_bytes_max, options.tracer.clone()));
+    let folder = match &options.storage {
+        Storage::Folder(folder) => Some(folder.clone()),
+        Storage::Memory(_) => None,
+    };
+    let room = Room::new(folder.clone(), options.disk_reserve_bytes, options.disk_reserve_interval);
+    let shared = Arc::new(Shared::new(options.inbox_bytes_max, room, options.tracer.clone()));
     shared.slow.set(options.slow_step);
     shared.metrics.log_repairs.add(usize::from(wal.opened().repaired.is_some()));
     let granted = promise.as_ref().map_or(Duration::ZERO, Promise::longest);
@@ -84,10 +90,7 @@ pub fn open_with(
         end: None,
         threads: Vec::new(),
         lock,
-        folder: match &options.storage {
-            Storage::Folder(folder) => Some(folder.clone()),
-            Storage::Memory(_) => None,
-        },
+        folder,
         shutdown_timeout: options.shutdown_timeout,
         stopping: None,
     };
@@ -298,14 +301,8 @@ fn start(runner: &mut Runner, options: &Options, reader: Reader, promise: Option
         let (of_node, inbox) = (shared(), Arc::clone(&inboxes.readings));
         let scrub = options.scrub_bytes_per_second;
         threads.push(spawn("hezong-read", move || log::read(&of_node, &inbox, &reader, scrub))?);
-        let folder = match &options.storage {
-            Storage::Folder(folder) => Some(folder.clone()),
-            Storage::Memory(_) => None,
-        };
-        let (bytes, interval) = (options.disk_reserve_bytes, options.disk_reserve_interval);
-        let reserve = log::Reserve { folder, bytes, interval };
         let (of_node, log) = (shared(), Arc::clone(&inboxes.log));
-        threads.push(spawn("hezong-log", move || log::run(&of_node, &log, &reserve, promise))?);
+        threads.push(spawn("hezong-log", move || log::run(&of_node, &log, promise))?);
         if let Link::Tcp(tcp) = &runner.link {
             threads.push(tcp.listen()?);
         }

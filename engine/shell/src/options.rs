@@ -35,7 +35,7 @@ pub struct Options {
     /// Below this many free bytes on the log's disk, commands that free no space are refused. All disks of a cluster
     /// fill at the same pace, so what is kept back is what people need for deleting and repairing. Default 1 GiB.
     pub disk_reserve_bytes: u64,
-    /// How often free space is looked at. Default 5 s.
+    /// How often free space is looked at, at least: also whenever a sixteenth of the reserve was written. Default 5 s.
     pub disk_reserve_interval: Duration,
     /// How many bytes of the log are read again in a second to find damage early; 0 turns that off. Default 1 MiB.
     pub scrub_bytes_per_second: u64,

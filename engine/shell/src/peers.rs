@@ -501,6 +501,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::room::Room;
 
     /// A connection, and the other end of it.
     fn pair() -> (Arc<Wire>, TcpStream) {
@@ -591,7 +592,7 @@ mod tests {
     fn send_until_full(near: &Arc<Wire>, far: &Wire) {
         const FRAME: usize = 10_000;
         const FRAMES: u32 = 5_000;
-        let shared = Shared::new(1, None);
+        let shared = Shared::new(1, Room::endless(), None);
         let peer = Arc::new(Peer::new(NodeId(2), Lane::Messages));
         let number = peer.connect(near, true, 1).unwrap();
         let writer = {
@@ -632,7 +633,7 @@ mod tests {
 
     #[test]
     fn connect_anew_keeps_what_waits_for_snapshots_but_no_part_of_a_frame() {
-        let shared = Shared::new(1, None);
+        let shared = Shared::new(1, Room::endless(), None);
         let peer = Peer::new(NodeId(2), Lane::Snapshots);
         let (first, _far_first) = pair();
         peer.connect(&first, true, 1).unwrap();
@@ -652,7 +653,7 @@ mod tests {
 
     #[test]
     fn send_not_connected_counted() {
-        let shared = Shared::new(1, None);
+        let shared = Shared::new(1, Room::endless(), None);
         Peer::new(NodeId(2), Lane::Messages).send(&shared, BytesMut::from(&b"x"[..]), 10);
         assert_eq!(shared.metrics.snapshot().frames_unsent, 1);
     }

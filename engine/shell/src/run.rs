@@ -29,6 +29,12 @@ use crate::memory::Network;
 use crate::threads::{Shared, stop_process};
 use crate::{apply, clock, log, snapshot};
 
+/// Between two looks at whether a thread has ended.
+const CLOSE_PAUSE: Duration = Duration::from_millis(5);
+
+/// So many looks in a row may find threads waiting on a full disk, about five seconds.
+const FULL_MAX: u32 = 1_000;
+
 /// What reaches the node.
 #[derive(Debug)]
 pub(crate) enum Mail {
@@ -462,7 +468,15 @@ impl Runner {
         self.inboxes.log.inbox.close();
         self.inboxes.readings.close();
         self.inboxes.snapshots.close();
+        let mut full = 0;
         for thread in self.threads.drain(..) {
+            while !thread.is_finished() {
+                std::thread::sleep(CLOSE_PAUSE);
+                full = if self.shared.room.is_full() { full + 1 } else { 0 };
+                if full > FULL_MAX {
+                    stop_process(&"the node cannot end in order: its disk is full; nothing acknowledged is lost");
+                }
+            }
             thread.join().expect("a thread of ours that panics aborts the process");
         }
         drop(self.lock.take());

@@ -20,6 +20,7 @@ use crate::event::Event;
 use crate::follow::Traces;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
+use crate::room::Room;
 use crate::run::{Afterwards, Mail, MayWait, Runner};
 use crate::slow::Slow;
 use crate::trace::Tracer;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) slow: Slow,
     pub(crate) traces: Traces,
+    pub(crate) room: Room,
     pub(crate) events: broadcast::Sender<Event>,
     /// The peer that said that this node was removed. Set once: whoever is removed stays so.
     pub(crate) removed_by: OnceLock<NodeId>,
@@ -46,7 +48,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(inbox_bytes_max: usize, tracer: Option<Arc<Tracer>>) -> Self {
+    pub(crate) fn new(inbox_bytes_max: usize, room: Room, tracer: Option<Arc<Tracer>>) -> Self {
         let (events, _) = broadcast::channel(1_024);
         let inbox = Arc::new(Inbox::quiet(inbox_bytes_max));
         Self {
@@ -55,6 +57,7 @@ impl Shared {
             metrics: Metrics::default(),
             slow: Slow::new(Duration::ZERO),
             traces: Traces::new(tracer),
+            room,
             events,
             removed_by: OnceLock::new(),
             damage: OnceLock::new(),

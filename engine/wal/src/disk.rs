@@ -67,14 +67,19 @@ impl Folder for DiskFolder {
     }
 
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn File>> {
-        let file = fs::OpenOptions::new().create_new(true).read(true).write(true).open(self.file(name))?;
+        let path = self.file(name);
+        let file = fs::OpenOptions::new().create_new(true).read(true).write(true).open(&path)?;
         match fallocate(&file, FallocateFlags::empty(), 0, size) {
             // The system calls setting nothing aside an invalid argument.
             Ok(()) => {}
             Err(Errno::INVAL) if size == 0 => {}
             // Some file systems cannot set blocks aside. The log is as safe there, and a little slower.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size)?,
-            Err(errno) => return Err(errno.into()),
+            // As if it had never been begun, so that the same name can be tried again when there is room.
+            Err(errno) => {
+                fs::remove_file(&path)?;
+                return Err(errno.into());
+            }
         }
         Ok(Arc::new(DiskFile(file)))
     }

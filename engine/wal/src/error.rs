@@ -110,6 +110,9 @@ pub enum WriteError {
     /// again, and trying again would prove nothing.
     #[error(transparent)]
     Io(#[from] IoFailure),
+    /// The disk has no room for the next segment. Nothing was written; the log can be used once there is room.
+    #[error(transparent)]
+    Full(IoFailure),
     /// An entry that had to be rewritten could not be read. The log takes no more.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -164,6 +167,8 @@ impl ReadError {
 /// What failed in work that both opening and writing do.
 pub(crate) enum Failure {
     Io(IoFailure),
+    /// There was no room for a segment, of which nothing is left.
+    Full(IoFailure),
     Read(ReadError),
 }
 
@@ -182,7 +187,7 @@ impl From<ReadError> for Failure {
 impl From<Failure> for OpenError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Io(failure) => Self::Io(failure),
+            Failure::Io(failure) | Failure::Full(failure) => Self::Io(failure),
             Failure::Read(error) => Self::Read(error),
         }
     }
@@ -192,6 +197,7 @@ impl From<Failure> for WriteError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Io(failure) => Self::Io(failure),
+            Failure::Full(failure) => Self::Full(failure),
             Failure::Read(error) => Self::Read(error),
         }
     }

@@ -18,7 +18,8 @@ pub trait Folder: Send + Sync {
     fn list(&self) -> io::Result<Vec<String>>;
 
     /// Makes a file of `size` zero bytes with its blocks set aside, so that writes into it find no full disk and change
-    /// no metadata. The kind is `AlreadyExists` when the name is taken.
+    /// no metadata. The kind is `AlreadyExists` when the name is taken, `StorageFull` or `QuotaExceeded` when there is no
+    /// room; then there is no such file.
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn File>>;
 
     /// Opens a file that exists, for reading and writing.

@@ -5,11 +5,12 @@
 //! leaves a file that nobody believes.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use hezong_base::{GroupId, Index};
 
-use crate::error::{Failure, io_failure};
+use crate::error::{Failure, IoFailure, io_failure};
 use crate::folder::{File, Folder};
 use crate::index::SegmentFile;
 use crate::reader::{Reader, Shared};
@@ -41,12 +42,24 @@ pub(crate) struct Begin<'a> {
 }
 
 impl Begin<'_> {
-    /// Begins the segment. From `chain`, oldest first, goes what holds nothing live any more once `carry` has moved;
-    /// those segments are removed, since the new header says, durably, that they are not needed.
-    pub(crate) fn run(&self, chain: &mut VecDeque<Link>, carry: &Carry) -> Result<Begun, Failure> {
+    /// Sets aside all the room that the segment takes. [`Failure::Full`] leaves everything as it was.
+    pub(crate) fn create(&self) -> Result<Arc<dyn File>, Failure> {
+        let unfinished = segment::unfinished_name(self.number);
+        let failed = io_failure("create", self.folder.path(&unfinished), 0);
+        self.folder.create(&unfinished, self.bytes).map_err(|reason| {
+            let failure: IoFailure = failed(reason);
+            match failure.reason.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Failure::Full(failure),
+                _ => Failure::Io(failure),
+            }
+        })
+    }
+
+    /// Begins the segment in its file. From `chain`, oldest first, goes what holds nothing live any more once `carry` has
+    /// moved; those segments are removed, since the new header says, durably, that they are not needed.
+    pub(crate) fn run(&self, file: Arc<dyn File>, chain: &mut VecDeque<Link>, carry: &Carry) -> Result<Begun, Failure> {
         let unfinished = segment::unfinished_name(self.number);
         let path = self.folder.path(&unfinished);
-        let file = self.folder.create(&unfinished, self.bytes).map_err(io_failure("create", &path, 0))?;
         let segment = Arc::new(SegmentFile::new(self.folder.path(&segment::name(self.number)), file));
         self.shared.index_mut().files.insert(self.number, Arc::clone(&segment));
 

@@ -135,14 +135,14 @@ pub(crate) fn open(folder: &dyn Folder, options: &Options, witness: Option<&Witn
         index.files[&link.number].seal(segment::header_bytes(&options.identity) as u64, link.end);
     }
     let shared = Arc::new(Shared::new(index));
-    let begun = Begin {
+    let begin = Begin {
         folder,
         shared: &shared,
         identity: &options.identity,
         bytes: options.segment_bytes,
         number: newest.map_or(1, |newest| newest + 1),
-    }
-    .run(&mut chain, &carry)?;
+    };
+    let begun = begin.run(begin.create()?, &mut chain, &carry)?;
     remove_leftovers(folder, &shared, &chain, &present)?;
     let recovered = recovered(&shared.index().groups);
     Ok(Opening { shared, chain, begun, recovered, report })

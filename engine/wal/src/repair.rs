@@ -222,7 +222,7 @@ pub(crate) fn repair(
     let number = present.iter().max().map_or(1, |newest| newest + 1);
     let mut chain = VecDeque::new();
     let begin = Begin { folder, shared: &shared, identity: &options.identity, bytes: options.segment_bytes, number };
-    let begun = begin.run(&mut chain, &carry)?;
+    let begun = begin.run(begin.create()?, &mut chain, &carry)?;
     set_aside(folder, &doubts.gaps, present)?;
     remove_leftovers(folder, &shared, &chain, present)?;
     let recovered = recovered(&shared.index().groups);

@@ -139,7 +139,7 @@ impl Wal {
     /// They can be read at once, and are durable after the next [`Wal::sync`].
     ///
     /// # Errors
-    /// [`WriteError::Misfit`] and [`WriteError::TooLarge`] leave everything as it was. After any other the log takes no
+    /// [`WriteError::Misfit`], [`WriteError::TooLarge`] and [`WriteError::Full`] leave everything as it was. After any other the log takes no
     /// more.
     pub fn append(&mut self, records: &[Record]) -> Result<(), WriteError> {
         self.refuse_if_failed()?;
@@ -171,8 +171,11 @@ impl Wal {
         if self.offset == self.opening_end {
             return Ok(());
         }
-        let result = self.restate();
-        self.note(result)?;
+        match self.restate() {
+            // It is no loss: what stands there is synced.
+            Err(Failure::Full(_)) => return Ok(()),
+            result => self.note(result)?,
+        }
         self.sync()
     }
 
@@ -215,7 +218,9 @@ impl Wal {
     fn note(&mut self, result: Result<(), Failure>) -> Result<(), WriteError> {
         result.map_err(|failure| {
             let error = WriteError::from(failure);
-            self.failed = Some(error.to_string());
+            if !matches!(error, WriteError::Full(_)) {
+                self.failed = Some(error.to_string());
+            }
             error
         })
     }
@@ -289,9 +294,6 @@ impl Wal {
     /// recovery call anything wrong in them corruption.
     fn rotate(&mut self) -> Result<(), Failure> {
         self.sync_file()?;
-        self.chain.push_back(Link { number: self.number, end: self.offset });
-        self.file.seal(segment::header_bytes(&self.options.identity) as u64, self.offset);
-        let carry = self.choose_carry();
         let begin = Begin {
             folder: &*self.folder,
             shared: &self.shared,
@@ -299,7 +301,12 @@ impl Wal {
             bytes: self.options.segment_bytes,
             number: self.number + 1,
         };
-        let begun = begin.run(&mut self.chain, &carry)?;
+        // First of all: where there is no room, this is tried again.
+        let file = begin.create()?;
+        self.chain.push_back(Link { number: self.number, end: self.offset });
+        self.file.seal(segment::header_bytes(&self.options.identity) as u64, self.offset);
+        let carry = self.choose_carry();
+        let begun = begin.run(file, &mut self.chain, &carry)?;
         self.number = begun.number;
         self.file = begun.file;
         self.offset = begun.end;
