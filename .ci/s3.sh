@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 hezong=${HEZONG:-target/release/hezong}
 work=$(mktemp -d)
 started=()
-finish() {
-  for process in "${started[@]}"; do kill "$process" 2>/dev/null && wait "$process" 2>/dev/null || true; done
+finish() { # by KILL: one that is stopped hears nothing else
+  for process in "${started[@]}"; do kill -KILL "$process" 2>/dev/null && wait "$process" 2>/dev/null || true; done
   rm -rf "$work"
 }
 trap finish EXIT
@@ -29,7 +29,14 @@ INITIAL_NO_AUTH_ACTION_COUNT=4 $tools/bin/moto_server -H 127.0.0.1 -p "$port" --
   --ssl-cert "$work/store/store.pem" --ssl-key "$work/store/store.key" >"$work/moto.log" 2>&1 &
 started+=($!)
 export AWS_ENDPOINT_URL=https://127.0.0.1:$port AWS_CA_BUNDLE=$work/secrets/ca.pem AWS_DEFAULT_REGION=us-east-1
-until taken "$port"; do sleep 0.1; done
+soon() { # a command that must succeed within 30 s
+  local until=$((SECONDS + 30))
+  until "$@" 2>/dev/null; do
+    if [ $SECONDS -ge $until ]; then echo "s3: waited 30 s in vain for: $*" >&2; return 1; fi
+    sleep 0.1
+  done
+}
+soon taken "$port"
 $tools/bin/python - >"$work/user" <<'PYTHON'
 import boto3, json
 allow = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
@@ -49,7 +56,7 @@ says() { # what must be said, then a command that must fail
   shift
   if said=$("$@" 2>&1); then echo "s3: this should have failed: $*" >&2; return 1; fi
   grep -q -- "$words" <<<"$said" || { echo "s3: no \"$words\" in: $said" >&2; return 1; }
-  if grep -q "$AWS_SECRET_ACCESS_KEY" <<<"$said"; then echo "s3: the secret was said" >&2; return 1; fi
+  if grep -qF -- "$AWS_SECRET_ACCESS_KEY" <<<"$said"; then echo "s3: the secret was said" >&2; return 1; fi
 }
 nothing_half_done() {
   store "assert not s3.list_multipart_uploads(Bucket='vault').get('Uploads'), 'an upload is left half done'"
@@ -95,7 +102,7 @@ done
 kill -STOP "${started[1]}"
 "$hezong" backup s3://vault/other.hez --timeout 60 2>"$work/said" &
 backup=$!
-until store "assert s3.list_multipart_uploads(Bucket='vault').get('Uploads')" 2>/dev/null; do sleep 0.1; done
+soon store "assert s3.list_multipart_uploads(Bucket='vault').get('Uploads')"
 kill -INT "$backup"
 if wait "$backup"; then exit 1; fi
 grep -q interrupted "$work/said"

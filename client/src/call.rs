@@ -288,7 +288,7 @@ impl Caller {
                 return Err(self.out_of_time(&request, &tried, open, why));
             }
             tokio::time::sleep(pause).await;
-            if failures % 4 == 2 {
+            if failures % 4 == 2 && !self.options.given_only {
                 self.learn(deadline).await;
             }
             endpoint = self.endpoints.next_after(&endpoint);
@@ -411,6 +411,10 @@ impl Caller {
         if head.status == StatusCode::TEMPORARY_REDIRECT {
             let location = head.headers.get(LOCATION).and_then(|at| at.to_str().ok()).unwrap_or_default();
             return match self.authority_of(location) {
+                Ok(to) if self.options.given_only => Attempt::NotDone {
+                    why: format!("{endpoint} sent us on to {to}, and only it was to be asked"),
+                    wait: None,
+                },
                 Ok(to) => Attempt::Redirected(to),
                 Err(error) => Attempt::NotDone { why: format!("{endpoint} sent us on: {error}"), wait: None },
             };

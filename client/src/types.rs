@@ -27,6 +27,9 @@ pub struct Options {
     /// Whether writes carry an `Idempotency-Key`, so that they may be repeated. Without it a write whose outcome is open
     /// is reported as [`crate::Error::Unknown`] at once. Default yes.
     pub once_only: bool,
+    /// Whether the nodes given are the only ones asked: no others are learned of, and no redirect is followed. What a node
+    /// tells of itself is then its own word. Default no.
+    pub given_only: bool,
     /// Whom to believe, and what to show: with it every connection is by TLS, and nothing ever goes in the clear. Default
     /// none: everything does.
     pub tls: Option<ClientTls>,
@@ -75,6 +78,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(1),
             backoff_max: Duration::from_millis(500),
             once_only: true,
+            given_only: false,
             tls: None,
             token: None,
             traceparent: None,

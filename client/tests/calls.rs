@@ -144,6 +144,18 @@ async fn put_redirected_goes_to_leader_and_stays_there() {
 }
 
 #[tokio::test]
+async fn given_only_asks_nobody_else() {
+    let other = Stub::new([done()]).await;
+    let stub = Stub::new([redirect(&other), no_leader()]).await;
+    let timeout = Duration::from_millis(300);
+    let client = Client::with_options([&stub.address], Options { given_only: true, timeout, ..quick() }).unwrap();
+    let error = client.status().await.unwrap_err();
+    assert!(matches!(&error, Error::Unavailable { tried, .. } if *tried == stub.address), "{error}");
+    assert!(stub.heard().len() > 3 && stub.heard().len() == stub.calls().len(), "{:?}", stub.heard());
+    assert!(other.heard().is_empty(), "{:?}", other.heard());
+}
+
+#[tokio::test]
 async fn put_without_leader_is_tried_elsewhere_until_one_is_found() {
     let one = Stub::new([no_leader()]).await;
     let two = Stub::new([no_leader(), no_leader(), done()]).await;

@@ -4,11 +4,11 @@ mod place;
 mod s3;
 mod sink;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use hezong_client::{Client, ReadAt};
 use hezong_kv::Header;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use self::place::Place;
 use self::sink::Sink;
@@ -24,34 +24,61 @@ pub(crate) async fn run(args: BackupArgs) -> Result<()> {
         return Ok(());
     }
     let client = client(&args.cluster)?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
-    let mut sink = Sink::open(&args.place, args.force).await?;
-    let at = ReadAt { level: args.level.into(), min_index: None };
-    let filled = tokio::select! {
-        filled = fill(&client, at, &mut sink) => filled,
-        _ = interrupt.recv() => interrupted(),
-        _ = terminate.recv() => interrupted(),
+    let mut stop = Stop::new()?;
+    let mut sink = tokio::select! {
+        opened = Sink::open(&args.place, args.force) => opened?,
+        () = stop.asked() => bail!(INTERRUPTED),
     };
-    if let Err(error) = filled {
-        sink.discard().await;
-        return Err(error);
+    let at = ReadAt { level: args.level.into(), min_index: None };
+    let taken = tokio::select! {
+        taken = take(&client, at, &mut sink) => taken,
+        () = stop.asked() => Err(anyhow!(INTERRUPTED)),
+    };
+    match taken {
+        Ok((header, bytes)) => {
+            show(&args, &header, bytes, "holds");
+            Ok(())
+        }
+        Err(error) => {
+            let left = tokio::select! {
+                left = sink.discard() => left,
+                () = stop.asked() => Some(format!("what came of {} was not taken away", args.place)),
+            };
+            left.iter().for_each(say::aside);
+            Err(error)
+        }
     }
-    let (header, bytes) = sink.finish().await?;
-    show(&args, &header, bytes, "holds");
-    Ok(())
 }
 
-async fn fill(client: &Client, at: ReadAt, sink: &mut Sink) -> Result<()> {
+const INTERRUPTED: &str = "interrupted";
+
+/// The signals that end it: the first takes away what came, the second does without that.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+        let terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+        Ok(Self { interrupt, terminate })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn take(client: &Client, at: ReadAt, sink: &mut Sink) -> Result<(Header, u64)> {
     let mut backup = client.backup(at).await.map_err(explain)?;
     while let Some(bytes) = backup.next().await.map_err(explain)? {
         sink.write(bytes).await?;
     }
-    Ok(())
-}
-
-fn interrupted() -> Result<()> {
-    bail!("interrupted; nothing is left of the backup")
+    sink.finish().await
 }
 
 fn show(args: &BackupArgs, header: &Header, bytes: u64, verb: &str) {

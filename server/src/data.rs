@@ -209,7 +209,8 @@ pub(crate) async fn status(args: StatusArgs) -> Result<()> {
 
 /// How one node stands, by its own word.
 pub(crate) async fn status_of(http: &str, options: &Options) -> Result<Value, Error> {
-    let options = Options { timeout: STATUS_TIMEOUT, attempt_timeout: STATUS_TIMEOUT, ..options.clone() };
+    let options =
+        Options { timeout: STATUS_TIMEOUT, attempt_timeout: STATUS_TIMEOUT, given_only: true, ..options.clone() };
     Client::with_options([http], options)?.status().await
 }
 

@@ -95,7 +95,7 @@ async fn bundle(args: BundleArgs) -> Result<()> {
 async fn of_node(member: Member, options: Options, apart: Duration) -> Vec<Piece> {
     let folder = format!("nodes/{}-{}", member.node_id, plain(&member.id));
     let limit = ANSWER_TIMEOUT.min(options.timeout);
-    let options = Options { timeout: limit, attempt_timeout: limit, ..options };
+    let options = Options { timeout: limit, attempt_timeout: limit, given_only: true, ..options };
     let client = match Client::with_options([&member.http_addr], options) {
         Ok(client) => client,
         Err(error) => return vec![Piece { path: folder, found: Err(error.to_string()) }],

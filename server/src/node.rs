@@ -1,10 +1,10 @@
 //! `hezong node`: one node, put together from the floors below.
 //!
 //! In this order, so that whatever is wrong is said before anything is touched: the settings, the certificates, the
-//! ports, the folder,
-//! the cluster that is to take the node in, the state, the log. The node lives until it is told to stop (SIGTERM,
-//! Ctrl-C, with `--stop-with-stdin` the end of stdin); then another node leads, requests under way are seen through, the state is made
-//! durable, and the process ends with code 0. A disk that fails ends it at once, with a sentence and a code other than 0.
+//! ports, the folder, the cluster that is to take the node in, the state, the log. The node lives until it is told to stop
+//! (SIGTERM, Ctrl-C, with `--stop-with-stdin` the end of stdin); then another node leads, requests under way are seen
+//! through, the state is made durable, and the process ends with code 0. A disk that fails ends it at once, with a
+//! sentence and a code other than 0.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -48,6 +48,12 @@ pub(crate) fn event(text: impl AsRef<str>) {
     line(format!("{:02}:{:02}:{:02}Z  {}", since / 3_600, since / 60 % 60, since % 60, text.as_ref()));
 }
 
+/// Prints a sentence on stderr, beside the one a failure ends with.
+pub(crate) fn aside(text: impl AsRef<str>) {
+    // Err: nobody is left to read it.
+    writeln!(io::stderr(), "hezong: {}", text.as_ref()).ok();
+}
+
 /// Whether stderr is read by a program that wants nothing but JSON.
 static STRUCTURED: AtomicBool = AtomicBool::new(false);
 

@@ -122,7 +122,7 @@ impl ClientSecurity {
 
 /// Whether only this machine reaches an address. One that cannot be resolved cannot be listened on either, which is said
 /// in other words.
-pub(crate) fn is_of_this_machine(address: &str) -> bool {
+fn is_of_this_machine(address: &str) -> bool {
     match address.to_socket_addrs() {
         Ok(mut all) => all.all(|address: SocketAddr| address.ip().is_loopback()),
         Err(_) => true,

@@ -180,7 +180,8 @@ impl Sampler {
 
 /// A client of one node alone.
 pub(crate) fn of_node(address: &str, options: &Options) -> Result<Client, Error> {
-    let options = Options { timeout: ANSWER_TIMEOUT, attempt_timeout: ANSWER_TIMEOUT, ..options.clone() };
+    let options =
+        Options { timeout: ANSWER_TIMEOUT, attempt_timeout: ANSWER_TIMEOUT, given_only: true, ..options.clone() };
     Client::with_options([address], options)
 }
 

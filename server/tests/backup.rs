@@ -3,11 +3,16 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use support::{Cluster, Node, get, hezong, settle};
+use support::{Cluster, HEZONG, Node, PATIENCE, get, hezong, settle};
 
 /// How far a restored cluster goes on.
 const STEP: u64 = 1 << 40;
@@ -46,6 +51,65 @@ fn refuses(args: &[&str]) -> String {
 
 fn restore(file: &Path, to: &Node) -> serde_json::Value {
     does(&["restore", text(file), text(&to.folder), "--id", &to.id, "--http", &to.http, "--peer", &to.peer])
+}
+
+/// A store that takes what it is sent, and never puts it together. Tells when it was asked to.
+fn sulking_store(completes: mpsc::Sender<()>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let completes = completes.clone();
+            thread::spawn(move || {
+                let mut asked = BufReader::new(connection.unwrap());
+                let lines = asked.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+                let head: Vec<String> = lines.map(|line| line.to_lowercase()).collect();
+                let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                asked.read_exact(&mut vec![0; length.unwrap_or(0)]).unwrap();
+                let first = head.first().map_or("", String::as_str);
+                let (status, body) = match first.split(' ').next().unwrap() {
+                    "head" => ("404 Not Found", ""),
+                    "post" if first.contains("?uploads") => ("200 OK", "<R><UploadId>7</UploadId></R>"),
+                    "post" => {
+                        completes.send(()).unwrap();
+                        loop {
+                            thread::park();
+                        }
+                    }
+                    "put" => ("200 OK\r\netag: \"a\"", ""),
+                    _ => ("204 No Content", ""),
+                };
+                let length = body.len();
+                let reply = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                asked.get_mut().write_all(reply.as_bytes()).ok();
+            });
+        }
+    });
+    endpoint
+}
+
+#[test]
+fn backup_is_stopped_while_the_store_puts_it_together() {
+    let cluster = Cluster::new(1);
+    for signal in ["INT", "TERM"] {
+        let (completes, completing) = mpsc::channel();
+        let mut backup = Command::new(HEZONG);
+        backup.args(["backup", "s3://vault/monday", "-e", &cluster.nodes[0].http]);
+        backup.envs([("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")]);
+        backup.env("AWS_ENDPOINT_URL", sulking_store(completes)).stderr(Stdio::piped());
+        let mut backup = backup.spawn().unwrap();
+        completing.recv_timeout(PATIENCE).unwrap();
+        support::signal(backup.id(), signal);
+        let ended = Instant::now() + PATIENCE;
+        while backup.try_wait().unwrap().is_none() && Instant::now() < ended {
+            thread::park_timeout(Duration::from_millis(20));
+        }
+        backup.kill().ok();
+        let output = backup.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{signal}: {said}");
+        assert!(said.contains("interrupted") && said.contains("s3://vault/monday may be there"), "{signal}: {said}");
+    }
 }
 
 /// Money moves between two accounts in single commands; no backup sees it in neither or in both.

@@ -3,7 +3,8 @@
 mod support;
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use std::time::Instant;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use serde_json::json;
 use support::{Cluster, HEZONG, PATIENCE, get, hezong, send, signal, wait_until};
 
 #[test]
@@ -62,6 +64,58 @@ fn top_once_shows_rates_of_all_nodes_and_who_is_silent() {
     let lines: Vec<&str> = text.1.lines().collect();
     assert!(lines[0].ends_with("3 nodes, 1 silent") && lines[1].contains(&format!("{label} leads")), "{}", text.1);
     assert!(lines[4 + gone].contains("silent "), "{}", text.1);
+}
+
+/// Answers what it is asked, as `answer` says of each path, for as long as the test runs.
+fn stub(listener: TcpListener, answer: impl Fn(&str) -> (&'static str, String) + Send + 'static) {
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut asked = BufReader::new(connection.unwrap());
+            let mut lines = asked.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+            let Some(first) = lines.next() else { continue };
+            lines.for_each(drop);
+            let (status, body) = answer(first.split(' ').nth(1).unwrap());
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+            asked.get_mut().write_all((head + &body).as_bytes()).ok();
+        }
+    });
+}
+
+#[test]
+fn node_that_tells_nothing_is_not_shown_as_another() {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [one, two] = [0, 1].map(|n: usize| listeners[n].local_addr().unwrap().to_string());
+    let member = |n: u64, http: &str| json!({ "nodeId": n, "id": format!("node0{n}"), "httpAddr": http, "raftAddr": http, "suffrage": "voter" });
+    let members = json!([member(1, &one), member(2, &two)]);
+    let listed = json!({ "clusterId": "c", "members": members }).to_string();
+    let status = json!({
+        "clusterId": "c", "version": "1", "id": "node02", "role": "leader", "term": 7, "lastIndex": 1, "commitIndex": 1,
+        "appliedIndex": 1, "firstIndex": 1, "membershipIndex": 1, "joint": false, "revision": 1, "keys": 1,
+        "members": members,
+    });
+    let [dumb, other] = listeners;
+    let known = listed.clone();
+    stub(dumb, move |path| match path {
+        "/members" => ("200 OK", known.clone()),
+        _ => ("503 Service Unavailable", "it says nothing".to_owned()),
+    });
+    stub(other, move |path| match path {
+        "/members" => ("200 OK", listed.clone()),
+        "/status" => ("200 OK", status.to_string()),
+        _ => ("200 OK", String::new()),
+    });
+    for command in [&["top", "--once", "--interval", "0.1"][..], &["status"]] {
+        let (code, said, error) = hezong(&[command, &["-e", &one]].concat());
+        let row = |label: &str| said.lines().find(|line| line.starts_with(label)).unwrap_or_default().to_owned();
+        assert!(code == 0 && row("node01").contains(" silent"), "{said}{error}");
+        assert!(row("node02").contains(" leader"), "{said}{error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bundle.tar.gz").display().to_string();
+    let (code, said, error) = hezong(&["debug", "bundle", &path, "--apart", "0", "--timeout", "1", "-e", &one]);
+    assert!(code == 0 && said.contains("nodes/1-node01 is missing: "), "{said}{error}");
+    assert!(!said.contains("node02"), "{said}");
 }
 
 #[test]

@@ -396,7 +396,7 @@ fn fjall_reclaim_gives_back_what_was_removed_and_changes_nothing() {
     }
     // As a node does, more than once: a merge that fjall began by itself is not disturbed.
     let mut after = before;
-    for _ in 0..100 {
+    for _ in 0..1_200 {
         store.reclaim().unwrap();
         after = bytes(folder.path());
         if after < before / 4 {

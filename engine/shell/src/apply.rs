@@ -2,7 +2,7 @@
 //!
 //! One thread serves all groups, because a machine has few disks and a state machine that is busy delays the others no
 //! more than the disk would; while they are quick, whoever brought what there is to apply does it itself, which saves
-//! waking that thread. A state machine that fails stops the process: going on would let this replica drift.
+//! waking that thread. Persisting and snapshots are that thread's alone: a disk has no promise to be quick. A state machine that fails stops the process: going on would let this replica drift.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,20 +67,25 @@ impl Machines {
         Self { inbox, machines: Mutex::new(machines), held, quick: AtomicBool::new(true) }
     }
 
-    /// Does what waits on this thread, if that is quick and nobody is at it; else leaves it to the thread for it.
+    /// Applies what waits on this thread, if that is quick, nobody is at it and nothing else waits; else leaves it to the
+    /// thread for it.
     pub(crate) fn work_here(&self, shared: &Shared) {
         if let Ok(mut machines) = self.machines.try_lock()
             && self.quick.load(Ordering::Relaxed)
         {
-            self.work(shared, &mut machines);
+            let mut jobs = Vec::new();
+            self.inbox.take_if_all(&mut jobs, |job| matches!(job, Job::Apply { .. }));
+            self.work(shared, &mut machines, jobs);
         }
         // Also for what came after we took what we took.
         self.inbox.wake();
     }
 
-    fn work(&self, shared: &Shared, machines: &mut StateMachines) {
-        let mut jobs = Vec::new();
-        self.inbox.take_now(&mut jobs);
+    fn work(&self, shared: &Shared, machines: &mut StateMachines, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            // Which says nothing of how quick they are.
+            return;
+        }
         let taken = Instant::now();
         for job in jobs {
             if shared.is_abandoned() {
@@ -103,10 +108,12 @@ pub(crate) fn run(shared: &Shared, machines: &Machines) {
     let interval = shared.room.interval();
     let mut reclaimed = Instant::now();
     while machines.inbox.wait(interval) {
-        let mut machines_now = machines.machines.lock().unwrap_or_else(PoisonError::into_inner);
-        machines.work(shared, &mut machines_now);
+        let mut locked = machines.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = Vec::new();
+        machines.inbox.take_now(&mut jobs);
+        machines.work(shared, &mut locked, jobs);
         if shared.room.is_below() && interval.is_some_and(|interval| reclaimed.elapsed() >= interval) {
-            for (group, machine) in &mut *machines_now {
+            for (group, machine) in &mut *locked {
                 machine.reclaim().unwrap_or_else(|error| stop_process(&format_args!("group {}: {error}", group.0)));
             }
             reclaimed = Instant::now();
@@ -161,4 +168,74 @@ fn on_snapshot(
         }
         SnapshotWork::Read { .. } | SnapshotWork::Drop(_) => unreachable!("no matter of the state machine"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use bytes::Bytes;
+    use hezong_base::{Index, LogId, Term};
+    use hezong_raft::{Base, Payload};
+
+    use super::*;
+    use crate::room::Room;
+
+    const GROUP: GroupId = GroupId(1);
+
+    /// Takes its time over every entry.
+    struct Takes(Duration);
+
+    impl StateMachine for Takes {
+        fn applied(&self) -> Result<Option<Base>, StateError> {
+            Ok(None)
+        }
+
+        fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateError> {
+            thread::sleep(self.0);
+            Ok(vec![Bytes::new(); entries.len()])
+        }
+
+        fn persist(&mut self) -> Result<Option<LogId>, StateError> {
+            Ok(None)
+        }
+    }
+
+    fn machines(takes: Duration) -> Machines {
+        let machine: Box<dyn StateMachine> = Box::new(Takes(takes));
+        Machines::new([(GROUP, machine)].into(), Arc::default())
+    }
+
+    fn apply() -> Job {
+        let id = LogId { term: Term(1), index: Index(1) };
+        Job::Apply { group: GROUP, entries: vec![Entry { id, time: Duration::ZERO, payload: Payload::Empty }] }
+    }
+
+    #[test]
+    fn work_here_applies_and_leaves_the_disk_to_the_thread() {
+        let (shared, machines) = (Shared::new(usize::MAX, Room::endless(), None), machines(Duration::ZERO));
+        machines.inbox.push(apply(), 0);
+        machines.work_here(&shared);
+        assert_eq!(machines.inbox.depth().0, 0);
+        for job in [Job::Persist { group: GROUP }, apply()] {
+            machines.inbox.push(job, 0);
+            let waiting = machines.inbox.depth().0;
+            machines.work_here(&shared);
+            assert_eq!(machines.inbox.depth().0, waiting, "what comes behind it is not done before it");
+        }
+        machines.inbox.close();
+        run(&shared, &machines);
+        assert_eq!(machines.inbox.depth().0, 0);
+    }
+
+    #[test]
+    fn work_here_leaves_slow_machines_to_the_thread() {
+        let (shared, machines) = (Shared::new(usize::MAX, Room::endless(), None), machines(QUICK * 2));
+        machines.inbox.push(apply(), 0);
+        machines.work_here(&shared);
+        machines.work(&shared, &mut machines.machines.lock().unwrap(), Vec::new());
+        machines.inbox.push(apply(), 0);
+        machines.work_here(&shared);
+        assert_eq!(machines.inbox.depth().0, 1, "a turn without work does not make them quick");
+    }
 }

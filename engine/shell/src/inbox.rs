@@ -147,17 +147,18 @@ impl<T> Inbox<T> {
 
     /// Takes all there is into `into`, which must be empty. False once the inbox is closed and everything was taken.
     pub(crate) fn take_now(&self, into: &mut Vec<T>) -> bool {
-        debug_assert!(into.is_empty());
-        let mut state = self.lock();
+        let state = self.lock();
         let open = !state.closed || !state.waiting.is_empty();
-        std::mem::swap(&mut state.waiting, into);
-        state.bytes = 0;
-        let waited = state.since.take().map_or(Duration::ZERO, |since| since.elapsed());
-        self.waited.store(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        if state.blocked > 0 {
-            self.room.notify_all();
-        }
+        self.hand_over(state, into);
         open
+    }
+
+    /// Takes all there is into `into`, which must be empty, if all of it is of this kind; else nothing.
+    pub(crate) fn take_if_all(&self, into: &mut Vec<T>, of_kind: impl Fn(&T) -> bool) {
+        let state = self.lock();
+        if state.waiting.iter().all(of_kind) {
+            self.hand_over(state, into);
+        }
     }
 
     /// Wakes the taker if it sleeps although something is there.
@@ -191,6 +192,17 @@ impl<T> Inbox<T> {
     pub(crate) fn depth(&self) -> (usize, usize) {
         let state = self.lock();
         (state.waiting.len(), state.bytes)
+    }
+
+    fn hand_over(&self, mut state: MutexGuard<'_, State<T>>, into: &mut Vec<T>) {
+        debug_assert!(into.is_empty());
+        std::mem::swap(&mut state.waiting, into);
+        state.bytes = 0;
+        let waited = state.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.waited.store(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if state.blocked > 0 {
+            self.room.notify_all();
+        }
     }
 
     fn add(&self, mut state: MutexGuard<'_, State<T>>, item: T, bytes: usize) {

@@ -26,7 +26,12 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(place: &Place) -> Result<Self> {
-        let options = Options { timeout: ANSWER_TIMEOUT, attempt_timeout: ANSWER_TIMEOUT, ..Options::default() };
+        let options = Options {
+            timeout: ANSWER_TIMEOUT,
+            attempt_timeout: ANSWER_TIMEOUT,
+            given_only: true,
+            ..Options::default()
+        };
         let client = Client::with_options([&place.http], options)?;
         Ok(Self { id: place.id.clone(), client, said: None, heard: Instant::now(), told_up: true })
     }
@@ -37,10 +42,9 @@ impl Watch {
         self.hear(said);
     }
 
-    /// Takes note of an answer. The client goes on to nodes it has learned of when this one is silent: what those say of
-    /// themselves is no word of this one.
+    /// Takes note of an answer.
     fn hear(&mut self, said: Option<Value>) {
-        self.said = said.filter(|said| said["id"] == self.id);
+        self.said = said;
         if self.said.is_some() {
             self.heard = Instant::now();
         }
@@ -109,30 +113,4 @@ pub(super) async fn ask_all(watches: impl Iterator<Item = &mut Watch>) {
 pub(super) fn leader<'a>(watches: impl Iterator<Item = &'a Watch>) -> Option<(u64, String)> {
     let leading = watches.filter(|watch| watch.text("role") == Some("leader"));
     leading.filter_map(|watch| Some((watch.said.as_ref()?["term"].as_u64()?, watch.id.clone()))).max()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn hear_another_node_is_silence() {
-        let place = Place {
-            id: "node01".to_owned(),
-            http: "127.0.0.1:1".to_owned(),
-            peer: "127.0.0.1:2".to_owned(),
-            folder: PathBuf::new(),
-            log: PathBuf::new(),
-        };
-        let mut watch = Watch::new(&place).unwrap();
-        watch.lost();
-        watch.hear(Some(json!({ "id": "node02", "role": "leader" })));
-        assert!(!watch.is_up() && watch.news(None).is_none());
-        watch.hear(Some(json!({ "id": "node01", "role": "leader" })));
-        assert_eq!(watch.news(None).as_deref(), Some("node back: node01 answers again"));
-    }
 }

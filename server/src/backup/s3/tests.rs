@@ -30,9 +30,12 @@ fn endpoint_in_the_clear_is_of_this_machine_or_allowed() {
     for fine in ["https://store:9000", "http://127.0.0.1:9000", "http://localhost:9000", "http://[::1]:9000"] {
         assert!(check_endpoint(fine, false).is_ok(), "{fine}");
     }
-    let beyond = "http://192.0.2.1:9000";
-    assert!(check_endpoint(beyond, true).is_ok());
-    assert!(check_endpoint(beyond, false).unwrap_err().to_string().contains("AWS_ALLOW_HTTP"));
+    // The second does not resolve, and the third is no loopback address though it begins like one.
+    for beyond in ["http://192.0.2.1:9000", "http://store.invalid:9000", "http://127.0.0.1.invalid:9000"] {
+        assert!(check_endpoint(beyond, true).is_ok(), "{beyond}");
+        let error = check_endpoint(beyond, false).unwrap_err().to_string();
+        assert!(error.contains("AWS_ALLOW_HTTP"), "{error}");
+    }
     for bad in ["store:9000", "/store", "ftp://store", "https://user:hush@store", "not a url"] {
         let error = check_endpoint(bad, true).unwrap_err().to_string();
         assert!(error.contains("AWS_ENDPOINT_URL") && !error.contains("hush"), "{error}");

@@ -53,14 +53,26 @@ async fn object_of_what_is_not_whole_is_never_there() {
         [(&flipped[..], "damaged"), (&pieces[..pieces.len() - 1], "cut short"), (&[][..], "cut short")]
     {
         let mut to = ToObject::new(store.put_multipart(&key).await.unwrap(), "s3://b/monday".to_owned(), 100);
-        write_all(&mut to, broken).await;
-        let error = format!("{:#}", to.finish().await.unwrap_err());
+        // The check may find it on the way.
+        let mut written = Ok(());
+        for piece in broken {
+            written = written.and(to.write(piece.clone()).await);
+            if written.is_err() {
+                break;
+            }
+        }
+        let error = match written {
+            Ok(()) => to.finish().await.unwrap_err(),
+            Err(error) => error,
+        };
+        let error = format!("{error:#}");
+        assert_eq!(to.discard().await, None);
         assert!(error.contains("not whole") && error.contains(word), "{error}");
         assert!(store.head(&key).await.is_err());
     }
     let mut to = ToObject::new(store.put_multipart(&key).await.unwrap(), "s3://b/monday".to_owned(), 100);
     write_all(&mut to, &pieces).await;
-    to.discard().await;
+    assert_eq!(to.discard().await, None);
     assert!(store.head(&key).await.is_err());
 }
 
@@ -69,6 +81,7 @@ async fn object_of_what_is_not_whole_is_never_there() {
 struct Told {
     /// Parts under way, and the most there ever were.
     open: (usize, usize),
+    parts: usize,
     aborted: bool,
     completed: bool,
 }
@@ -79,12 +92,15 @@ struct Watched {
     parts: usize,
     /// The part that fails.
     fails_at: usize,
+    /// Whether it puts nothing together, and refuses to take anything away.
+    sulks: bool,
 }
 
 #[async_trait::async_trait]
 impl MultipartUpload for Watched {
     fn put_part(&mut self, _: PutPayload) -> UploadPart {
         self.parts += 1;
+        self.told.lock().unwrap().parts = self.parts;
         let fails = self.parts == self.fails_at;
         let told = Arc::clone(&self.told);
         Box::pin(async move {
@@ -103,13 +119,17 @@ impl MultipartUpload for Watched {
     }
 
     async fn complete(&mut self) -> object_store::Result<PutResult> {
+        if self.sulks {
+            std::future::pending::<()>().await;
+        }
         self.told.lock().unwrap().completed = true;
         Ok(PutResult { e_tag: None, version: None, extensions: Default::default() })
     }
 
     async fn abort(&mut self) -> object_store::Result<()> {
         self.told.lock().unwrap().aborted = true;
-        Ok(())
+        let refused = || object_store::Error::Generic { store: "S3", source: io::Error::other("403 Forbidden").into() };
+        if self.sulks { Err(refused()) } else { Ok(()) }
     }
 }
 
@@ -118,7 +138,7 @@ async fn upload_is_bounded_and_a_part_that_fails_aborts_it() {
     let pieces = backup(500);
     for fails_at in [0, 1, 7, 41] {
         let told = Arc::new(Mutex::new(Told::default()));
-        let upload = Watched { told: Arc::clone(&told), parts: 0, fails_at };
+        let upload = Watched { told: Arc::clone(&told), parts: 0, fails_at, sulks: false };
         let mut to = ToObject::new(Box::new(upload), "s3://b/monday".to_owned(), 100);
         let mut failed = None;
         for piece in &pieces {
@@ -128,11 +148,11 @@ async fn upload_is_bounded_and_a_part_that_fails_aborts_it() {
             }
         }
         match failed {
-            Some(error) => {
-                assert!(format!("{error:#}").contains("no route"), "{error:#}");
-                to.discard().await;
-            }
+            Some(error) => assert!(format!("{error:#}").contains("no route"), "{error:#}"),
             None => assert_eq!(to.finish().await.is_ok(), fails_at == 0),
+        }
+        if fails_at != 0 {
+            assert_eq!(to.discard().await, None);
         }
         let told = told.lock().unwrap();
         assert_eq!((told.completed, told.aborted), (fails_at == 0, fails_at != 0), "{fails_at}");
@@ -141,21 +161,66 @@ async fn upload_is_bounded_and_a_part_that_fails_aborts_it() {
 }
 
 #[tokio::test]
+async fn parts_that_cannot_be_taken_away_are_told() {
+    let upload = || Box::new(Watched { told: Arc::default(), parts: 0, fails_at: 0, sulks: true });
+    let mut to = ToObject::new(upload(), "s3://b/monday".to_owned(), 100);
+    write_all(&mut to, &backup(20)[..10]).await;
+    let left = to.discard().await.unwrap();
+    assert!(left.contains("parts of it are left") && left.contains("403 Forbidden"), "{left}");
+
+    let mut to = ToObject::new(upload(), "s3://b/monday".to_owned(), 100);
+    write_all(&mut to, &backup(20)).await;
+    let patience = std::time::Duration::from_millis(200);
+    assert!(tokio::time::timeout(patience, to.finish()).await.is_err(), "it puts nothing together");
+    let left = to.discard().await.unwrap();
+    assert!(left.contains("s3://b/monday may be there"), "{left}");
+}
+
+#[tokio::test]
+async fn upload_of_what_is_not_whole_ends_soon() {
+    let told = Arc::new(Mutex::new(Told::default()));
+    let upload = Watched { told: Arc::clone(&told), parts: 0, fails_at: 0, sulks: false };
+    let mut to = ToObject::new(Box::new(upload), "s3://b/monday".to_owned(), 100);
+    to.write(Bytes::from_static(&[7; 100])).await.unwrap();
+    while !to.check.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    let error = to.write(Bytes::from_static(&[7; 10_000])).await.unwrap_err();
+    assert!(format!("{error:#}").contains("not whole"), "{error:#}");
+    assert_eq!(told.lock().unwrap().parts, 1);
+}
+
+#[tokio::test]
 async fn upload_beyond_what_a_store_takes_is_refused() {
-    let upload = Watched { told: Arc::default(), parts: 0, fails_at: 0 };
+    let upload = Watched { told: Arc::default(), parts: 0, fails_at: 0, sulks: false };
     let mut to = ToObject::new(Box::new(upload), "s3://b/monday".to_owned(), 1);
     let error = to.write(Bytes::from(vec![0; 10_001])).await.unwrap_err();
     assert!(error.to_string().contains("10000 parts"), "{error}");
 }
 
 #[test]
+fn file_that_another_backup_writes_is_left_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("monday");
+    let part = folder.path().join("monday.part");
+    fs::write(&part, "left behind").unwrap();
+    let first = ToFile::create(&path, false).unwrap();
+    let error = ToFile::create(&path, true).err().unwrap().to_string();
+    assert!(error.contains("another backup writes") && error.contains("monday.part"), "{error}");
+    assert_eq!(fs::read(&part).unwrap(), b"");
+    drop(first);
+    assert!(!part.exists() && ToFile::create(&path, false).is_ok());
+}
+
+#[test]
 fn file_that_is_there_stays_without_force() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("monday");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let write = |force: bool, pieces: &[Bytes]| {
         let mut to = ToFile::create(&path, force)?;
         pieces.iter().try_for_each(|piece| to.write(piece))?;
-        to.finish()
+        runtime.block_on(to.finish())
     };
     write(false, &backup(1)).unwrap();
     let error = format!("{:#}", write(false, &backup(2)).unwrap_err());
