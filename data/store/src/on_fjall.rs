@@ -208,7 +208,9 @@ impl Open {
     /// table in memory is written out, and notes which states are done with after so many views.
     fn forget(&self) -> Result<(), fjall::Error> {
         (0..VIEWS_NOTED).for_each(|_| drop(self.database.snapshot()));
-        let done = self.database.supervisor.snapshot_tracker.get_seqno_safe_to_gc();
+        // One below the earliest state that anybody can read, which needs the last files made before it: those of a merge
+        // that was the last change of all, too.
+        let done = self.database.supervisor.snapshot_tracker.get_seqno_safe_to_gc() + 1;
         for map in self.maps().iter().flatten() {
             map.tree.get_version_history_lock().maintenance(map.path(), done)?;
         }
