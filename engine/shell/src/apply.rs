@@ -82,11 +82,7 @@ impl Machines {
     }
 
     fn work(&self, shared: &Shared, machines: &mut StateMachines, jobs: Vec<Job>) {
-        if jobs.is_empty() {
-            // Which says nothing of how quick they are.
-            return;
-        }
-        let taken = Instant::now();
+        let (worked, taken) = (!jobs.is_empty(), Instant::now());
         for job in jobs {
             if shared.is_abandoned() {
                 return;
@@ -97,8 +93,11 @@ impl Machines {
             shared.slow.apply(group, entries, waited, began.elapsed());
             shared.report(done);
         }
+        // A turn without jobs says nothing of how quick they are.
+        if worked {
+            self.quick.store(taken.elapsed() < QUICK, Ordering::Relaxed);
+        }
         shared.room.look(shared);
-        self.quick.store(taken.elapsed() < QUICK, Ordering::Relaxed);
     }
 }
 
