@@ -264,7 +264,8 @@ impl Founder {
         ));
         say::line(format!(
             "start it:    hezong node --id {label} --http {http} --peer {peer} {}\nthen others: hezong node --id … --join \
-             {http} …   with empty folders",
+             {http} …   with empty folders\n\
+             each with the certificates, the token and the configuration that the nodes of the old cluster had",
             path.display(),
             http = member.client,
             peer = member.peer

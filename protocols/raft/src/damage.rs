@@ -9,8 +9,9 @@
 //! So every majority that stored an entry still refuses whoever lacks it, which is all that Leader Completeness rests on,
 //! and a leader may count an acknowledgement from before the damage. A log that is as up to date again is a part of the log
 //! of some leader of the term owed or of a later one, and by Log Matching and Leader Completeness holds all that was
-//! committed in what was lost. A debt that is larger than what was really there is as safe, and only lasts longer. Where
-//! nobody has what is owed and no leader can be elected without this node, the group stands still rather than lose it.
+//! committed in what was lost. Where nobody has what is owed and no leader can be elected without this node, the group
+//! stands still rather than lose it. A debt that is larger than what was really there is as safe; but it lasts until the log
+//! has grown so far or a later term has an entry, and a leader that goes before may be the last.
 
 use hezong_base::{Index, LogId, NodeId, Time};
 

@@ -154,9 +154,13 @@ impl Protocol for Raft {
             next_token,
         };
         // A lease we granted before the crash still binds us, and we do not remember which. Only a node that never saw
-        // a term, or whose group never had another member, can have granted none.
-        if term > Term(0) && !raft.was_always_alone() {
+        // a term, or whose group never had another member, can have granted none; a damaged log may have forgotten them.
+        if term > Term(0) && (raft.owed.is_some() || !raft.was_always_alone()) {
             raft.promised_until = Some(now + raft.config.lease.max(raft.config.lease_granted));
+        }
+        // A crash may have kept a snapshot's state and lost the term it came in, of which nobody has heard from us then.
+        if let Some(last) = raft.log.last_term().filter(|last| *last > term) {
+            raft.set_term(now, last, None, out);
         }
         raft.maybe_settle_debt();
         raft.wait_for_leader(now);

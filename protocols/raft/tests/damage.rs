@@ -4,9 +4,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Cluster, entries, saved, voters};
+use common::{Cluster, entries, member, saved, voters};
 use hezong_base::{Index, LogId, NodeId, Protocol, RequestId, Term};
-use hezong_raft::{Body, Event, Message, Raft, Refusal, Request, Role, Saved, TransferError, Write};
+use hezong_raft::{Base, Body, Event, Membership, Message, Raft, Refusal, Request, Role, Saved, TransferError, Write};
 
 /// What a disk holds whose log was `terms` once and was damaged at its end, which was `owed`.
 fn damaged(count: u64, term: u64, owed: LogId, terms: &[u64]) -> Vec<Write> {
@@ -207,4 +207,35 @@ fn debt_keeps_what_only_one_other_has() {
         assert_eq!(cluster.commands(id)[..3], ["1@1", "2@1", "3@1"], "node {id}");
         assert_eq!(cluster.raft(id).owed(), None);
     }
+}
+
+/// Node 1 was alone once, and others came since. Damaged back to then, it still granted a lease.
+#[test]
+fn damaged_back_to_when_it_was_alone_it_keeps_the_lease_it_granted() {
+    let alone = Membership::of_voters([(NodeId(1), member(1))]);
+    let mut cluster = Cluster::new(3);
+    cluster.elect(2);
+    cluster.propose(2, "x");
+    cluster.run(Duration::from_millis(400));
+    let (last, term) = (cluster.raft(2).log().last().unwrap(), cluster.raft(2).term());
+    cluster.crash(1);
+    let mut disk = saved(&alone, term.0, Some(2), &[]);
+    disk.push(Write::Vote { term, vote: Some(NodeId(2)), owed: Some(last) });
+    cluster.node(1).disk = disk;
+    cluster.cut = vec![NodeId(2)];
+    cluster.start(1);
+    cluster.wire.clear();
+    // Somebody missed the leader's last heartbeats.
+    cluster.receive(1, 3, term.0 + 1, Body::RequestVote { last: Some(last), transfer: false });
+    assert!(cluster.raft(2).status(cluster.now).lease.is_some(), "the lease runs");
+    assert_eq!(sent(&mut cluster), [], "who granted it votes for nobody");
+}
+
+/// A snapshot's state was durable before its term was, and an earlier batch of the log is damaged.
+#[test]
+fn base_of_a_later_term_than_the_stored_one_raises_it() {
+    let base = Base { last: Some(LogId::new(6, 9)), time: Duration::ZERO, membership: voters(3) };
+    let note = Write::Vote { term: Term(5), vote: Some(NodeId(1)), owed: Some(LogId::new(5, 9)) };
+    let cluster = Cluster::with([(2, vec![Write::Reset(base), note])]);
+    assert_eq!((cluster.raft(2).role(), cluster.raft(2).term()), (Role::Follower, Term(6)));
 }
