@@ -1,15 +1,14 @@
 //! How long a cluster under load is without a leader: from the moment its leader is killed with -9, or stopped with
 //! SIGSTOP, to the first acknowledgement of a write that was sent after it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hezong_client::{Client, Options as ClientOptions};
+use hezong_client::Client;
 use serde_json::json;
 
-use crate::load::quantile;
+use crate::load::{Meanwhile, quantile};
 use crate::nodes::{Node, client_of, hezong, hezong_beside, leader, wait_ready};
 use crate::{Outcome, say};
 
@@ -19,12 +18,8 @@ pub(crate) struct Options {
     /// How often each.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Clients at work meanwhile.
-    #[arg(long, default_value_t = 16)]
-    clients: usize,
-    /// Where the temporary folder is made.
-    #[arg(long, default_value = ".")]
-    dir: PathBuf,
+    #[command(flatten)]
+    clients: Meanwhile,
 }
 
 /// What clients report to whoever watches them. Times are nanoseconds since the start.
@@ -46,7 +41,7 @@ impl Seen {
 }
 
 pub(crate) async fn run(options: &Options) -> Outcome<()> {
-    let folder = tempfile::tempdir_in(&options.dir)?;
+    let folder = tempfile::tempdir_in(&options.clients.dir)?;
     let mut nodes = hezong(&hezong_beside()?, folder.path()).await?;
     let began = Instant::now();
     let seen = Arc::new(Seen {
@@ -55,14 +50,9 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
         first: AtomicU64::new(NEVER),
         stop: AtomicBool::new(false),
     });
-    let client = ClientOptions {
-        timeout: Duration::from_secs(30),
-        attempt_timeout: Duration::from_millis(300),
-        backoff_max: Duration::from_millis(100),
-        ..ClientOptions::default()
-    };
+    let client = Meanwhile::client();
     let mut clients = tokio::task::JoinSet::new();
-    for n in 0..options.clients {
+    for n in 0..options.clients.count {
         clients.spawn(work(client_of(&nodes, client.clone())?, n, seen.clone()));
     }
     for how in ["KILL", "STOP"] {
@@ -97,8 +87,7 @@ async fn work(client: Client, n: usize, seen: Arc<Seen>) -> Outcome<()> {
         if sent > seen.struck.load(Ordering::Relaxed) {
             seen.first.fetch_min(seen.now(), Ordering::Relaxed);
         }
-        // Load enough to be under way at any moment, not so much that it drowns what is measured.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Meanwhile::PAUSE).await;
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Clients that put in a closed loop, the same for whoever serves them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hezong_client::{Client, ClientTls, Level};
+use hezong_client::{Client, ClientTls, Level, Options};
 
 use crate::Outcome;
 use crate::etcd::Etcd;
@@ -30,6 +31,33 @@ pub(crate) struct Load {
     pub(crate) value_size: usize,
     /// The number of the first put: rounds go on where the last one ended.
     pub(crate) first: u64,
+}
+
+/// Clients at work while something happens to the nodes.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Meanwhile {
+    /// Clients at work meanwhile.
+    #[arg(id = "clients", long = "clients", default_value_t = 16)]
+    pub(crate) count: usize,
+    /// Where the temporary folder is made.
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+}
+
+impl Meanwhile {
+    /// Of each client between two puts: load enough to be under way at any moment, not so much that it drowns what is
+    /// measured.
+    pub(crate) const PAUSE: Duration = Duration::from_millis(2);
+
+    /// How they call: a node that is silent is left soon, and nothing fails before its time.
+    pub(crate) fn client() -> Options {
+        Options {
+            timeout: Duration::from_secs(30),
+            attempt_timeout: Duration::from_millis(300),
+            backoff_max: Duration::from_millis(100),
+            ..Options::default()
+        }
+    }
 }
 
 /// What came of it.

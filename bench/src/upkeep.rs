@@ -1,16 +1,15 @@
 //! What clients feel while people work on the cluster: every node restarted in turn, killed or handing over first, and
 //! one node replaced. A gap is the longest time in which no write of anybody was acknowledged.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hezong_client::{Client, Level, Options as ClientOptions};
+use hezong_client::{Client, Level};
 use serde_json::json;
 
-use crate::load::quantile;
+use crate::load::{Meanwhile, quantile};
 use crate::nodes::{Node, client_of, hezong, hezong_beside, leader, one_more, wait_ready};
 use crate::{Outcome, say};
 
@@ -20,12 +19,8 @@ pub(crate) struct Options {
     /// How often each.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Clients at work meanwhile.
-    #[arg(long, default_value_t = 16)]
-    clients: usize,
-    /// Where the temporary folder is made.
-    #[arg(long, default_value = ".")]
-    dir: PathBuf,
+    #[command(flatten)]
+    clients: Meanwhile,
 }
 
 /// What clients report to whoever watches them.
@@ -52,18 +47,13 @@ impl Seen {
 }
 
 pub(crate) async fn run(options: &Options) -> Outcome<()> {
-    let folder = tempfile::tempdir_in(&options.dir)?;
+    let folder = tempfile::tempdir_in(&options.clients.dir)?;
     let program = hezong_beside()?;
     let mut nodes = hezong(&program, folder.path()).await?;
     let seen = Arc::new(Seen { acknowledged: (Instant::now(), Duration::ZERO).into(), stop: AtomicBool::new(false) });
-    let client = ClientOptions {
-        timeout: Duration::from_secs(30),
-        attempt_timeout: Duration::from_millis(300),
-        backoff_max: Duration::from_millis(100),
-        ..ClientOptions::default()
-    };
+    let client = Meanwhile::client();
     let mut clients = tokio::task::JoinSet::new();
-    for n in 0..options.clients {
+    for n in 0..options.clients.count {
         clients.spawn(work(client_of(&nodes, client.clone())?, n, seen.clone()));
     }
     let mut gaps = Vec::new();
@@ -109,7 +99,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
             return Err(format!("{} holds {found:?}, but {number} was acknowledged last", key(n)).into());
         }
     }
-    Ok(say(&format!("{writes} writes of {} clients, none failed, none lost", options.clients))?)
+    Ok(say(&format!("{writes} writes of {} clients, none failed, none lost", options.clients.count))?)
 }
 
 fn key(client: usize) -> String {
@@ -123,8 +113,7 @@ async fn work(client: Client, n: usize, seen: Arc<Seen>) -> Outcome<(usize, u64)
         number += 1;
         client.put(key(n).as_bytes(), number.to_string()).await?;
         seen.acknowledge();
-        // Load enough to be under way at any moment, not so much that it drowns what is measured.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Meanwhile::PAUSE).await;
     }
     Ok((n, number))
 }
