@@ -64,7 +64,7 @@ while taken "$port" || taken $((port + 1)); do port=$((port + 2)); done
 HEZONG_DATA_DIR=$root/var/lib/hezong "$installed" node --config "$root/etc/hezong/hezong.toml" --bootstrap \
   --id node01 --http "127.0.0.1:$port" --peer "127.0.0.1:$((port + 1))" --disk-reserve 0 2>"$root/log" &
 node=$!
-"$installed" put --endpoints "127.0.0.1:$port" greeting hello >/dev/null
+"$installed" put --endpoints "127.0.0.1:$port" --timeout 60 greeting hello >/dev/null
 [ "$("$installed" get --endpoints "127.0.0.1:$port" greeting)" = hello ]
 kill "$node"
 wait "$node"

@@ -70,7 +70,7 @@ node node01 "$work/node01" $((port + 1)) --bootstrap
 export HEZONG_ENDPOINTS=127.0.0.1:$((port + 1))
 # More than one part of 16 MiB.
 head -c 780000 /dev/urandom | base64 -w0 >"$work/value"
-for n in $(seq 17); do "$hezong" put "big/$n" - <"$work/value" >/dev/null; done
+for n in $(seq 17); do "$hezong" put --timeout 60 "big/$n" - <"$work/value" >/dev/null; done
 "$hezong" put greeting hello >/dev/null
 
 "$hezong" backup s3://vault/daily/monday.hez | grep "holds: 18 keys"
@@ -113,7 +113,7 @@ kill "${started[1]}" && wait "${started[1]}" || true
 "$hezong" restore s3://vault/daily/monday.hez "$work/node02" --id node02 --http "127.0.0.1:$((port + 1))" \
   --peer "127.0.0.1:$((port + 2))"
 node node02 "$work/node02" $((port + 1))
-[ "$("$hezong" get greeting)" = hello ]
+[ "$("$hezong" get --timeout 60 greeting)" = hello ]
 [ "$("$hezong" scan --keys-only | wc -l)" = 18 ]
 for n in 1 17; do "$hezong" get --raw "big/$n" | cmp - "$work/value"; done
 echo "s3: backups go to a store, are checked there, and come back"

@@ -38,6 +38,7 @@ use self::table::{Fallback, KEYS, Key, RELATIONS, Relation, When};
 pub(crate) use self::table::{LogFormat, Settings};
 use crate::args::ExampleConfigArgs;
 use crate::say::{self, Exit};
+use crate::secure;
 
 /// `hezong check-config`.
 pub(crate) fn check(file: &Path) -> Result<()> {
@@ -50,7 +51,10 @@ pub(crate) fn check(file: &Path) -> Result<()> {
     let left: Vec<String> =
         KEYS.iter().filter(|key| key.must_be_set() && values.value(key.name).is_none()).map(Key::path).collect();
     let left = match left.len() {
-        0 => String::new(),
+        0 => {
+            secure::check(&Settings::new(&values))?;
+            String::new()
+        }
         _ => format!("; to be set by flags or variables: {}", left.join(", ")),
     };
     say::line(format!("{}: good, {set} keys set{left}", file.display()));

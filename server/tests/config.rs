@@ -78,6 +78,13 @@ fn commands_check_and_explain() {
     assert!(said.contains(":4: disk.reserve is \"much\""), "{said}");
     assert!(said.contains(":2: raft.lease is 5s, above raft.election_timeout, which is 1s"), "{said}");
 
+    let whole = "id = \"node01\"\ndata_dir = \"/nowhere\"\nhttp = \"192.0.2.1:8091\"\npeer = \"192.0.2.1:8089\"\n";
+    for (more, good) in [("", false), ("[security]\ninsecure = true\n", true)] {
+        fs::write(&file, format!("[node]\n{whole}{more}")).unwrap();
+        let (code, _, said) = hezong(&["check-config", &path]);
+        assert_eq!((code, said.contains("is reached from other machines")), if good { (0, false) } else { (2, true) });
+    }
+
     fs::write(&file, "[raft]\nelection_timeout = \"2s\"\n").unwrap();
     let print = |id: &[&str]| {
         let output = Command::new(HEZONG)

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use support::{Cluster, Node, fails, follow, get, send, settle};
+use support::{Cluster, Node, fails, get, send, settle};
 
 /// (a) A `POST` of several keys is one command: nobody ever sees a part of it, and one bad member spoils it all.
 #[test]
@@ -120,11 +120,11 @@ fn f_join_cannot_evict_a_member() {
         (id.as_str(), http.as_str(), peer.as_str()),
     ] {
         let body = format!("{{\"id\":\"{id}\",\"httpAddr\":\"{http}\",\"raftAddr\":\"{peer}\"}}");
-        let reply = follow(&first, "POST", "/join", &[], body.as_bytes());
+        let reply = settle(&first, "POST", "/join", &[], body.as_bytes());
         assert_eq!((reply.status, reply.code().as_str()), (409, "member_taken"), "{reply:?}");
     }
     assert_eq!(get(&first, "/members").unwrap().json()["members"], before["members"]);
-    assert_eq!(send(&first, "PUT", "/key/foo", &[], b"bar").unwrap().status, 200);
+    assert_eq!(settle(&first, "PUT", "/key/foo", &[], b"bar").status, 200);
 }
 
 /// (g) Nothing that is sent to either port ends the process; keys may contain `/`; an unknown level is an error.

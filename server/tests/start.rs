@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use serde_json::json;
-use support::{Cluster, HEZONG, Node, fails, get, hezong, send, settle};
+use support::{Cluster, HEZONG, Node, fails, get, hezong, settle};
 
 #[test]
 fn folders_that_are_not_this_nodes_are_refused() {
@@ -100,8 +100,8 @@ fn join_repeated_gives_the_same_number() {
     let first = cluster.nodes[0].http.clone();
     let late = Node::new(cluster.root.path(), "node02");
     let body = format!("{{\"id\":\"node02\",\"httpAddr\":\"{}\",\"raftAddr\":\"{}\"}}", late.http, late.peer);
-    let one = send(&first, "POST", "/join", &[], body.as_bytes()).unwrap();
-    let two = send(&first, "POST", "/join", &[], body.as_bytes()).unwrap();
+    let one = settle(&first, "POST", "/join", &[], body.as_bytes());
+    let two = settle(&first, "POST", "/join", &[], body.as_bytes());
     assert_eq!((one.status, two.status), (200, 200), "{one:?} {two:?}");
     assert_eq!((&one.json()["nodeId"], &one.json()["clusterId"]), (&two.json()["nodeId"], &two.json()["clusterId"]));
     assert_eq!(two.json()["members"].as_array().unwrap().len(), 2);
