@@ -188,11 +188,17 @@ impl From<&Body> for wire::Body {
                 committed: committed.map(|index| index.0),
             }),
             Body::Appended { matched } => Self::Appended(wire::Appended { matched: matched.map(|index| index.0) }),
-            Body::Diverged { previous, hint, lost } => Self::Diverged(wire::Diverged {
-                previous: Some((*previous).into()),
-                hint: hint.map(Into::into),
-                lost: lost.then_some(true),
+            Body::Diverged { previous, hint } => {
+                Self::Diverged(wire::Diverged { previous: Some((*previous).into()), hint: hint.map(Into::into) })
+            }
+            Body::LogLost { owed, last, token } => Self::LogLost(wire::LogLost {
+                owed: Some((*owed).into()),
+                last: last.map(Into::into),
+                token: Some(*token),
             }),
+            Body::LogLostAck { token, end } => {
+                Self::LogLostAck(wire::LogLostAck { token: Some(*token), end: Some((*end).into()) })
+            }
             Body::Heartbeat { round, lease, committed } => Self::Heartbeat(wire::Heartbeat {
                 round: Some(*round),
                 lease_nanos: Some(nanos(*lease)),
@@ -234,7 +240,15 @@ fn body(from: wire::Body) -> Result<Body> {
         wire::Body::Diverged(from) => Body::Diverged {
             previous: log_id(need(from.previous, "diverged.previous")?)?,
             hint: log_id_opt(from.hint)?,
-            lost: from.lost.unwrap_or(false),
+        },
+        wire::Body::LogLost(from) => Body::LogLost {
+            owed: log_id(need(from.owed, "log_lost.owed")?)?,
+            last: log_id_opt(from.last)?,
+            token: need(from.token, "log_lost.token")?,
+        },
+        wire::Body::LogLostAck(from) => Body::LogLostAck {
+            token: need(from.token, "log_lost_ack.token")?,
+            end: log_id(need(from.end, "log_lost_ack.end")?)?,
         },
         wire::Body::Heartbeat(from) => Body::Heartbeat {
             round: need(from.round, "heartbeat.round")?,

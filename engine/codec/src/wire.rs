@@ -36,7 +36,7 @@ pub(crate) struct Message {
     pub(crate) group: Option<u64>,
     #[prost(uint64, optional, tag = "2")]
     pub(crate) term: Option<u64>,
-    #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22")]
+    #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20, 21, 22")]
     pub(crate) body: Option<Body>,
 }
 
@@ -66,6 +66,10 @@ pub(crate) enum Body {
     ReadIndexAck(ReadIndexAck),
     #[prost(message, tag = "14")]
     TimeoutNow(Empty),
+    #[prost(message, tag = "15")]
+    LogLost(LogLost),
+    #[prost(message, tag = "16")]
+    LogLostAck(LogLostAck),
     #[prost(message, tag = "20")]
     InstallSnapshot(InstallSnapshot),
     #[prost(message, tag = "21")]
@@ -118,8 +122,24 @@ pub(crate) struct Diverged {
     pub(crate) previous: Option<LogId>,
     #[prost(message, optional, tag = "2")]
     pub(crate) hint: Option<LogId>,
-    #[prost(bool, optional, tag = "3")]
-    pub(crate) lost: Option<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct LogLost {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) owed: Option<LogId>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) last: Option<LogId>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) token: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct LogLostAck {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) token: Option<u64>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) end: Option<LogId>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]

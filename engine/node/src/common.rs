@@ -247,6 +247,8 @@ fn bytes(message: &Message) -> usize {
         | Body::Vote { .. }
         | Body::Appended { .. }
         | Body::Diverged { .. }
+        | Body::LogLost { .. }
+        | Body::LogLostAck { .. }
         | Body::Heartbeat { .. }
         | Body::HeartbeatAck { .. }
         | Body::ReadIndex { .. }

@@ -123,6 +123,8 @@ fn message_bytes(message: &Message) -> usize {
         | Body::Vote { .. }
         | Body::Appended { .. }
         | Body::Diverged { .. }
+        | Body::LogLost { .. }
+        | Body::LogLostAck { .. }
         | Body::Heartbeat { .. }
         | Body::HeartbeatAck { .. }
         | Body::ReadIndex { .. }

@@ -464,9 +464,12 @@ pub fn show_message(message: &Message) -> String {
             format!("Append base={} [{}] committed={committed}", show(*previous), entries.join(" "))
         }
         Body::Appended { matched } => format!("Appended matched={}", show_index(*matched)),
-        Body::Diverged { previous, hint, lost: false } => format!("Diverged base={previous} hint={}", show(*hint)),
-        Body::Diverged { previous, hint, lost: true } => format!("Diverged lost={previous} hint={}", show(*hint)),
-        // A snapshot's name is a random number; its last digits tell two apart well enough to be read.
+        Body::Diverged { previous, hint } => format!("Diverged base={previous} hint={}", show(*hint)),
+        // Names are random numbers; their last digits tell two apart well enough to be read.
+        Body::LogLost { owed, last, token } => {
+            format!("LogLost owed={owed} last={} token={:04x}", show(*last), token & 0xffff)
+        }
+        Body::LogLostAck { token, end } => format!("LogLostAck token={:04x} end={end}", token & 0xffff),
         Body::InstallSnapshot { id, base } => {
             format!("InstallSnapshot {:04x} base={}", id.0 & 0xffff, show(base.last))
         }
@@ -477,7 +480,6 @@ pub fn show_message(message: &Message) -> String {
             format!("Heartbeat round={round} lease={}ms committed={}", lease.as_millis(), show_index(*committed))
         }
         Body::HeartbeatAck { round, lease } => format!("HeartbeatAck round={round} lease={}ms", lease.as_millis()),
-        // A token is a random number; its last digits tell attempts apart well enough to be read.
         Body::ReadIndex { token } => format!("ReadIndex token={:04x}", token & 0xffff),
         Body::ReadIndexAck { token, index } => {
             format!("ReadIndexAck token={:04x} index={}", token & 0xffff, show_index(*index))

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use hezong_base::{AskId, GroupId, Index, Protocol, Rng};
+use hezong_base::{AskId, GroupId, Index, LogId, Protocol, Rng};
 use hezong_codec::log::{Change, Record, decode_entry, to_change, to_write};
 use hezong_node::{BatchId, NodeInput};
 use hezong_raft::{Entry, Raft, Saved, Write};
@@ -112,8 +112,8 @@ impl Disk {
         wal.sync().expect("nothing fails yet");
     }
 
-    /// Damages the log that was just opened: entries behind `applied` are gone, and a note of what it ended with is left.
-    /// Tells what a node finds then; `None` when there is nothing to lose.
+    /// Damages the log that was just opened: entries behind `applied` are gone, and a note of what it ended with, or of
+    /// more where that was estimated, is left. Tells what a node finds then; `None` when there is nothing to lose.
     pub(crate) fn damage(
         &mut self,
         saved: &Saved,
@@ -124,7 +124,9 @@ impl Disk {
         let kept = applied.max(saved.log.base_index()).map_or(0, |index| index.0);
         let Some(some) = last.index.0.checked_sub(kept).filter(|some| *some > 0) else { return Ok(None) };
         let from = Index(kept + 1 + rng.below(some));
-        let note = Write::Vote { term: saved.term, vote: saved.vote, owed: saved.owed.max(Some(last)) };
+        let estimated = LogId { term: saved.term, index: Index(last.index.0 + rng.below(20)) };
+        let owed = saved.owed.max(Some(if rng.chance(300) { estimated } else { last }));
+        let note = Write::Vote { term: saved.term, vote: saved.vote, owed };
         let wal = self.wal.as_mut().expect("it was just opened");
         // Of a log that opens, either all of this has happened or nothing.
         self.folder.stop_after(u64::MAX);

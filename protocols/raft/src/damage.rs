@@ -10,8 +10,13 @@
 //! and a leader may count an acknowledgement from before the damage. A log that is as up to date again is a part of the log
 //! of some leader of the term owed or of a later one, and by Log Matching and Leader Completeness holds all that was
 //! committed in what was lost. Where nobody has what is owed and no leader can be elected without this node, the group
-//! stands still rather than lose it. A debt that is larger than what was really there is as safe; but it lasts until the log
-//! has grown so far or a later term has an entry, and a leader that goes before may be the last.
+//! stands still rather than lose it.
+//!
+//! What is owed may be estimated, and more than there ever was. An entry of a later term ends such a debt. Until there is
+//! one, the leader of the very term owed answers a report with its own last entry: whatever this node held, that leader had
+//! made before. The answer names the life that reported, for in a later one this node may have lost more. If that leader
+//! ends before it could answer and be followed so far, and nobody can be elected without this node (of an odd number of
+//! voters they can), the group stands still for what never was.
 
 use hezong_base::{Index, LogId, NodeId, Time};
 
@@ -29,30 +34,62 @@ impl Raft {
         self.owed.filter(|_| !self.weak(Weakness::DebtForgotten))
     }
 
-    /// Our log may be as long again as it was. That is written with the next term, before which nothing is cut off our log
-    /// again; and whoever starts compares anew.
-    pub(crate) fn maybe_settle_debt(&mut self) {
-        self.owed.take_if(|owed| Some(*owed) <= self.log.last());
+    /// Our log may be as long again as it was, on disk. That is written at once: what is cut off it later is not owed.
+    pub(crate) fn maybe_settle_debt(&mut self, now: Time, out: &mut Out) {
+        let Some(owed) = self.owed else { return };
+        if self.stored.and_then(|stored| self.log.id_at(stored)) >= Some(owed) {
+            self.set_debt(now, None, out);
+        }
     }
 
     /// Tells the leader that was just heard where our log ends now.
     pub(crate) fn report_loss(&mut self, leader: NodeId, out: &mut Out) {
-        if let Some(previous) = self.owed {
-            let hint = self.log.last();
-            self.reply(leader, Body::Diverged { previous, hint, lost: true }, None, out);
+        if let Some(owed) = self.owed {
+            let last = self.log.last();
+            self.reply(leader, Body::LogLost { owed, last, token: self.life }, None, out);
         }
     }
 
     /// A member's log was damaged, which ended with `owed` and ends with `last` now. What it had acknowledged is void; one
     /// that repeats itself, or arrives late, changes nothing unless it shows that.
-    pub(crate) fn on_lost(&mut self, now: Time, from: NodeId, owed: LogId, last: Option<LogId>, out: &mut Out) {
+    pub(crate) fn on_log_lost(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        owed: LogId,
+        last: Option<LogId>,
+        token: u64,
+        out: &mut Out,
+    ) {
+        let end = self.log.last();
         let Some((leader, mut feeder)) = self.feeder(now, out) else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
-        progress.owed = Some(owed);
+        progress.owed = Some(owed).min(end);
         let common = last.and_then(|last| feeder.log.floor(last)).map(|id| id.index);
         if progress.matched > common {
             progress.lost(Index::after(common));
             feeder.feed(from, progress);
         }
+        if let Some(end) = end.filter(|end| *end < owed) {
+            self.reply(from, Body::LogLostAck { token, end }, None, out);
+        }
+    }
+
+    /// "Nothing of this term went beyond this": we cannot have held more.
+    pub(crate) fn on_log_lost_ack(&mut self, now: Time, from: NodeId, token: u64, end: LogId, out: &mut Out) {
+        if self.leader() != Some(from) || token != self.life {
+            return;
+        }
+        if end.term != self.term {
+            return self.drop_nonsense(from, "leads, and has no entry of its term", out);
+        }
+        if self.owed > Some(end) {
+            self.set_debt(now, Some(end), out);
+        }
+    }
+
+    fn set_debt(&mut self, now: Time, owed: Option<LogId>, out: &mut Out) {
+        self.owed = owed;
+        self.set_term(now, self.term, self.vote, out);
     }
 }

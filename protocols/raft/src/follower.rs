@@ -38,7 +38,7 @@ impl Raft {
         }
         if let Some(previous) = previous.filter(|previous| !self.holds(*previous)) {
             let hint = self.log.floor(previous);
-            return self.reply(from, Body::Diverged { previous, hint, lost: false }, None, out);
+            return self.reply(from, Body::Diverged { previous, hint }, None, out);
         }
         let vouched = entries.last().map(|entry| entry.id).or(previous).map(|id| id.index);
         // What we hold already is not written again: a late duplicate must not cut off what came after it.

@@ -57,14 +57,27 @@ pub enum Body {
     },
     /// "I do not hold `previous`."
     Diverged {
-        /// The rejected `previous`, so that a late rejection can be told from a fresh one; of what was lost, the last.
+        /// The rejected `previous`, so that a late rejection can be told from a fresh one.
         previous: LogId,
         /// The last entry of the receiver that the leader may also hold: at or before `previous.index`, and of no later
         /// term. Skips whole terms at a time.
         hint: Option<LogId>,
-        /// Whether this is no rejection: the receiver's log was damaged and ends with the hint, whatever it acknowledged
-        /// before. Repeated until it holds at least `previous`.
-        lost: bool,
+    },
+    /// "My log was damaged, whatever I acknowledged before." Repeated until it is as long again (see `damage.rs`).
+    LogLost {
+        /// What it ended with once, or more.
+        owed: LogId,
+        /// What it ends with now.
+        last: Option<LogId>,
+        /// Names the sender's life; never reused.
+        token: u64,
+    },
+    /// "Nothing of this term went beyond this when I heard of it": what is owed may be more than there ever was.
+    LogLostAck {
+        /// The life.
+        token: u64,
+        /// The leader's last entry.
+        end: LogId,
     },
     /// "What you need is gone from my log: fetch this state from me instead" (§7). Repeated until it is answered.
     InstallSnapshot {
@@ -129,7 +142,9 @@ impl Body {
                 id(*previous) && place(*committed) && id(entries.last().map(|entry| entry.id))
             }
             Self::Appended { matched } => place(*matched),
-            Self::Diverged { previous, hint, .. } => id(Some(*previous)) && id(*hint),
+            Self::Diverged { previous, hint } => id(Some(*previous)) && id(*hint),
+            Self::LogLost { owed, last, .. } => id(Some(*owed)) && id(*last),
+            Self::LogLostAck { end, .. } => id(Some(*end)),
             Self::Heartbeat { committed, .. } => place(*committed),
             Self::ReadIndexAck { index, .. } => place(*index),
             Self::InstallSnapshot { base, .. } => id(base.last),

@@ -71,13 +71,15 @@ pub struct Raft {
     pub(crate) rng: Rng,
     /// The next ask's name.
     pub(crate) next_ask: AskId,
-    /// The next attempt of a forwarded read. Begins anywhere, so that no answer to an earlier life fits.
+    /// Names this life, and no other.
+    pub(crate) life: u64,
+    /// The next attempt of a forwarded read. Begins with our life, so that no answer to an earlier one fits.
     pub(crate) next_token: u64,
     /// The snapshot being fetched for us.
     pub(crate) install: Option<Install>,
     /// Whether our state machine lost its state and waits for a leader's snapshot.
     pub(crate) state_lost: bool,
-    /// What our log ended with before it was damaged, while it has not become as long again (see `damage.rs`).
+    /// What our log ended with before it was damaged, while what is stored is not as long again (see `damage.rs`).
     pub(crate) owed: Option<LogId>,
     /// Nonsense dropped so far.
     dropped: u64,
@@ -125,7 +127,7 @@ impl Protocol for Raft {
     fn start(now: Time, config: Config, saved: Saved, mut rng: Rng, out: &mut Out) -> Self {
         let Saved { term, vote, owed, log } = saved;
         let committed = log.base_index();
-        let next_token = rng.next_u64();
+        let life = rng.next_u64();
         let mut raft = Self {
             told: (term, None, Role::Follower),
             role: RoleState::Follower(Follower::default()),
@@ -151,7 +153,8 @@ impl Protocol for Raft {
             log,
             committed,
             rng,
-            next_token,
+            life,
+            next_token: life,
         };
         // A lease we granted before the crash still binds us, and we do not remember which. Only a node that never saw
         // a term, or whose group never had another member, can have granted none; a damaged log may have forgotten them.
@@ -162,7 +165,7 @@ impl Protocol for Raft {
         if let Some(last) = raft.log.last_term().filter(|last| *last > term) {
             raft.set_term(now, last, None, out);
         }
-        raft.maybe_settle_debt();
+        raft.maybe_settle_debt(now, out);
         raft.wait_for_leader(now);
         raft.campaign_if_alone(now, out);
         raft.settle(now, out);
@@ -355,6 +358,8 @@ impl Raft {
             | Body::Append { .. }
             | Body::Appended { .. }
             | Body::Diverged { .. }
+            | Body::LogLost { .. }
+            | Body::LogLostAck { .. }
             | Body::InstallSnapshot { .. }
             | Body::SnapshotInstalled { .. }
             | Body::RequestSnapshot
@@ -379,10 +384,9 @@ impl Raft {
                 self.on_append(now, from, previous, entries, committed, out);
             }
             Body::Appended { matched } if current => self.on_appended(now, from, matched, out),
-            Body::Diverged { previous, hint, lost: false } if current => {
-                self.on_diverged(now, from, previous, hint, out);
-            }
-            Body::Diverged { previous, hint, lost: true } if current => self.on_lost(now, from, previous, hint, out),
+            Body::Diverged { previous, hint } if current => self.on_diverged(now, from, previous, hint, out),
+            Body::LogLost { owed, last, token } if current => self.on_log_lost(now, from, owed, last, token, out),
+            Body::LogLostAck { token, end } if current => self.on_log_lost_ack(now, from, token, end, out),
             Body::InstallSnapshot { id, base } if current => self.on_install_snapshot(now, from, id, &base, out),
             Body::SnapshotInstalled { id, installed } if current => self.on_snapshot_installed(from, id, installed),
             Body::RequestSnapshot if current => self.on_request_snapshot(now, from, out),
@@ -405,6 +409,8 @@ impl Raft {
             Body::Vote { .. }
             | Body::Appended { .. }
             | Body::Diverged { .. }
+            | Body::LogLost { .. }
+            | Body::LogLostAck { .. }
             | Body::SnapshotInstalled { .. }
             | Body::RequestSnapshot
             | Body::HeartbeatAck { .. }
@@ -518,7 +524,7 @@ impl Raft {
             self.emit(Event::Peers(self.log.membership().clone()), out);
             self.sync_progress(now);
         }
-        self.maybe_settle_debt();
+        self.maybe_settle_debt(now, out);
         self.conclude_transfer(out);
         let told = (self.term, self.leader(), self.role());
         if told != self.told {
@@ -572,7 +578,7 @@ impl Raft {
         Quorums::of(&self.log, self.committed, &self.config)
     }
 
-    /// Enters a later term, or spends the vote of this one, on disk.
+    /// Enters a later term, spends the vote of this one, or notes what is owed, on disk.
     pub(crate) fn set_term(&mut self, now: Time, term: Term, vote: Option<NodeId>, out: &mut Out) {
         debug_assert!(term >= self.term);
         (self.term, self.vote) = (term, vote);

@@ -84,9 +84,12 @@ fn debt_believes_no_commit_of_a_heartbeat() {
     cluster.receive(2, 1, 3, Body::Heartbeat { round: 1, lease: Duration::ZERO, committed: Some(Index(1)) });
     assert_eq!(cluster.raft(2).announced(), None);
     cluster.receive(2, 1, 3, Body::Heartbeat { round: 2, lease: Duration::ZERO, committed: Some(Index(3)) });
-    let lost = Body::Diverged { previous: LogId::new(2, 3), hint: Some(LogId::new(1, 1)), lost: true };
     let ack = |round| Body::HeartbeatAck { round, lease: Duration::ZERO };
-    assert_eq!(sent(&mut cluster), [ack(1), lost.clone(), ack(2), lost], "heard, and told where the log ends");
+    let sent = sent(&mut cluster);
+    let [first, Body::LogLost { owed, last, token }, second, lost] = &sent[..] else { panic!("sent {sent:?}") };
+    assert_eq!((first, second), (&ack(1), &ack(2)), "heard");
+    assert_eq!((*owed, *last), (LogId::new(2, 3), Some(LogId::new(1, 1))), "and told where the log ends");
+    assert_eq!(*lost, Body::LogLost { owed: *owed, last: *last, token: *token });
 }
 
 #[test]
@@ -140,32 +143,25 @@ fn leader_disregards_a_loss_it_knows_of() {
     cluster.run(Duration::from_secs(1));
     cluster.wire.clear();
     let last = cluster.raft(1).log().last();
-    cluster.receive(1, 2, 1, Body::Diverged { previous: LogId::new(1, 9), hint: last, lost: true });
+    cluster.receive(1, 2, 1, Body::LogLost { owed: LogId::new(1, 1), last, token: 7 });
     assert_eq!(sent(&mut cluster), []);
 }
 
-/// More may be owed than was there, and of the leader's own term: then a log that is level is not enough.
 #[test]
 fn leader_hands_over_to_nobody_who_owes() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
+    cluster.propose(1, "x");
+    cluster.run(Duration::from_millis(500));
+    let owed = cluster.raft(1).log().last().expect("it has some");
     for id in [2, 3] {
-        cluster.crash(id);
-        let note = Write::Vote { term: Term(1), vote: Some(NodeId(1)), owed: Some(LogId::new(1, 9)) };
-        cluster.node(id).disk.push(note);
-        cluster.start(id);
-        cluster.run(Duration::from_millis(500));
+        cluster.receive(1, id, 1, Body::LogLost { owed, last: None, token: 7 });
     }
-    // One entry is there, and eight more to come.
-    for _ in 0..8 {
-        assert_eq!(cluster.raft(3).log().last(), cluster.raft(1).log().last());
-        for (to, error) in [(Some(NodeId(3)), TransferError::Incomplete(NodeId(3))), (None, TransferError::Nobody)] {
-            let id = cluster.request(1, Request::Transfer(to));
-            assert!(cluster.events(1).contains(&refused(id, error)));
-        }
-        cluster.propose(1, "x");
-        cluster.run(Duration::from_millis(500));
+    for (to, error) in [(Some(NodeId(3)), TransferError::Incomplete(NodeId(3))), (None, TransferError::Nobody)] {
+        let id = cluster.request(1, Request::Transfer(to));
+        assert!(cluster.events(1).contains(&refused(id, error)));
     }
+    cluster.run(Duration::from_millis(500));
     cluster.request(1, Request::Transfer(Some(NodeId(3))));
     cluster.run(Duration::from_millis(500));
     assert_eq!(cluster.leader(), Some(3));
@@ -173,20 +169,77 @@ fn leader_hands_over_to_nobody_who_owes() {
 
 #[test]
 fn leader_chooses_a_successor_that_lacks_nothing() {
-    let owes = Body::Diverged { previous: LogId::new(1, 9), hint: Some(LogId::new(1, 1)), lost: true };
-    for lack in [owes, Body::RequestSnapshot] {
-        let mut cluster = Cluster::new(3);
-        cluster.elect(1);
-        // Of two that hold as much, it would take the one that was heard last.
-        cluster.receive(1, 2, 1, lack);
-        cluster.now = cluster.now + Duration::from_millis(10);
-        cluster.receive(1, 2, 1, Body::Appended { matched: Some(Index(1)) });
-        let id = cluster.request(1, Request::Transfer(Some(NodeId(2))));
-        assert!(cluster.events(1).contains(&refused(id, TransferError::Incomplete(NodeId(2)))));
-        cluster.request(1, Request::Transfer(None));
-        cluster.settle();
-        assert_eq!(cluster.leader(), Some(3));
-    }
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    // Of two that hold as much, it would take the one that was heard last.
+    cluster.receive(1, 2, 1, Body::RequestSnapshot);
+    cluster.now = cluster.now + Duration::from_millis(10);
+    cluster.receive(1, 2, 1, Body::Appended { matched: Some(Index(1)) });
+    let id = cluster.request(1, Request::Transfer(Some(NodeId(2))));
+    assert!(cluster.events(1).contains(&refused(id, TransferError::Incomplete(NodeId(2)))));
+    cluster.request(1, Request::Transfer(None));
+    cluster.settle();
+    assert_eq!(cluster.leader(), Some(3));
+}
+
+/// One of two voters, led by the other in term 1, lost nothing, and believes that it may owe entries up to the 514th.
+fn owes_what_never_was() -> Cluster {
+    let mut cluster = Cluster::new(2);
+    cluster.elect(1);
+    cluster.propose(1, "x");
+    cluster.run(Duration::from_secs(1));
+    cluster.crash(2);
+    let note = Write::Vote { term: Term(1), vote: Some(NodeId(1)), owed: Some(LogId::new(1, 514)) };
+    cluster.node(2).disk.push(note);
+    cluster.start(2);
+    cluster
+}
+
+/// Nobody could be elected once that leader had ended.
+#[test]
+fn debt_of_what_never_was_ends_when_its_leader_says_so() {
+    let mut cluster = owes_what_never_was();
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(cluster.raft(2).owed(), None);
+    cluster.crash(1);
+    cluster.crash(2);
+    cluster.start(1);
+    cluster.start(2);
+    assert_eq!(cluster.raft(2).owed(), None, "that is on disk");
+    cluster.run(Duration::from_secs(20));
+    assert!(cluster.leader().is_some());
+}
+
+/// Less was lost then than now.
+#[test]
+fn debt_is_not_lowered_by_what_an_earlier_life_was_told() {
+    let mut cluster = owes_what_never_was();
+    cluster.receive(2, 1, 1, Body::Heartbeat { round: 90, lease: Duration::ZERO, committed: None });
+    let report = sent(&mut cluster).pop().expect("it reports");
+    let Body::LogLost { token, .. } = report else { panic!("{report:?}") };
+    cluster.crash(2);
+    cluster.start(2);
+    cluster.receive(2, 1, 1, Body::Heartbeat { round: 91, lease: Duration::ZERO, committed: None });
+    let end = LogId::new(1, 400);
+    cluster.receive(2, 1, 1, Body::LogLostAck { token, end });
+    assert_eq!(cluster.raft(2).owed(), Some(LogId::new(1, 514)));
+    let report = sent(&mut cluster).pop().expect("it reports");
+    let Body::LogLost { token, .. } = report else { panic!("{report:?}") };
+    cluster.receive(2, 1, 1, Body::LogLostAck { token, end });
+    assert_eq!(cluster.raft(2).owed(), Some(end));
+}
+
+/// A crash would bring it back, when others count on this node being whole.
+#[test]
+fn debt_ends_when_what_was_lost_is_on_disk() {
+    let mut cluster = one_of_three_left();
+    cluster.node(2).prompt = false;
+    let lacking = entries(&[1, 2, 2])[1..].to_vec();
+    let previous = Some(LogId::new(1, 1));
+    cluster.receive(2, 1, 2, Body::Append { previous, entries: lacking.into(), committed: None });
+    assert_eq!(cluster.raft(2).owed(), Some(LogId::new(2, 3)));
+    cluster.store(2);
+    assert_eq!(cluster.raft(2).owed(), None);
 }
 
 /// Nobody who lacks what the damaged node held can be elected by it; with whoever has it, everything goes on.

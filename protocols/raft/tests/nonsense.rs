@@ -47,7 +47,7 @@ fn entries(rng: &mut Rng, previous: Option<LogId>) -> Vec<Entry> {
 
 fn body(rng: &mut Rng) -> Body {
     let lease = Duration::from_nanos(number(rng));
-    match rng.below(13) {
+    match rng.below(15) {
         0 => Body::RequestPreVote { last: maybe(rng, id) },
         1 => Body::PreVote { granted: rng.chance(500) },
         2 => Body::RequestVote { last: maybe(rng, id), transfer: rng.chance(500) },
@@ -58,10 +58,12 @@ fn body(rng: &mut Rng) -> Body {
             Body::Append { previous, entries, committed: maybe(rng, |rng| Index(number(rng))) }
         }
         7 => Body::Appended { matched: maybe(rng, |rng| Index(number(rng))) },
-        8 => Body::Diverged { previous: id(rng), hint: maybe(rng, id), lost: rng.chance(500) },
+        8 => Body::Diverged { previous: id(rng), hint: maybe(rng, id) },
         9 => Body::Heartbeat { round: number(rng), lease, committed: maybe(rng, |rng| Index(number(rng))) },
         10 => Body::HeartbeatAck { round: number(rng), lease },
         11 => Body::TimeoutNow,
+        12 => Body::LogLost { owed: id(rng), last: maybe(rng, id), token: number(rng) },
+        13 => Body::LogLostAck { token: number(rng), end: id(rng) },
         _ if rng.chance(500) => Body::ReadIndex { token: number(rng) },
         _ => Body::ReadIndexAck { token: number(rng), index: maybe(rng, |rng| Index(number(rng))) },
     }

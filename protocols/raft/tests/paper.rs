@@ -174,7 +174,7 @@ fn append_2_missing_or_other_previous_is_refused() {
     ] {
         let mut cluster = alone(3, 5, &[1, 1, 3]);
         cluster.receive(1, 2, 5, append(Some(previous), vec![], Some(1)));
-        assert_eq!(only_answer(&mut cluster, 2).body, Body::Diverged { previous, hint: Some(hint), lost: false });
+        assert_eq!(only_answer(&mut cluster, 2).body, Body::Diverged { previous, hint: Some(hint) });
         assert_eq!((cluster.terms(1), committed(&cluster)), (vec![1, 1, 3], None), "nothing moved");
     }
 }
@@ -291,7 +291,7 @@ fn all_2_larger_term_makes_a_follower_of_every_role() {
         later(Body::Vote { granted: false }),
         later(Body::PreVote { granted: false }),
         later(Body::Appended { matched: None }),
-        later(Body::Diverged { previous: LogId::new(1, 1), hint: None, lost: false }),
+        later(Body::Diverged { previous: LogId::new(1, 1), hint: None }),
         later(Body::HeartbeatAck { round: 1, lease: Duration::ZERO }),
         later(Body::ReadIndex { token: 1 }),
         later(Body::ReadIndexAck { token: 1, index: None }),
@@ -508,13 +508,13 @@ fn leader_goes_back_on_a_rejection_and_tries_again() {
     make_leader(&mut cluster);
     cluster.take_all();
     let (previous, hint) = (LogId::new(4, 4), Some(LogId::new(2, 3)));
-    cluster.receive(1, 2, 5, Body::Diverged { previous, hint, lost: false });
+    cluster.receive(1, 2, 5, Body::Diverged { previous, hint });
     let sent = cluster.take_to(2);
     let [(1, Message { body: Body::Append { previous, entries, .. }, .. })] = &sent[..] else { panic!("{sent:?}") };
     assert_eq!(*previous, Some(LogId::new(1, 2)), "the whole of term 3 is skipped");
     assert_eq!(entries.len(), 3);
     // The same rejection once more answers no probe that is under way.
-    cluster.receive(1, 2, 5, Body::Diverged { previous: LogId::new(4, 4), hint, lost: false });
+    cluster.receive(1, 2, 5, Body::Diverged { previous: LogId::new(4, 4), hint });
     assert!(cluster.take_to(2).is_empty());
 }
 

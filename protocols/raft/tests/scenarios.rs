@@ -117,7 +117,7 @@ fn raft_5_leader_finds_the_common_entry_and_overwrites_the_rest() {
     );
     // The hint: the follower's entry there is of term 3, and so is all it has from 5 on.
     let hint = Some(LogId::new(3, 7));
-    assert_eq!(cluster.take_all()[0].2.body, Body::Diverged { previous, hint, lost: false });
+    assert_eq!(cluster.take_all()[0].2.body, Body::Diverged { previous, hint });
     let entries = vec![entry(4, 7), entry(4, 8)].into();
     cluster.receive(2, 1, 4, Body::Append { previous: Some(LogId::new(3, 6)), entries, committed: None });
     assert_eq!(cluster.take_all()[0].2.body, Body::Appended { matched: Some(Index(8)) });

@@ -107,7 +107,7 @@ pub(crate) fn write(rng: &mut Rng) -> Write {
 }
 
 pub(crate) fn message(rng: &mut Rng) -> (GroupId, Message) {
-    let body = match rng.below(15) {
+    let body = match rng.below(17) {
         0 => Body::RequestPreVote { last: option(rng, log_id) },
         1 => Body::PreVote { granted: rng.chance(500) },
         2 => Body::RequestVote { last: option(rng, log_id), transfer: rng.chance(500) },
@@ -118,7 +118,7 @@ pub(crate) fn message(rng: &mut Rng) -> (GroupId, Message) {
             committed: option(rng, index),
         },
         5 => Body::Appended { matched: option(rng, index) },
-        6 => Body::Diverged { previous: log_id(rng), hint: option(rng, log_id), lost: rng.chance(500) },
+        6 => Body::Diverged { previous: log_id(rng), hint: option(rng, log_id) },
         7 => Body::Heartbeat { round: number(rng), lease: span(rng), committed: option(rng, index) },
         8 => Body::HeartbeatAck { round: number(rng), lease: span(rng) },
         9 => Body::ReadIndex { token: number(rng) },
@@ -126,6 +126,8 @@ pub(crate) fn message(rng: &mut Rng) -> (GroupId, Message) {
         11 => Body::SnapshotInstalled { id: SnapshotId(number(rng)), installed: rng.chance(500) },
         12 => Body::RequestSnapshot,
         13 => Body::TimeoutNow,
+        14 => Body::LogLost { owed: log_id(rng), last: option(rng, log_id), token: number(rng) },
+        15 => Body::LogLostAck { token: number(rng), end: log_id(rng) },
         _ => Body::ReadIndexAck { token: number(rng), index: option(rng, index) },
     };
     (GroupId(number(rng)), Message { term: Term(number(rng)), body })

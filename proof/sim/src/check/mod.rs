@@ -144,6 +144,8 @@ impl Checkers {
             | Body::Vote { .. }
             | Body::Appended { .. }
             | Body::Diverged { .. }
+            | Body::LogLost { .. }
+            | Body::LogLostAck { .. }
             | Body::InstallSnapshot { .. }
             | Body::SnapshotInstalled { .. }
             | Body::RequestSnapshot

@@ -62,6 +62,8 @@ impl Promises {
             | Body::Vote { granted: false }
             | Body::Appended { matched: None }
             | Body::Diverged { .. }
+            | Body::LogLost { .. }
+            | Body::LogLostAck { .. }
             | Body::InstallSnapshot { .. }
             | Body::SnapshotInstalled { .. }
             | Body::RequestSnapshot
