@@ -1,8 +1,9 @@
 //! The state machines: apply what the node hands out, in its order, and make it durable when asked.
 //!
 //! One thread serves all groups, because a machine has few disks and a state machine that is busy delays the others no
-//! more than the disk would; while they are quick, whoever brought what there is to apply does it itself, which saves
-//! waking that thread. Persisting and snapshots are that thread's alone: a disk has no promise to be quick. A state machine that fails stops the process: going on would let this replica drift.
+//! more than the disk would; while they are quick, whoever learns what is committed, a peer's reader or the writer of the
+//! log, applies it itself, which saves waking that thread. Persisting and snapshots are that thread's alone: a disk has no
+//! promise to be quick. A state machine that fails stops the process: going on would let this replica drift.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

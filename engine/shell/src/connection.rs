@@ -409,7 +409,7 @@ impl Tcp {
         if peer.lane == Lane::Messages {
             let heard = NodeInput::Version { peer: peer.id, version: Version(version) };
             peer.while_current(number, || self.shared.inbox.push(Mail::Input(heard), 0));
-            self.shared.deliver(MayWait::No);
+            self.shared.deliver(MayWait::Nothing);
             self.shared.tell(Event::PeerConnected { peer: peer.id, address });
         } else if let Err(error) = wire.set_read_timeout(Some(SNAPSHOTS_IDLE)) {
             tracing::debug!("a connection for snapshots cannot be given a time-out: {error}");
@@ -475,7 +475,7 @@ impl Tcp {
                 }
             }
             if arrived {
-                self.shared.deliver(MayWait::Yes);
+                self.shared.deliver(MayWait::Disk);
             }
             match wire.read(&mut chunk, &mut buffer) {
                 Ok(true) => {}

@@ -406,7 +406,7 @@ impl Handle {
         let asked = |context| Box::new(Asked { context, at: SystemTime::now() });
         let trace = current().filter(|_| is_command).map(asked);
         match self.0.shared.inbox.offer(Mail::Request { id, group, request, reply, trace }, bytes) {
-            Ok(()) => self.0.shared.deliver(MayWait::No),
+            Ok(()) => self.0.shared.deliver(MayWait::Nothing),
             Err((Full::Bytes, _)) => return Err(Refused::Overloaded { limit: "node.inbox_bytes_max" }),
             Err((Full::Closed, _)) => return Err(Refused::Stopping),
         }

@@ -25,6 +25,7 @@ use hezong_wal::{ReadError, Reader, Scrub, Wal, WriteError};
 use crate::follow::DiskParts;
 use crate::inbox::Inbox;
 use crate::promise::Promise;
+use crate::run::MayWait;
 use crate::threads::{Shared, stop_process};
 
 /// A batch of the log is started anew beyond this, so that one append never meets the log's own limit.
@@ -89,7 +90,7 @@ impl Log {
         };
         // Also for what came after we took what we took.
         self.inbox.wake();
-        stored.into_iter().for_each(|batch| shared.report(NodeInput::Stored(batch)));
+        stored.into_iter().for_each(|batch| report(shared, batch));
         shared.room.look(shared);
     }
 
@@ -179,7 +180,7 @@ pub(crate) fn run(shared: &Shared, log: &Log, mut promise: Option<Promise>) {
     shared.room.look(shared);
     while log.inbox.wait(shared.room.interval()) {
         let stored = log.write(shared, &mut lock());
-        stored.into_iter().for_each(|batch| shared.report(NodeInput::Stored(batch)));
+        stored.into_iter().for_each(|batch| report(shared, batch));
         shared.room.look(shared);
         promise.iter_mut().for_each(Promise::settle);
     }
@@ -187,6 +188,12 @@ pub(crate) fn run(shared: &Shared, log: &Log, mut promise: Option<Promise>) {
     if let Some(writer) = writer.filter(|_| !shared.is_abandoned()) {
         writer.wal.close().unwrap_or_else(|error| fail(&error));
     }
+}
+
+/// What became committed by it is applied by this thread too while the state machines are quick: whoever waits for the
+/// reply would otherwise wait for another thread to be woken.
+fn report(shared: &Shared, stored: BatchId) {
+    shared.report_and(NodeInput::Stored(stored), MayWait::Machines);
 }
 
 fn fail(error: &WriteError) -> ! {

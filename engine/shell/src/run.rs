@@ -119,26 +119,33 @@ pub(crate) struct Afterwards {
     machines: Option<Arc<apply::Machines>>,
 }
 
-/// Whether a thread may wait for the disk and the state machines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a thread may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum MayWait {
-    Yes,
-    No,
+    Nothing,
+    /// The state machines, while they are quick.
+    Machines,
+    /// These, and the disk while it is.
+    Disk,
 }
 
 impl Shared {
     /// Does what a turn left to be done.
     pub(crate) fn carry_out(&self, Afterwards { replies, log, machines }: Afterwards, may_wait: MayWait) {
-        if may_wait == MayWait::No {
+        if may_wait < MayWait::Disk {
             log.iter().for_each(|log| log.inbox.wake());
+        }
+        if may_wait < MayWait::Machines {
             machines.iter().for_each(|machines| machines.inbox.wake());
         }
         for (client, reply) in replies {
             // Err: it has gone this very moment.
             client.send(reply).ok();
         }
-        if may_wait == MayWait::Yes {
+        if may_wait >= MayWait::Disk {
             log.iter().for_each(|log| log.write_here(self));
+        }
+        if may_wait >= MayWait::Machines {
             machines.iter().for_each(|machines| machines.work_here(self));
         }
     }
@@ -170,13 +177,13 @@ pub(crate) fn run(shared: &Shared) {
             let runner = locked.take().expect("it was there");
             // Others may look in vain from now on, while this waits for them to end.
             drop(locked);
-            shared.carry_out(afterwards, MayWait::No);
+            shared.carry_out(afterwards, MayWait::Nothing);
             return runner.close(end);
         }
         runner.sleeps_until = runner.deadline();
         let until = runner.sleeps_until;
         drop(locked);
-        shared.carry_out(afterwards, MayWait::No);
+        shared.carry_out(afterwards, MayWait::Nothing);
         shared.inbox.wait(until.map(|at| at.since(clock::now())));
     }
 }

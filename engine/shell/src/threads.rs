@@ -67,8 +67,13 @@ impl Shared {
 
     /// Reports the result of something the node asked for.
     pub(crate) fn report(&self, input: NodeInput) {
+        self.report_and(input, MayWait::Nothing);
+    }
+
+    /// The same from a thread that may wait for what follows.
+    pub(crate) fn report_and(&self, input: NodeInput, may_wait: MayWait) {
         self.inbox.push(Mail::Input(input), 0);
-        self.deliver(MayWait::No);
+        self.deliver(may_wait);
     }
 
     /// Puts in what needs no haste, for the node's thread.
