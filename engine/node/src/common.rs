@@ -51,7 +51,7 @@ pub(crate) struct Common {
     pub(crate) versions: BTreeMap<NodeId, Version>,
     /// Whether a group's members changed since the last turn.
     pub(crate) peers_changed: bool,
-    /// Bytes of commands taken in this turn. Zero after every flush.
+    /// Bytes of commands taken in and not handed to a protocol yet.
     pub(crate) queue_bytes: usize,
     /// Groups that something was handed to in this turn. Empty after every flush.
     pub(crate) touched: BTreeSet<GroupId>,

@@ -59,7 +59,7 @@ pub(crate) struct Group {
     membership_applied: Membership,
     /// Up to here the log was found at the start: its membership steps are no news.
     old_news: Option<Index>,
-    /// Commands that wait for the turn to end, in order of arrival.
+    /// Commands that wait for the turn to end, or for leadership that is handed over to have arrived, in order of arrival.
     commands: Vec<(RequestId, Bytes)>,
     /// Reads that wait for it, by what they ask of the protocol.
     lease_reads: Vec<RequestId>,

@@ -136,7 +136,6 @@ impl Node {
         // Flushing touches groups again, but leaves nothing in an inbox that this turn could still do: what was put back
         // waits for the next thing to happen to its group.
         self.common.touched.clear();
-        self.common.queue_bytes = 0;
         // Before any entry leaves, for the disk or for a peer.
         let used = self.groups.values().map(Group::used).max().unwrap_or_default();
         if used > self.used {

@@ -286,6 +286,12 @@ impl Raft {
         self.owed
     }
 
+    /// Whether leadership is being handed over by this node: who leads next is not known yet.
+    #[must_use]
+    pub fn is_transferring(&self) -> bool {
+        self.transfer.is_some()
+    }
+
     /// The members in force, committed or not.
     #[must_use]
     pub fn membership(&self) -> &Membership {

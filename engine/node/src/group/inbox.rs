@@ -21,7 +21,10 @@ impl Group {
         common: &mut Common,
     ) -> Result<(), Refused> {
         common.stats.proposals += 1;
-        self.must_lead(now, common)?;
+        // While leadership is handed over it waits for whoever leads next, which is soon.
+        if !self.raft.is_transferring() {
+            self.must_lead(now, common)?;
+        }
         if self.restoring {
             return Err(Refused::Restoring);
         }
@@ -132,10 +135,13 @@ impl Group {
     }
 
     pub(super) fn hand_commands(&mut self, now: Time, common: &mut Common, out: &mut Vec<NodeEffect>) {
-        let (clients, commands): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commands)
-            .into_iter()
-            .filter(|(id, _)| common.clients.place(*id, Place::Handed))
-            .unzip();
+        if self.raft.is_transferring() {
+            return;
+        }
+        let commands = std::mem::take(&mut self.commands);
+        common.queue_bytes -= commands.iter().map(|(_, command)| command.len()).sum::<usize>();
+        let (clients, commands): (Vec<_>, Vec<_>) =
+            commands.into_iter().filter(|(id, _)| common.clients.place(*id, Place::Handed)).unzip();
         if commands.is_empty() {
             return;
         }
