@@ -90,6 +90,10 @@ impl Raft {
     ) {
         let unbound = !self.is_led(now) && !self.is_bound(now) && !self.is_removed();
         let granted = term > self.term && last >= self.answers_for() && unbound;
+        if unbound && last < self.answers_for() && !self.may_campaign() {
+            self.counted_on = true;
+            self.wait_for_leader(now);
+        }
         if granted {
             // Carries the term asked about, which is not ours; nothing is promised, so it rests on nothing.
             self.writes.send(None, from, Message { term, body: Body::PreVote { granted } }, out);

@@ -87,19 +87,24 @@ impl Raft {
         self.feed_all(now, out);
     }
 
-    /// The members in force are committed. If we are none of them, one of theirs is to lead.
+    /// The members in force are committed.
     pub(crate) fn on_membership_committed(&mut self, now: Time, out: &mut Out) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         for progress in leader.progress.values_mut().filter(|progress| progress.leaving) {
             progress.leave_by = Some(now + self.config.election_timeout);
         }
         self.dismiss(now, out);
-        if !self.is_voter() {
-            let stays = self.transfer.is_some() || self.hand_over(now, out);
-            self.start_round(now, out);
-            if !stays {
-                self.step_down(now, out);
-            }
+    }
+
+    /// If we are certainly no voter, one of those is to lead.
+    pub(crate) fn leave_to_a_voter(&mut self, now: Time, out: &mut Out) {
+        if self.is_voter() || self.log.membership_index() > self.committed {
+            return;
+        }
+        let stays = self.transfer.is_some() || self.hand_over(now, out);
+        self.start_round(now, out);
+        if !stays {
+            self.step_down(now, out);
         }
     }
 

@@ -468,6 +468,9 @@ impl Raft {
         if members_committed {
             self.on_membership_committed(now, out);
         }
+        if members_committed || opens {
+            self.leave_to_a_voter(now, out);
+        }
         self.maybe_leave_joint(now, out);
     }
 }

@@ -46,6 +46,9 @@ pub struct Raft {
     /// When we campaign unless a leader is heard or a vote is given. Means nothing to leaders, nor to whom
     /// [`Raft::may_campaign`] forbids it.
     pub(crate) election_at: Time,
+    /// Whether a candidate counts on our vote that cannot have it, for lack of what our log holds, although we are no voter
+    /// as far as we know. Until a leader is heard (see [`Raft::may_campaign`]).
+    pub(crate) counted_on: bool,
     /// Until when we owe it to some leader's lease not to vote. Only grows.
     pub(crate) promised_until: Option<Time>,
     /// The last entry known to be committed (`commitIndex`). Only grows; at most the log's last.
@@ -132,6 +135,7 @@ impl Protocol for Raft {
             told: (term, None, Role::Follower),
             role: RoleState::Follower(Follower::default()),
             election_at: now,
+            counted_on: false,
             promised_until: None,
             announced: committed,
             stored: log.last_index(),
@@ -206,7 +210,7 @@ impl Protocol for Raft {
         (self.term, self.vote, self.committed, self.announced, self.stored).hash(into);
         self.log.fingerprint(into);
         (self.role(), self.leader(), self.is_bound(now), self.writes.oldest().is_some()).hash(into);
-        (self.install.is_some(), self.state_lost, self.owed).hash(into);
+        (self.install.is_some(), self.state_lost, self.owed, self.counted_on).hash(into);
         self.transfer.as_ref().map(|transfer| (transfer.to, transfer.asked)).hash(into);
         match &self.role {
             RoleState::Follower(follower) => follower.reads.len().hash(into),
@@ -594,6 +598,7 @@ impl Raft {
 
     /// Follows `leader`, or nobody until one is heard. The term is set already.
     pub(crate) fn become_follower(&mut self, now: Time, leader: Option<NodeId>, out: &mut Out) {
+        self.counted_on &= leader.is_none();
         let next = RoleState::Follower(Follower { leader, ..Follower::default() });
         match core::mem::replace(&mut self.role, next) {
             // A timer that runs on keeps its draw: a vote refused must not put off our own campaign.
@@ -632,13 +637,15 @@ impl Raft {
 
     /// Whether we may have to be elected. Not only a voter may: who is removed by an entry not yet known to be committed
     /// may be the only one whose log is long enough to commit it, and whose vote the others, not knowing of it, still
-    /// need (§4.2.2 of the dissertation). Its own vote then counts for nothing. Who lost entries must not lead without them.
+    /// need (§4.2.2 of the dissertation). Its own vote then counts for nothing. The same goes for a learner that alone holds
+    /// what a leader sent last, when somebody else counts it among the voters by an entry that is not committed: neither of
+    /// them would be elected by the other. Who lost entries must not lead without them.
     pub(crate) fn may_campaign(&self) -> bool {
         if self.debt().is_some() {
             return false;
         }
         let before = self.log.membership_before().filter(|_| self.log.membership_index() > self.committed);
-        self.is_voter() || before.is_some_and(|members| members.is_voter(self.config.id))
+        self.is_voter() || before.is_some_and(|members| members.is_voter(self.config.id)) || self.counted_on
     }
 
     /// Whether we are the only voter: then there is nobody to ask and nobody to wait for.

@@ -7,10 +7,11 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{Cluster, member, saved, voters};
+use common::{Cluster, entry, member, saved, voters};
 use hezong_base::{Index, LogId, NodeId, RequestId, Rng, Term};
 use hezong_raft::{
-    Body, Change, ChangeError, Config, Event, Member, Membership, Message, Payload, ReadLevel, Refusal, Request, Role,
+    Body, Change, ChangeError, Config, Entry, Event, Member, Membership, Message, Payload, ReadLevel, Refusal, Request,
+    Role,
 };
 
 fn millis(millis: u64) -> Duration {
@@ -527,4 +528,23 @@ fn joint_membership_survives_a_restart() {
     alone = alone.change(&several(&[], &[2, 3])).expect("two leave");
     assert!(alone.is_joint());
     assert_eq!(alone.left().expect("it was joint").voters(), &ids([1]));
+}
+
+/// Node 2 led term 2, had one entry with the learners alone, and is gone for good. Node 1 led term 1, and alone has the
+/// entry by which the learners vote. Neither node 1 nor node 3 can be elected: what the learners have is newer.
+#[test]
+fn learner_whose_vote_is_counted_on_leads_when_nobody_else_can_and_leaves_it_to_a_voter() {
+    let old = members(6, 1..=3);
+    let joint = old.change(&several(&[4, 5, 6], &[])).expect("three come");
+    let mut disks: Vec<_> = (1..=6).map(|id| (id, saved(&old, 2, None, if id > 3 { &[1, 2] } else { &[1] }))).collect();
+    let entry = Entry { payload: Payload::Membership(joint), ..entry(1, 2) };
+    disks[0].1.push(hezong_raft::Write::Append(vec![entry].into()));
+    let mut cluster = Cluster::with(disks);
+    cluster.crash(2);
+    cluster.run(millis(20_000));
+    let leader = cluster.leader().expect("somebody leads");
+    assert!([1, 3].contains(&leader), "{leader}");
+    for id in [1, 3, 4, 5, 6] {
+        assert_eq!(cluster.commands(id), ["1@1", "2@2"], "node {id}");
+    }
 }
