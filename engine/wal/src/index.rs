@@ -4,7 +4,7 @@
 //! what a running node believes is what a restarted one would find.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index};
@@ -230,22 +230,22 @@ pub(crate) struct SegmentFile {
     /// How messages name it.
     pub(crate) path: String,
     pub(crate) file: Arc<dyn File>,
-    /// Where its batches begin and end, once it is written to no more.
-    sealed: OnceLock<(u64, u64)>,
+    /// Where its batches begin, and where those end that are synced and count.
+    synced: Mutex<(u64, u64)>,
 }
 
 impl SegmentFile {
     pub(crate) fn new(path: String, file: Arc<dyn File>) -> Self {
-        Self { path, file, sealed: OnceLock::new() }
+        Self { path, file, synced: Mutex::default() }
     }
 
-    /// It is written to no more.
-    pub(crate) fn seal(&self, start: u64, end: u64) {
-        self.sealed.get_or_init(|| (start, end));
+    /// From `start` to `end` everything is synced.
+    pub(crate) fn note_synced(&self, start: u64, end: u64) {
+        *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = (start, end);
     }
 
-    pub(crate) fn sealed(&self) -> Option<(u64, u64)> {
-        self.sealed.get().copied()
+    pub(crate) fn synced(&self) -> (u64, u64) {
+        *self.synced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

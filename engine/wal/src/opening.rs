@@ -85,6 +85,7 @@ impl Begin<'_> {
         };
         segment.file.write_at(0, &segment::encode(&header)).map_err(io_failure("write", &path, 0))?;
         segment.file.sync().map_err(io_failure("sync", &path, 0))?;
+        segment.note_synced(segment::header_bytes(self.identity) as u64, end);
         let name = segment::name(self.number);
         self.folder.rename(&unfinished, &name).map_err(io_failure("rename", &path, 0))?;
         self.folder.sync().map_err(io_failure("sync", self.folder.path(""), 0))?;

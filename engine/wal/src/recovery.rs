@@ -132,7 +132,7 @@ pub(crate) fn open(folder: &dyn Folder, options: &Options, witness: Option<&Witn
         }
     };
     for link in &chain {
-        index.files[&link.number].seal(segment::header_bytes(&options.identity) as u64, link.end);
+        index.files[&link.number].note_synced(segment::header_bytes(&options.identity) as u64, link.end);
     }
     let shared = Arc::new(Shared::new(index));
     let begin = Begin {

@@ -11,9 +11,8 @@ use crate::recovery::Window;
 /// What a step reads, unless a single batch is larger.
 const STEP_BYTES: u64 = 1 << 20;
 
-/// Goes through the segments that are full, from the oldest on, again and again. The newest is left out: it is read with
-/// every start, and what is cached of it is what was just written. Headers are left out too, since they are needed by
-/// nobody before the next start.
+/// Goes through the segments from the oldest on, again and again, as far as they are synced. Headers are left out, since
+/// they are needed by nobody before the next start.
 pub struct Scrub {
     shared: Arc<Shared>,
     /// The segment, and where in it to go on; 0 for its beginning.
@@ -42,18 +41,15 @@ impl Scrub {
     pub fn step(&mut self) -> Result<u64, ReadError> {
         let found = {
             let index = self.shared.index();
-            let mut sealed = index.files.range(self.at.0..).filter_map(|(number, file)| {
-                let (start, end) = file.sealed()?;
-                Some((*number, Arc::clone(file), start, end))
-            });
-            sealed.next()
+            index.files.range(self.at.0..).next().map(|(number, file)| (*number, Arc::clone(file)))
         };
-        let Some((number, file, start, end)) = found else {
+        let Some((number, file)) = found else {
             self.at = (0, 0);
             return Ok(0);
         };
+        let (start, end) = file.synced();
         let begin = if self.at.0 == number { self.at.1.max(start) } else { start };
-        file.file.forget(begin, STEP_BYTES);
+        file.file.forget(begin, STEP_BYTES.min(end.saturating_sub(begin)));
         let mut window = Window::new(&file)?;
         let mut offset = begin;
         while offset < end && offset - begin < STEP_BYTES {

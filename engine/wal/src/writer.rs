@@ -286,6 +286,7 @@ impl Wal {
         if self.synced < self.offset {
             self.file.file.sync().map_err(io_failure("sync", &self.file.path, self.synced))?;
             self.synced = self.offset;
+            self.file.note_synced(segment::header_bytes(&self.options.identity) as u64, self.synced);
         }
         Ok(())
     }
@@ -304,7 +305,6 @@ impl Wal {
         // First of all: where there is no room, this is tried again.
         let file = begin.create()?;
         self.chain.push_back(Link { number: self.number, end: self.offset });
-        self.file.seal(segment::header_bytes(&self.options.identity) as u64, self.offset);
         let carry = self.choose_carry();
         let begun = begin.run(file, &mut self.chain, &carry)?;
         self.number = begun.number;
