@@ -208,8 +208,9 @@ impl NodeArgs {
 /// `hezong check-config`
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "All that is wrong is told, each with its line; exit code 2. Neither the environment nor the data \
-    folder is looked at.\n\nExample:\n  hezong check-config /etc/hezong/hezong.toml"
+    after_help = "All that is wrong is told, each with its line; exit code 2. The certificates and the token that a whole \
+    file names are checked as a start does; exit code 1. Neither the environment nor the data folder is looked \
+    at.\n\nExample:\n  hezong check-config /etc/hezong/hezong.toml"
 )]
 pub(crate) struct CheckConfigArgs {
     /// The file.

@@ -52,7 +52,9 @@ pub(crate) fn check(file: &Path) -> Result<()> {
         KEYS.iter().filter(|key| key.must_be_set() && values.value(key.name).is_none()).map(Key::path).collect();
     let left = match left.len() {
         0 => {
-            secure::check(&Settings::new(&values))?;
+            let settings = Settings::new(&values);
+            secure::check(&settings)?;
+            secure::Secured::load(&settings)?;
             String::new()
         }
         _ => format!("; to be set by flags or variables: {}", left.join(", ")),

@@ -69,7 +69,7 @@ impl Secured {
             keep_secrets()?;
             let files = Files { certificate: certificate.clone(), key: key.clone(), authority: authority.clone() };
             let clients = if settings.tls_client_auth { Clients::Certified } else { Clients::Anyone };
-            tls = Some(NodeTls::load(files, &settings.id, clients)?);
+            tls = Some(NodeTls::load_at(files, &settings.id, host_of(&settings.http), clients)?);
             client.tls = Some(ClientTls::load(authority, Some((certificate, key)))?);
         }
         let mut token = None;
@@ -118,6 +118,12 @@ impl ClientSecurity {
         }
         Ok(options)
     }
+}
+
+/// The host of an address, as a certificate names it.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Whether only this machine reaches an address. One that cannot be resolved cannot be listened on either, which is said
@@ -212,6 +218,15 @@ mod tests {
         }
         for beyond in ["0.0.0.0:8091", "[::]:8091", "10.0.0.5:8091", "192.0.2.1:80"] {
             assert!(!is_of_this_machine(beyond), "{beyond}");
+        }
+    }
+
+    #[test]
+    fn host_of_leaves_port_and_brackets() {
+        for (address, host) in
+            [("host1:8091", "host1"), ("10.0.0.1:1", "10.0.0.1"), ("[2001:db8::1]:8091", "2001:db8::1")]
+        {
+            assert_eq!(host_of(address), host);
         }
     }
 

@@ -178,6 +178,21 @@ fn certificates_that_do_not_fit_are_refused_before_anything_is_touched() {
     let day = Duration::from_secs(86_400);
     let past = Validity { from: SystemTime::now() - 9 * day, until: SystemTime::now() - 5 * day };
     refused(&made(&authority, "node01", past), &["node.pem", "expired 5 days ago", "renew"]);
+    let elsewhere = authority.node("node01", &["host1".to_owned(), "10.0.0.1".to_owned()], Validity::days(1)).unwrap();
+    let words = ["node.pem is of node01.hezong, host1, 10.0.0.1, and", "hezong cert node node01 --host 127.0.0.1"];
+    refused(&elsewhere, &words);
+    // Whoever checks a file is told the same.
+    let file = world.at("node.toml");
+    let files = format!(
+        "tls_cert = {:?}\ntls_key = {:?}\ntls_ca = {:?}",
+        world.at("node.pem"),
+        world.at("node.key"),
+        world.ca()
+    );
+    let node_part = format!("id = \"node01\"\ndata_dir = \"/nowhere\"\nhttp = {:?}\npeer = {:?}", node.http, node.peer);
+    fs::write(&file, format!("[node]\n{node_part}\n[security]\n{files}\n")).unwrap();
+    let (code, _, said) = hezong(&["check-config", &file]);
+    assert!(code == 1 && words.iter().all(|word| said.contains(word)), "{said}");
     let words = ["node.pem", "node02.hezong", "node01.hezong", "hezong cert node node01"];
     refused(&made(&authority, "node02", Validity::days(1)), &words);
     let other = Authority::new(Validity::days(1)).unwrap();
@@ -361,6 +376,13 @@ fn certificate_renewed_is_shown_without_a_restart() {
     // Twice the time between two looks.
     thread::sleep(Duration::from_secs(5));
     assert_eq!(world.logs().matches("stays in use").count(), 1, "{}", world.logs());
+    assert_eq!(shown(&world.nodes[0], &ca), second);
+
+    // So is one that is not of the host that clients are sent to.
+    let (authority, out) = (world.at("ca"), world.at("node01"));
+    succeeds(&["cert", "node", "node01", "--host", "host1", "--authority", &authority, "--out", &out, "--renew"]);
+    world.nodes[0].signal("HUP");
+    wait_until("it is told of", || world.logs().contains("clients are sent to 127.0.0.1"));
     assert_eq!(shown(&world.nodes[0], &ca), second);
 
     // Asked by a signal, it does not wait for the next look.
