@@ -80,7 +80,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<()> {
         turn_of(&load, limit, &mut seen).await?;
         took += began.elapsed();
     }
-    if let Some(error) = seen.error.take().filter(|_| seen.latencies.is_empty()) {
+    if let Some(error) = seen.error.clone().filter(|_| seen.latencies.is_empty()) {
         return Err(explain(error));
     }
     let checked = if load.args.no_verify { None } else { Some(verify(&load).await?) };
@@ -212,7 +212,7 @@ fn report(
         }
     }
     match &seen.error {
-        Some(error) => Err(explain(error.clone()).context(format!("{} puts failed, first", seen.failed))),
+        Some(error) => Err(explain(error.clone()).context(format!("{} puts failed, the first", seen.failed))),
         None => Ok(()),
     }
 }
