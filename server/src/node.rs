@@ -72,6 +72,9 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         bootstrap(&settings, &node).await?;
     }
     check_addresses(&settings, &node).await?;
+    // Readers of clients that are never done may keep the state open beyond the node's end: the folder is free only once
+    // the process has ended.
+    std::mem::forget(node.hold_folder());
     let identity = node.identity();
     tracing::info!(
         id = %identity.label, node = identity.node.0, cluster = %identity.cluster, http = %settings.http,
