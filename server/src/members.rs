@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::args::{ClusterArgs, PatienceArgs, PromoteArgs, RemoveArgs, ReplaceArgs, StatusArgs, TransferArgs};
 use crate::data::{client, explain, options, status_of, table};
-use crate::say::{self, Exit, UNAVAILABLE};
+use crate::say::{self, ABSENT, Exit, UNAVAILABLE};
 
 /// How often those who are waited for are asked after.
 const TICK: Duration = Duration::from_millis(500);
@@ -139,9 +139,14 @@ async fn leader_status(client: &Client, asking: &Options) -> Result<(Members, Va
 fn numbers(members: &Members, labels: &[String]) -> Result<Vec<u64>> {
     let number = |label: &String| {
         let found = find(members, label).map(|member| member.node_id);
-        found.with_context(|| {
+        found.ok_or_else(|| {
             let known: Vec<&String> = members.members.iter().map(|member| &member.id).collect();
-            format!("no member is called {label}; the members are {}", list(&known))
+            // Labels that have left are not kept, so that nobody can tell which of the two it is.
+            let message = format!(
+                "no member is called {label}: it was removed before, or never was one; the members are {}",
+                list(&known)
+            );
+            Exit { code: ABSENT, message }.into()
         })
     };
     labels.iter().map(number).collect()
