@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::args::BenchArgs;
-use crate::data::{explain, options};
+use crate::data::{client_with, explain, options};
 use crate::say;
 
 const PUTS_DEFAULT: u64 = 200_000;
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<()> {
     ensure!(args.clients > 0 && args.keys > 0, "--clients and --keys must be at least 1");
     ensure!(args.value_size >= 20, "--value-size is {}; at least 20 bytes name the put", args.value_size);
     let options = Options { once_only: args.once, ..options(&args.cluster)? };
-    let client = Client::with_options(&args.cluster.endpoints, options)?;
+    let client = client_with(&args.cluster, options).await?;
     // Finds the leader before the clock runs, and says in one sentence if there is no cluster.
     client.get(b"bench", Level::Default).await.map_err(explain)?;
 

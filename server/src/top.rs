@@ -30,7 +30,7 @@ use self::draw::Screen;
 use self::metrics::Metrics;
 use self::model::{Board, Round, Sort, Status, Told, View};
 use crate::args::TopArgs;
-use crate::data::{explain, options};
+use crate::data::{client_with, explain, options};
 use crate::say::{self, Exit};
 
 /// How long one node may take to tell before it is shown as silent.
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<()> {
         return Err(Exit { code: say::UNFIT, message }.into());
     };
     let options = options(&args.cluster)?;
-    let members = Client::with_options(&args.cluster.endpoints, options.clone())?.members().await.map_err(explain)?;
+    let members = client_with(&args.cluster, options.clone()).await?.members().await.map_err(explain)?;
     let mut sampler = Sampler { began: Instant::now(), options, members: members.members, clients: BTreeMap::new() };
     let screen = Screen { interval: format!("{} s", args.interval), ..Screen::default() };
     if args.cluster.json || args.once || !io::stdout().is_terminal() {
