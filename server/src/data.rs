@@ -215,7 +215,7 @@ pub(crate) async fn status(args: StatusArgs) -> Result<()> {
         ["ID", "HTTP", "ROLE", "TERM", "LAST", "COMMITTED", "APPLIED", "REVISION", "CONTACT", "VERSION", "USED"]
             .map(str::to_owned),
     ];
-    let mut all = Vec::new();
+    let (mut all, mut silent) = (Vec::new(), Vec::new());
     for member in &members.members {
         let stands = status_of(&member.http_addr, &options).await;
         let text = |name: &str| match stands.as_ref().map_or(&Value::Null, |stands| &stands[name]) {
@@ -239,15 +239,30 @@ pub(crate) async fn status(args: StatusArgs) -> Result<()> {
         ]);
         all.push(match stands {
             Ok(stands) => stands,
-            Err(error) => json!({ "id": member.id, "httpAddr": member.http_addr, "error": error.to_string() }),
+            Err(error) => {
+                let object = json!({ "id": member.id, "httpAddr": member.http_addr, "error": error.to_string() });
+                silent.push((&member.id, reason_of(error)));
+                object
+            }
         });
     }
     if args.cluster.json {
         say::line(Value::Array(all).to_string());
     } else {
         table(&rows);
+        for (id, reason) in silent {
+            say::aside(format!("{id} is silent: {reason}"));
+        }
     }
     Ok(())
+}
+
+/// Of all that was tried, what it met.
+pub(crate) fn reason_of(error: Error) -> String {
+    match error {
+        Error::Unavailable { last, .. } => last,
+        error => error.to_string(),
+    }
 }
 
 /// How one node stands, by its own word.

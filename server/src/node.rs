@@ -99,7 +99,9 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let stop = stop(told_to_stop(args.stop_with_stdin)?, node.clone());
     let reload = Reload { sources, values, shown, log, limits, node: node.clone() };
     let reload = tokio::spawn(reload.on(hangup));
-    secured.tls.map_or(Ok(()), keep_fresh)?;
+    if let Some(tls) = secured.tls {
+        keep_fresh(tls, node.clone())?;
+    }
     notify::ready();
     hezong_http::serve(listener, hezong_http::router(api), sockets, stop).await;
     reload.abort();

@@ -392,6 +392,46 @@ fn certificate_renewed_is_shown_without_a_restart() {
     assert_eq!(world.run(&["put", "foo", "bar"]).0, 0);
 }
 
+/// A leader that clients refuse would stop all writes.
+#[test]
+fn certificate_that_ends_is_told_and_another_node_leads() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.start(&[]);
+    }
+    let path = |name: &str| world.root.path().join(name);
+    let authority = Authority::read(&path("ca/ca.pem"), &path("ca/ca.key")).unwrap();
+    let validity = Validity { from: SystemTime::now(), until: SystemTime::now() + Duration::from_secs(10) };
+    let pair = authority.node("node01", &["127.0.0.1".to_owned()], validity).unwrap();
+    fs::write(path("node01/node01.pem"), &pair.certificate).unwrap();
+    fs::write(path("node01/node01.key"), pair.key.as_bytes()).unwrap();
+    let node = &world.nodes[0];
+    node.signal("HUP");
+    wait_until("it is in use", || node.log_text().contains("new connections use the certificate"));
+    let connection = support::dial_by_tls(&node.http, Path::new(&world.ca()));
+    let handed_over = "handed over: the certificate of this node has ended";
+    wait_until("another leads", || node.log_text().contains(handed_over));
+    let told = node.log_text();
+    assert!(told.contains("the certificate ends in 0 hours"), "{told}");
+    assert_eq!(told.matches("the certificate has ended: clients").count(), 1, "{told}");
+    assert_eq!(world.run(&["put", "foo", "bar"]).0, 0, "{}", world.logs());
+    let (_, out, said) = world.run(&["status"]);
+    assert!(out.lines().any(|line| line.contains("node01") && line.contains("silent")), "{out}");
+    assert!(said.contains("node01 is silent: ") && said.contains("its certificate expired"), "{said}");
+    // Who was connected before is still served, and told.
+    let reply = support::get_on(connection, "/ready").0;
+    assert_eq!((reply.status, reply.code().as_str()), (503, "certificate_ended"));
+
+    // Renewed, it is as good as before.
+    world.certify("node01", &["--renew"]);
+    wait_until("it is in use", || {
+        world.nodes[0].log_text().matches("new connections use the certificate").count() == 2
+    });
+    wait_until("it is ready", || {
+        support::get_by_tls(&world.nodes[0].http, Path::new(&world.ca()), "/ready").0.status == 200
+    });
+}
+
 /// Old and new are believed side by side, so that nodes can go over one by one.
 #[test]
 fn authority_replaced_while_the_cluster_serves() {

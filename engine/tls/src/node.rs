@@ -136,6 +136,13 @@ impl NodeTls {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(until.as_secs()))
     }
 
+    /// Whether the certificate in use has expired: whoever checks it refuses it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        // It holds to the end of its last second.
+        self.valid_until().is_some_and(|until| until + Duration::from_secs(1) <= SystemTime::now())
+    }
+
     /// For connections from peers.
     #[must_use]
     pub fn to_accept(&self) -> Arc<ServerConfig> {
