@@ -171,6 +171,17 @@ enum Attempt {
     },
 }
 
+/// Who was tried, each with what it said or failed with last; the last one tried is the last here.
+#[derive(Default)]
+struct Tried(Vec<(Authority, String)>);
+
+impl Tried {
+    fn note(&mut self, endpoint: &Authority, why: String) {
+        self.0.retain(|(known, _)| known != endpoint);
+        self.0.push((endpoint.clone(), why));
+    }
+}
+
 /// How connections are made.
 #[derive(Debug)]
 enum Http {
@@ -240,16 +251,13 @@ impl Caller {
     pub(crate) async fn call(&self, request: Request) -> Result<Reply, Error> {
         let deadline = Instant::now() + self.options.timeout;
         let mut endpoint = self.endpoints.first();
-        let mut tried: Vec<Authority> = Vec::new();
+        let mut tried = Tried::default();
         let mut untrusted: Vec<Authority> = Vec::new();
         let mut open = false;
         let mut failures = 0_u32;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let attempt = self.attempt(&request, &mut endpoint, self.options.attempt_timeout.min(left)).await;
-            if !tried.contains(&endpoint) {
-                tried.push(endpoint.clone());
-            }
             let (why, wait) = match attempt {
                 Attempt::Done(reply) => {
                     if !request.anywhere {
@@ -260,7 +268,8 @@ impl Caller {
                 // A refusal settles this attempt alone. If an earlier one is open, a disk that is full by now or a session
                 // that is gone by now says nothing about what that one did.
                 Attempt::Failed(error) if open && !request.is_settled_by(&error) => {
-                    return Err(self.out_of_time(&request, &tried, true, error.to_string()));
+                    tried.note(&endpoint, format!("{endpoint}: {error}"));
+                    return Err(self.out_of_time(&request, &tried, true));
                 }
                 Attempt::Failed(error) => return Err(error),
                 Attempt::Redirected(to) => (format!("{endpoint} sent us on to {to}, again and again"), None),
@@ -277,15 +286,17 @@ impl Caller {
                 Attempt::Open { why } => {
                     open = true;
                     if !request.may_repeat() {
-                        return Err(self.out_of_time(&request, &tried, true, why));
+                        tried.note(&endpoint, why);
+                        return Err(self.out_of_time(&request, &tried, true));
                     }
                     (why, None)
                 }
             };
-            let pause = self.pause(failures, wait, tried.len());
+            tried.note(&endpoint, why);
+            let pause = self.pause(failures, wait, tried.0.len());
             failures += 1;
             if Instant::now() + pause >= deadline {
-                return Err(self.out_of_time(&request, &tried, open, why));
+                return Err(self.out_of_time(&request, &tried, open));
             }
             tokio::time::sleep(pause).await;
             if failures % 4 == 2 && !self.options.given_only {
@@ -340,15 +351,12 @@ impl Caller {
     pub(crate) async fn open(&self, request: &Request) -> Result<(Incoming, String), Error> {
         let deadline = Instant::now() + self.options.timeout;
         let mut endpoint = self.endpoints.first();
-        let mut tried: Vec<Authority> = Vec::new();
+        let mut tried = Tried::default();
         let mut untrusted: Vec<Authority> = Vec::new();
         let mut failures = 0_u32;
         let mut redirects = 0;
         loop {
             let limit = self.options.attempt_timeout.min(deadline.saturating_duration_since(Instant::now()));
-            if !tried.contains(&endpoint) {
-                tried.push(endpoint.clone());
-            }
             let attempt = async {
                 match self.dial(request, &endpoint).await {
                     Ok((head, body)) if head.status.is_success() => Ok(body),
@@ -362,13 +370,13 @@ impl Caller {
                 Ok(Err(Attempt::Redirected(to))) => {
                     self.endpoints.add([to.clone()]);
                     redirects += 1;
-                    let why = format!("{endpoint} sent us on to {to}, again and again");
-                    endpoint = to;
                     if redirects <= REDIRECTS_MAX {
+                        tried.note(&endpoint, format!("{endpoint} sent us on to {to}"));
+                        endpoint = to;
                         continue;
                     }
                     redirects = 0;
-                    why
+                    format!("{endpoint} sent us on to {to}, again and again")
                 }
                 Ok(Err(Attempt::NotDone { why, .. } | Attempt::Open { why })) => why,
                 Ok(Err(Attempt::Untrusted { reason })) => {
@@ -382,10 +390,11 @@ impl Caller {
                 Ok(Err(Attempt::Done(_))) => "a reply could not be used".to_owned(),
                 Err(_) => format!("{endpoint} did not answer within {limit:?}"),
             };
-            let pause = self.pause(failures, None, tried.len());
+            tried.note(&endpoint, why);
+            let pause = self.pause(failures, None, tried.0.len());
             failures += 1;
             if Instant::now() + pause >= deadline {
-                return Err(self.out_of_time(request, &tried, false, why));
+                return Err(self.out_of_time(request, &tried, false));
             }
             tokio::time::sleep(pause).await;
             endpoint = self.endpoints.next_after(&endpoint);
@@ -471,12 +480,13 @@ impl Caller {
         wait.map_or(drawn, |wait| drawn.min(wait))
     }
 
-    fn out_of_time(&self, request: &Request, tried: &[Authority], open: bool, last: String) -> Error {
+    fn out_of_time(&self, request: &Request, tried: &Tried, open: bool) -> Error {
         let seconds = self.options.timeout.as_secs_f64();
+        let last = tried.0.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
         if open && request.method != Method::GET {
             return Error::Unknown { seconds, key: request.once.clone(), last };
         }
-        let tried = tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let tried = tried.0.iter().map(|(endpoint, _)| endpoint.as_str()).collect::<Vec<_>>().join(", ");
         Error::Unavailable { seconds, tried, last }
     }
 

@@ -42,7 +42,7 @@ pub enum Error {
         seconds: f64,
         /// The endpoints that were tried.
         tried: String,
-        /// What the last of them said or failed with.
+        /// What each of them said or failed with last, by name.
         last: String,
     },
     /// The write was sent, and nobody told what became of it before the deadline. Repeat it under the same key to settle
@@ -53,7 +53,7 @@ pub enum Error {
         seconds: f64,
         /// The `Idempotency-Key` it was sent with.
         key: Option<String>,
-        /// What the last attempt failed with.
+        /// What each endpoint that was tried said or failed with last, by name.
         last: String,
     },
     /// A reply is not what this version expects. After a write: it may have happened.

@@ -155,6 +155,26 @@ async fn given_only_asks_nobody_else() {
     assert!(other.heard().is_empty(), "{:?}", other.heard());
 }
 
+/// What is left of a cluster without its majority: whoever reads the error sees which nodes are gone and which are not.
+#[tokio::test]
+async fn nobody_answers_and_each_is_named_with_its_reason() {
+    let gone = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let left = Stub::new([no_leader()]).await;
+    let options = Options { timeout: Duration::from_millis(600), ..quick() };
+    let client = Client::with_options([&gone, &left.address], options).unwrap();
+    for error in [client.get(b"foo", Level::Default).await.unwrap_err(), client.put(b"foo", "x").await.unwrap_err()] {
+        let said = error.to_string();
+        assert!(matches!(&error, Error::Unavailable { .. }), "{said}");
+        assert!(said.contains(&format!("{gone}: Connection refused")), "{said}");
+        assert!(said.contains(&format!("{}: ", left.address)), "{said}");
+        let times = |address: &str| said.split("; last: ").nth(1).unwrap().matches(address).count();
+        assert_eq!((times(&gone), times(&left.address)), (1, 1), "each once: {said}");
+    }
+}
+
 #[tokio::test]
 async fn put_without_leader_is_tried_elsewhere_until_one_is_found() {
     let one = Stub::new([no_leader()]).await;

@@ -208,8 +208,9 @@ impl NodeArgs {
 /// `hezong check-config`
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "All that is wrong is told, each with its line; exit code 2. Neither the environment nor the data \
-    folder is looked at.\n\nExample:\n  hezong check-config /etc/hezong/hezong.toml"
+    after_help = "All that is wrong is told, each with its line; exit code 2. The certificates and the token that a whole \
+    file names are checked as a start does; exit code 1. Neither the environment nor the data folder is looked \
+    at.\n\nExample:\n  hezong check-config /etc/hezong/hezong.toml"
 )]
 pub(crate) struct CheckConfigArgs {
     /// The file.
@@ -345,7 +346,7 @@ pub(crate) struct TopArgs {
 #[command(
     after_help = "Several at once are one step: a majority of the voters before and one of those after it decide everything \
     meanwhile. Refused\nwhen too few of those left can be reached. A member's number is never used again. To bring the machine \
-    back, empty its\nfolder and start it with --join.\n\nExamples:\n  hezong remove node03\n  hezong remove node04 node05"
+    back, empty its\nfolder and start it with --join. Exit code 3 when no member has the label, as after an earlier removal.\n\nExamples:\n  hezong remove node03\n  hezong remove node04 node05"
 )]
 pub(crate) struct RemoveArgs {
     #[command(flatten)]

@@ -23,7 +23,7 @@ pub(crate) async fn run(args: BackupArgs) -> Result<()> {
         show(&args, &header, bytes, "is whole");
         return Ok(());
     }
-    let client = client(&args.cluster)?;
+    let client = client(&args.cluster).await?;
     let mut stop = Stop::new()?;
     let mut sink = tokio::select! {
         opened = Sink::open(&args.place, args.force) => opened?,

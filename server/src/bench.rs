@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::args::BenchArgs;
-use crate::data::{explain, options};
+use crate::data::{client_with, explain, options};
 use crate::say;
 
 const PUTS_DEFAULT: u64 = 200_000;
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<()> {
     ensure!(args.clients > 0 && args.keys > 0, "--clients and --keys must be at least 1");
     ensure!(args.value_size >= 20, "--value-size is {}; at least 20 bytes name the put", args.value_size);
     let options = Options { once_only: args.once, ..options(&args.cluster)? };
-    let client = Client::with_options(&args.cluster.endpoints, options)?;
+    let client = client_with(&args.cluster, options).await?;
     // Finds the leader before the clock runs, and says in one sentence if there is no cluster.
     client.get(b"bench", Level::Default).await.map_err(explain)?;
 
@@ -80,7 +80,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<()> {
         turn_of(&load, limit, &mut seen).await?;
         took += began.elapsed();
     }
-    if let Some(error) = seen.error.take().filter(|_| seen.latencies.is_empty()) {
+    if let Some(error) = seen.error.clone().filter(|_| seen.latencies.is_empty()) {
         return Err(explain(error));
     }
     let checked = if load.args.no_verify { None } else { Some(verify(&load).await?) };
@@ -212,7 +212,7 @@ fn report(
         }
     }
     match &seen.error {
-        Some(error) => Err(explain(error.clone()).context(format!("{} puts failed, first", seen.failed))),
+        Some(error) => Err(explain(error.clone()).context(format!("{} puts failed, the first", seen.failed))),
         None => Ok(()),
     }
 }

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use self::file::InFile;
 pub(crate) use self::flags::Flags;
 use self::kind::{Raw, Value};
 pub(crate) use self::show::print;
@@ -52,7 +53,9 @@ pub(crate) fn check(file: &Path) -> Result<()> {
         KEYS.iter().filter(|key| key.must_be_set() && values.value(key.name).is_none()).map(Key::path).collect();
     let left = match left.len() {
         0 => {
-            secure::check(&Settings::new(&values))?;
+            let settings = Settings::new(&values);
+            secure::check(&settings)?;
+            secure::Secured::load(&settings)?;
             String::new()
         }
         _ => format!("; to be set by flags or variables: {}", left.join(", ")),
@@ -201,9 +204,11 @@ impl Sources {
     /// # Errors
     /// [`Problems`], all of them.
     pub(crate) fn load(&self) -> Result<(Settings, Values), Problems> {
-        let (values, mut problems) = self.gather();
+        let (values, mut problems, in_file) = self.read();
         for key in KEYS.iter().filter(|key| key.must_be_set()) {
-            if !self.gives(key, &values) {
+            // What stands in a file that cannot be understood nobody knows.
+            let in_file = in_file.as_ref().is_none_or(|found| found.contains_key(key.name));
+            if !in_file && !self.gives(key, &values) {
                 let (flag, variable, section) = (key.flag(), key.variable(), key.section);
                 let text = format!("it is not set; give {flag}, {variable}, or {} under [{section}]", key.short());
                 problems.push(Problem { place: key.path(), text });
@@ -214,15 +219,22 @@ impl Sources {
 
     /// The values as far as they can be made out, and what is wrong. What must be set may be missing.
     pub(crate) fn gather(&self) -> (Values, Vec<Problem>) {
+        let (values, problems, _) = self.read();
+        (values, problems)
+    }
+
+    /// The same, and what the file gives: `None` for one that cannot be understood, and nothing without one.
+    fn read(&self) -> (Values, Vec<Problem>, Option<InFile>) {
         let mut problems = Vec::new();
-        let in_file = self.file.as_deref().map(|path| file::read(path, &mut problems)).unwrap_or_default();
+        let in_file = self.file.as_deref().map_or(Some(InFile::new()), |path| file::read(path, &mut problems));
         let mut values = Values::default();
         for key in KEYS {
             let given = [
                 self.flags.0.get(key.name).map(|text| (text, Origin::Flag)),
                 self.environment.get(&key.variable()).map(|text| (text, Origin::Environment)),
             ];
-            let mut found = in_file.get(key.name).map(|(value, line)| (value.clone(), Origin::File { line: *line }));
+            let of_file = in_file.as_ref().and_then(|found| found.get(key.name));
+            let mut found = of_file.and_then(|(value, line)| Some((value.clone()?, Origin::File { line: *line })));
             // From the weaker to the stronger; a value that is outdone must be right all the same.
             for (text, origin) in given.into_iter().rev().flatten() {
                 match key.kind.parse(&Raw::Text(text.clone())) {
@@ -238,10 +250,13 @@ impl Sources {
                 values.0.insert(key.name, found);
             }
         }
-        for relation in RELATIONS {
-            problems.extend(self.check(relation, &values));
+        // Half of what belongs together may stand in a file that cannot be understood.
+        if in_file.is_some() {
+            for relation in RELATIONS {
+                problems.extend(self.check(relation, &values));
+            }
         }
-        (values, problems)
+        (values, problems, in_file)
     }
 
     /// Variables that look like settings of ours and are none, each with the one that may be meant. They are no errors:

@@ -7,16 +7,58 @@ use anyhow::{Context as _, Result};
 use hezong_client::{Client, Error, Options, ReadAt, Scan};
 use hezong_shell::trace;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::args::{ClusterArgs, DelArgs, GetArgs, PutArgs, ScanArgs, StatusArgs, traceparent};
-use crate::say::{self, ABSENT, Exit, UNAVAILABLE, UNKNOWN};
+use crate::say::{self, ABSENT, Exit, UNAVAILABLE, UNFIT, UNKNOWN};
 
 /// How long one node may take to tell how it stands before it is shown as silent.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long the nodes named may take to tell whose they are. Of those that do not, a command goes on without the word.
+const CLUSTER_TIMEOUT: Duration = Duration::from_millis(300);
+
 /// A client as the arguments want it.
-pub(crate) fn client(cluster: &ClusterArgs) -> Result<Client> {
-    Ok(Client::with_options(&cluster.endpoints, options(cluster)?)?)
+pub(crate) async fn client(cluster: &ClusterArgs) -> Result<Client> {
+    client_with(cluster, options(cluster)?).await
+}
+
+/// The same with other options, for nodes of one cluster.
+pub(crate) async fn client_with(cluster: &ClusterArgs, options: Options) -> Result<Client> {
+    of_one_cluster(&cluster.endpoints, &options).await?;
+    Ok(Client::with_options(&cluster.endpoints, options)?)
+}
+
+/// Refuses nodes of different clusters: whichever answers first would be taken for all, and one cluster be read or
+/// written in place of another.
+async fn of_one_cluster(endpoints: &[String], options: &Options) -> Result<()> {
+    if endpoints.len() < 2 {
+        return Ok(());
+    }
+    let options = Options {
+        timeout: CLUSTER_TIMEOUT,
+        attempt_timeout: CLUSTER_TIMEOUT,
+        // Longer than all of it: who refuses a connection is not dialled twice.
+        backoff_max: CLUSTER_TIMEOUT * 1_000,
+        given_only: true,
+        traceparent: None,
+        ..options.clone()
+    };
+    let mut asked = JoinSet::new();
+    for (at, endpoint) in endpoints.iter().enumerate() {
+        let client = Client::with_options([endpoint], options.clone())?;
+        asked.spawn(async move { (at, client.members().await.map(|members| members.cluster_id)) });
+    }
+    let mut told: Vec<(usize, String)> =
+        asked.join_all().await.into_iter().filter_map(|(at, id)| Some((at, id.ok()?))).collect();
+    told.sort_unstable();
+    let Some((first, of)) = told.first() else { return Ok(()) };
+    let Some((second, other)) = told.iter().find(|(_, id)| id != of) else { return Ok(()) };
+    let message = format!(
+        "the endpoints are of different clusters: {} is of {of}, and {} of {other}; name nodes of one",
+        endpoints[*first], endpoints[*second]
+    );
+    Err(Exit { code: UNFIT, message }.into())
 }
 
 /// The same, without its endpoints.
@@ -55,7 +97,7 @@ pub(crate) fn explain(error: Error) -> anyhow::Error {
 
 pub(crate) async fn get(args: GetArgs) -> Result<()> {
     let at = ReadAt { level: args.level.into(), min_index: args.min_index };
-    let found = client(&args.cluster)?.get_at(args.key.as_bytes(), at).await.map_err(explain)?;
+    let found = client(&args.cluster).await?.get_at(args.key.as_bytes(), at).await.map_err(explain)?;
     let Some(found) = found else {
         return Err(Exit { code: ABSENT, message: format!("key {:?} is absent", args.key) }.into());
     };
@@ -83,7 +125,7 @@ pub(crate) async fn get(args: GetArgs) -> Result<()> {
 }
 
 pub(crate) async fn put(args: PutArgs) -> Result<()> {
-    let client = client(&args.cluster)?;
+    let client = client(&args.cluster).await?;
     let value = if args.value == "-" {
         let mut value = Vec::new();
         io::stdin().lock().read_to_end(&mut value).context("the value cannot be read from stdin")?;
@@ -104,7 +146,8 @@ pub(crate) async fn put(args: PutArgs) -> Result<()> {
 
 #[cfg(feature = "next-version")]
 pub(crate) async fn rename(args: crate::args::RenameArgs) -> Result<()> {
-    let renamed = client(&args.cluster)?.rename(args.from.as_bytes(), args.to.as_bytes()).await.map_err(explain)?;
+    let renamed =
+        client(&args.cluster).await?.rename(args.from.as_bytes(), args.to.as_bytes()).await.map_err(explain)?;
     if args.cluster.json {
         let (index, revision) = (renamed.at.index, renamed.at.revision);
         say::line(json!({ "from": args.from, "to": args.to, "index": index, "revision": revision }).to_string());
@@ -113,7 +156,7 @@ pub(crate) async fn rename(args: crate::args::RenameArgs) -> Result<()> {
 }
 
 pub(crate) async fn del(args: DelArgs) -> Result<()> {
-    let client = client(&args.cluster)?;
+    let client = client(&args.cluster).await?;
     for key in &args.keys {
         let done = client.delete(key.as_bytes()).await.map_err(explain)?;
         if args.cluster.json {
@@ -127,7 +170,7 @@ pub(crate) async fn del(args: DelArgs) -> Result<()> {
 }
 
 pub(crate) async fn scan(args: ScanArgs) -> Result<()> {
-    let client = client(&args.cluster)?;
+    let client = client(&args.cluster).await?;
     let mut left = args.limit.unwrap_or(u64::MAX);
     let mut scan = Scan {
         prefix: args.prefix.into_bytes(),
@@ -167,12 +210,12 @@ pub(crate) async fn scan(args: ScanArgs) -> Result<()> {
 
 pub(crate) async fn status(args: StatusArgs) -> Result<()> {
     let options = options(&args.cluster)?;
-    let members = Client::with_options(&args.cluster.endpoints, options.clone())?.members().await.map_err(explain)?;
+    let members = client_with(&args.cluster, options.clone()).await?.members().await.map_err(explain)?;
     let mut rows = vec![
         ["ID", "HTTP", "ROLE", "TERM", "LAST", "COMMITTED", "APPLIED", "REVISION", "CONTACT", "VERSION", "USED"]
             .map(str::to_owned),
     ];
-    let mut all = Vec::new();
+    let (mut all, mut silent) = (Vec::new(), Vec::new());
     for member in &members.members {
         let stands = status_of(&member.http_addr, &options).await;
         let text = |name: &str| match stands.as_ref().map_or(&Value::Null, |stands| &stands[name]) {
@@ -196,15 +239,30 @@ pub(crate) async fn status(args: StatusArgs) -> Result<()> {
         ]);
         all.push(match stands {
             Ok(stands) => stands,
-            Err(error) => json!({ "id": member.id, "httpAddr": member.http_addr, "error": error.to_string() }),
+            Err(error) => {
+                let object = json!({ "id": member.id, "httpAddr": member.http_addr, "error": error.to_string() });
+                silent.push((&member.id, reason_of(error)));
+                object
+            }
         });
     }
     if args.cluster.json {
         say::line(Value::Array(all).to_string());
     } else {
         table(&rows);
+        for (id, reason) in silent {
+            say::aside(format!("{id} is silent: {reason}"));
+        }
     }
     Ok(())
+}
+
+/// Of all that was tried, what it met.
+pub(crate) fn reason_of(error: Error) -> String {
+    match error {
+        Error::Unavailable { last, .. } => last,
+        error => error.to_string(),
+    }
 }
 
 /// How one node stands, by its own word.

@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::args::{BundleArgs, DebugArgs, DebugCommand};
-use crate::data::{explain, options};
+use crate::data::{client_with, explain, options};
 use crate::say;
 
 /// How long a node may take to answer one question. A node in trouble is slow, and the one that is asked for.
@@ -66,7 +66,7 @@ async fn bundle(args: BundleArgs) -> Result<()> {
     let apart = Duration::try_from_secs_f64(args.apart).ok().filter(|apart| *apart <= Duration::from_secs(600));
     let apart = apart.with_context(|| format!("--apart {} is not from 0 to 600; write seconds, as 3", args.apart))?;
     let options = options(&args.cluster)?;
-    let members = Client::with_options(&args.cluster.endpoints, options.clone())?.members().await.map_err(explain)?;
+    let members = client_with(&args.cluster, options.clone()).await?.members().await.map_err(explain)?;
     let mut asked = JoinSet::new();
     for member in members.members.clone() {
         asked.spawn(of_node(member, options.clone(), apart));

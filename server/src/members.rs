@@ -11,8 +11,8 @@ use hezong_client::{Client, Error, Member, Members, Options};
 use serde_json::{Value, json};
 
 use crate::args::{ClusterArgs, PatienceArgs, PromoteArgs, RemoveArgs, ReplaceArgs, StatusArgs, TransferArgs};
-use crate::data::{client, explain, options, status_of, table};
-use crate::say::{self, Exit, UNAVAILABLE};
+use crate::data::{client, client_with, explain, options, status_of, table};
+use crate::say::{self, ABSENT, Exit, UNAVAILABLE};
 
 /// How often those who are waited for are asked after.
 const TICK: Duration = Duration::from_millis(500);
@@ -20,13 +20,13 @@ const TICK: Duration = Duration::from_millis(500);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 
 pub(crate) async fn members(args: StatusArgs) -> Result<()> {
-    let members = client(&args.cluster)?.members().await.map_err(explain)?;
+    let members = client(&args.cluster).await?.members().await.map_err(explain)?;
     show(&members, args.cluster.json);
     Ok(())
 }
 
 pub(crate) async fn remove(args: RemoveArgs) -> Result<()> {
-    let client = client(&args.cluster)?;
+    let client = client(&args.cluster).await?;
     let old = numbers(&client.members().await.map_err(explain)?, &args.ids)?;
     let members = client.change(&[], &old).await.map_err(explain)?;
     show(&members, args.cluster.json);
@@ -49,7 +49,7 @@ pub(crate) async fn replace(args: ReplaceArgs) -> Result<()> {
 }
 
 pub(crate) async fn transfer(args: TransferArgs) -> Result<()> {
-    let members = client(&args.cluster)?.transfer(args.to.as_deref()).await.map_err(explain)?;
+    let members = client(&args.cluster).await?.transfer(args.to.as_deref()).await.map_err(explain)?;
     show(&members, args.cluster.json);
     Ok(())
 }
@@ -60,7 +60,7 @@ async fn change(cluster: &ClusterArgs, patience: &PatienceArgs, new: &[String], 
         .with_context(|| format!("--wait {} is no span of time; write seconds, as 600", patience.wait))?;
     let deadline = Instant::now() + wait;
     let asking = options(cluster)?;
-    let look = Client::with_options(&cluster.endpoints, asking.clone())?;
+    let look = client_with(cluster, asking.clone()).await?;
     // Whoever goes is there already: a label that is wrong is told at once.
     let remove = numbers(&look.members().await.map_err(explain)?, old)?;
     let promote = joined(&look, new, deadline, cluster.json).await?;
@@ -139,9 +139,14 @@ async fn leader_status(client: &Client, asking: &Options) -> Result<(Members, Va
 fn numbers(members: &Members, labels: &[String]) -> Result<Vec<u64>> {
     let number = |label: &String| {
         let found = find(members, label).map(|member| member.node_id);
-        found.with_context(|| {
+        found.ok_or_else(|| {
             let known: Vec<&String> = members.members.iter().map(|member| &member.id).collect();
-            format!("no member is called {label}; the members are {}", list(&known))
+            // Labels that have left are not kept, so that nobody can tell which of the two it is.
+            let message = format!(
+                "no member is called {label}: it was removed before, or never was one; the members are {}",
+                list(&known)
+            );
+            Exit { code: ABSENT, message }.into()
         })
     };
     labels.iter().map(number).collect()

@@ -72,6 +72,9 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         bootstrap(&settings, &node).await?;
     }
     check_addresses(&settings, &node).await?;
+    // Readers of clients that are never done may keep the state open beyond the node's end: the folder is free only once
+    // the process has ended.
+    std::mem::forget(node.hold_folder());
     let identity = node.identity();
     tracing::info!(
         id = %identity.label, node = identity.node.0, cluster = %identity.cluster, http = %settings.http,
@@ -96,7 +99,9 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let stop = stop(told_to_stop(args.stop_with_stdin)?, node.clone());
     let reload = Reload { sources, values, shown, log, limits, node: node.clone() };
     let reload = tokio::spawn(reload.on(hangup));
-    secured.tls.map_or(Ok(()), keep_fresh)?;
+    if let Some(tls) = secured.tls {
+        keep_fresh(tls, node.clone())?;
+    }
     notify::ready();
     hezong_http::serve(listener, hezong_http::router(api), sockets, stop).await;
     reload.abort();

@@ -10,13 +10,15 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use hezong_client::{ClientTls, Options as ClientOptions, Token};
-use hezong_shell::{Clients, Files, NodeTls};
+use hezong_raft::Role;
+use hezong_shell::{Clients, Files, Handle, NodeTls};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 use zeroize::Zeroizing;
 
 use crate::config::Settings;
+use crate::node::GROUP;
 use crate::say::{self, Exit};
 
 /// Shorter tokens could be guessed.
@@ -27,6 +29,15 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long before its end a certificate is warned of, and how often.
 const END_NEAR: Duration = Duration::from_secs(14 * 86_400);
 const END_AGAIN: Duration = Duration::from_secs(86_400);
+/// How long a node whose certificate has ended leads when it was elected again all the same.
+const HAND_OVER_AGAIN: Duration = Duration::from_secs(3_600);
+
+/// What was last said of the certificate's end.
+#[derive(Clone, Copy)]
+struct Told {
+    ended: bool,
+    at: Instant,
+}
 
 /// What was read from a node's files.
 #[derive(Clone, Debug)]
@@ -69,7 +80,7 @@ impl Secured {
             keep_secrets()?;
             let files = Files { certificate: certificate.clone(), key: key.clone(), authority: authority.clone() };
             let clients = if settings.tls_client_auth { Clients::Certified } else { Clients::Anyone };
-            tls = Some(NodeTls::load(files, &settings.id, clients)?);
+            tls = Some(NodeTls::load_at(files, &settings.id, host_of(&settings.http), clients)?);
             client.tls = Some(ClientTls::load(authority, Some((certificate, key)))?);
         }
         let mut token = None;
@@ -120,6 +131,12 @@ impl ClientSecurity {
     }
 }
 
+/// The host of an address, as a certificate names it.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
 /// Whether only this machine reaches an address. One that cannot be resolved cannot be listened on either, which is said
 /// in other words.
 fn is_of_this_machine(address: &str) -> bool {
@@ -158,12 +175,14 @@ pub(crate) fn raise_file_limit() {
     }
 }
 
-/// Takes new certificates into use as they come, and warns of an end that is near, for as long as the node runs.
-pub(crate) fn keep_fresh(tls: NodeTls) -> Result<()> {
+/// Takes new certificates into use as they come, and warns of an end that is near, for as long as the node runs. A node
+/// whose certificate has ended leads no more if it can help it: clients refuse it.
+pub(crate) fn keep_fresh(tls: NodeTls, node: Handle) -> Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut warned = warn_of_end(&tls, None);
+    let mut handed_over = None;
     tokio::spawn(async move {
         loop {
             let asked = tokio::select! {
@@ -179,26 +198,56 @@ pub(crate) fn keep_fresh(tls: NodeTls) -> Result<()> {
             match looked.await {
                 Ok(Ok(true)) => {
                     tracing::info!("new connections use the certificate that was put in place");
-                    warned = warn_of_end(&tls, None);
+                    (warned, handed_over) = (warn_of_end(&tls, None), None);
                 }
                 Ok(Ok(false)) => warned = warn_of_end(&tls, warned),
                 Ok(Err(error)) => tracing::error!("{error}; the certificate in use stays in use"),
                 // The runtime is shutting down.
                 Err(_) => return,
             }
+            if tls.has_ended() {
+                handed_over = hand_over(&node, handed_over).await;
+            }
         }
     });
     Ok(())
 }
 
-/// Warns if the certificate's end is near and that was not said today. Returns when it was last said.
-fn warn_of_end(tls: &NodeTls, warned: Option<Instant>) -> Option<Instant> {
+/// Warns if the certificate's end is near, and tells that it has come, each once a day. Returns what was last told.
+fn warn_of_end(tls: &NodeTls, told: Option<Told>) -> Option<Told> {
+    let ended = tls.has_ended();
     let left = tls.valid_until()?.duration_since(SystemTime::now()).unwrap_or_default();
-    if left > END_NEAR || warned.is_some_and(|at| at.elapsed() < END_AGAIN) {
-        return warned;
+    if left > END_NEAR || told.is_some_and(|told| told.ended == ended && told.at.elapsed() < END_AGAIN) {
+        return told;
     }
-    tracing::warn!("the certificate ends in {} hours; put a new one in its place", left.as_secs() / 3_600);
-    Some(Instant::now())
+    if ended {
+        tracing::error!(
+            "the certificate has ended: clients and other nodes refuse this node; put a new one in its place (hezong cert \
+             node --renew), which is taken into use without a restart"
+        );
+    } else {
+        tracing::warn!("the certificate ends in {} hours; put a new one in its place", left.as_secs() / 3_600);
+    }
+    Some(Told { ended, at: Instant::now() })
+}
+
+/// Has another node lead if this one does, and has not done so within the hour: were all certificates to end at once,
+/// leadership would go round and round. Returns when it was last done.
+async fn hand_over(node: &Handle, done: Option<Instant>) -> Option<Instant> {
+    let leads = node.state(GROUP).await == Ok(Role::Leader);
+    if !leads || done.is_some_and(|at| at.elapsed() < HAND_OVER_AGAIN) {
+        return done;
+    }
+    match node.transfer(GROUP, None).await {
+        Ok(next) => {
+            tracing::warn!(node = next.id.0, "handed over: the certificate of this node has ended");
+            Some(Instant::now())
+        }
+        Err(error) => {
+            tracing::debug!("the certificate has ended, and nobody takes over: {error}");
+            done
+        }
+    }
 }
 
 #[cfg(test)]
@@ -212,6 +261,15 @@ mod tests {
         }
         for beyond in ["0.0.0.0:8091", "[::]:8091", "10.0.0.5:8091", "192.0.2.1:80"] {
             assert!(!is_of_this_machine(beyond), "{beyond}");
+        }
+    }
+
+    #[test]
+    fn host_of_leaves_port_and_brackets() {
+        for (address, host) in
+            [("host1:8091", "host1"), ("10.0.0.1:1", "10.0.0.1"), ("[2001:db8::1]:8091", "2001:db8::1")]
+        {
+            assert_eq!(host_of(address), host);
         }
     }
 

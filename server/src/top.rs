@@ -30,7 +30,7 @@ use self::draw::Screen;
 use self::metrics::Metrics;
 use self::model::{Board, Round, Sort, Status, Told, View};
 use crate::args::TopArgs;
-use crate::data::{explain, options};
+use crate::data::{client_with, explain, options, reason_of};
 use crate::say::{self, Exit};
 
 /// How long one node may take to tell before it is shown as silent.
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<()> {
         return Err(Exit { code: say::UNFIT, message }.into());
     };
     let options = options(&args.cluster)?;
-    let members = Client::with_options(&args.cluster.endpoints, options.clone())?.members().await.map_err(explain)?;
+    let members = client_with(&args.cluster, options.clone()).await?.members().await.map_err(explain)?;
     let mut sampler = Sampler { began: Instant::now(), options, members: members.members, clients: BTreeMap::new() };
     let screen = Screen { interval: format!("{} s", args.interval), ..Screen::default() };
     if args.cluster.json || args.once || !io::stdout().is_terminal() {
@@ -166,7 +166,7 @@ impl Sampler {
                     self.clients.insert(address.clone(), client.clone());
                 }),
             };
-            asked.spawn(async move { (id, told(client).await.map_err(why)) });
+            asked.spawn(async move { (id, told(client).await.map_err(reason_of)) });
         }
         let told: BTreeMap<u64, Result<Told, String>> = asked.join_all().await.into_iter().collect();
         let knows_most = told.values().flatten().max_by_key(|told| told.status.membership_index);
@@ -183,14 +183,6 @@ pub(crate) fn of_node(address: &str, options: &Options) -> Result<Client, Error>
     let options =
         Options { timeout: ANSWER_TIMEOUT, attempt_timeout: ANSWER_TIMEOUT, given_only: true, ..options.clone() };
     Client::with_options([address], options)
-}
-
-/// Of all attempts, what the last met.
-fn why(error: Error) -> String {
-    match error {
-        Error::Unavailable { last, .. } => last,
-        error => error.to_string(),
-    }
 }
 
 async fn told(client: Result<Client, Error>) -> Result<Told, Error> {

@@ -141,6 +141,13 @@ fn hangup_applies_what_may_change_and_names_what_needs_a_restart() {
     wait_until("it says why", || configured.node.log_text().contains(":3: unknown key kv.value_bytes_min"));
     assert_eq!((put(32).status, put(33).status), (200, 413));
 
+    // One that is no TOML says that, and nothing about what it might have set.
+    let errors = |log: &str| log.lines().filter(|line| line.contains("ERROR")).count();
+    let before = errors(&configured.node.log_text());
+    configured.reload("[kv\nvalue_bytes_max = 1\n", "it is no TOML");
+    wait_until("it is told", || configured.node.log_text().matches("is wrong; nothing was changed").count() == 2);
+    assert_eq!(errors(&configured.node.log_text()), before + 2, "{}", configured.node.log_text());
+
     // What needs a restart is said again as long as it does.
     let count = |says: &str| configured.node.log_text().matches(says).count();
     let before = count("needs a restart");

@@ -149,7 +149,45 @@ fn several_members_come_and_go_at_once() {
     let (code, out, said) = hezong(&["remove", "node04", "node05", "--endpoints", &endpoints]);
     assert_eq!(code, 0, "{said}{out}");
     wait_until("it is known", || labels(&first, "voter") == [stays.as_str()]);
+    // A script that runs twice can tell it from a refusal.
+    let (code, _, said) = hezong(&["remove", "node04", "--endpoints", &first]);
+    assert!(
+        code == 3 && said.contains("no member is called node04: it was removed before, or never was one"),
+        "{said}"
+    );
     assert_eq!(settle(&first, "PUT", "/key/foo", &[], b"bar").status, 200);
+}
+
+/// Whichever node answered first would speak for all: a put would go to either cluster.
+#[test]
+fn endpoints_of_different_clusters_are_refused() {
+    let (mut one, other) = (Cluster::new(1), Cluster::new(1));
+    let [first, second] = [&one, &other].map(|cluster| cluster.nodes[0].http.clone());
+    let both = format!("{first},{second}");
+    let cluster_of = |http: &str| get(http, "/members").unwrap().json()["clusterId"].as_str().unwrap().to_owned();
+    let said_of = [&first, &second].map(|http| format!("{http} is of {}", cluster_of(http)));
+    let words = [said_of[0].clone(), said_of[1].replace(" is of", " of"), "different clusters".to_owned()];
+    for command in [
+        &["status"][..],
+        &["members"],
+        &["top", "--once", "--interval", "0.1"],
+        &["get", "foo"],
+        &["put", "foo", "bar"],
+        &["remove", "node01"],
+        &["transfer"],
+        &["bench", "--puts", "1"],
+        &["debug", "bundle", "/nowhere/bundle.tar.gz"],
+    ] {
+        let (code, out, said) = hezong(&[command, &["-e", &both]].concat());
+        assert!(code == 2 && out.is_empty() && words.iter().all(|word| said.contains(word)), "{command:?}: {said}");
+    }
+    for http in [&first, &second] {
+        assert_eq!(get(http, "/key/foo").unwrap().status, 404, "nothing was written");
+    }
+    // Who is down cannot say whose it is, and stops nobody.
+    one.nodes[0].kill();
+    assert_eq!(hezong(&["put", "foo", "bar", "-e", &both]).0, 0);
+    assert_eq!(hezong(&["get", "foo", "-e", &second]).1, "bar\n");
 }
 
 #[test]
@@ -169,8 +207,8 @@ fn what_cannot_be_done_is_refused_by_name() {
     assert!(said.contains("2 voters would be left, 1 of them reachable, and 2 are needed for a majority"), "{said}");
 
     let (code, _, said) = hezong(&["replace", "node09", "--with", "node04", "--endpoints", &endpoints]);
-    assert_eq!(code, 1);
-    assert!(said.contains("no member is called node09; the members are node01"), "{said}");
+    assert_eq!(code, 3);
+    assert!(said.contains("no member is called node09") && said.contains("the members are node01"), "{said}");
     let (code, _, said) = hezong(&["replace", "node01", "node02", "--with", "node04", "--endpoints", &endpoints]);
     assert_eq!(code, 1);
     assert!(said.contains("name one new member for each old one"), "{said}");

@@ -178,6 +178,24 @@ fn commands_follow_the_leader_and_tell_by_their_exit_codes() {
     assert_eq!(hezong(&["get"]).0, 2);
 }
 
+/// Some puts are acknowledged and some fail: the rate is told, and no script takes it for a success.
+#[test]
+fn bench_with_failed_puts_is_no_success() {
+    let mut cluster = Cluster::new(1);
+    let http = cluster.nodes[0].http.clone();
+    let to = http.clone();
+    let bench = std::thread::spawn(move || {
+        let args = ["bench", "--seconds", "4", "--clients", "2", "--keys", "10", "--no-verify", "--timeout", "0.5"];
+        hezong(&[&args[..], &["--endpoints", &to]].concat())
+    });
+    wait_until("it puts", || get(&http, "/key/bench/000000000000").is_some_and(|reply| reply.status == 200));
+    cluster.nodes[0].kill();
+    let (code, out, said) = bench.join().unwrap();
+    assert!(out.contains("puts of 256 bytes") && !out.starts_with("0 puts"), "{out}");
+    assert!(matches!(code, 4 | 5), "{code}: {said}");
+    assert!(said.contains("puts failed, the first: ") && said.contains(&http), "{said}");
+}
+
 /// A write without a majority ends as 503 or 504 in time, never as done, and is served again afterwards.
 #[test]
 fn without_a_majority_nothing_is_acknowledged() {

@@ -178,6 +178,21 @@ fn certificates_that_do_not_fit_are_refused_before_anything_is_touched() {
     let day = Duration::from_secs(86_400);
     let past = Validity { from: SystemTime::now() - 9 * day, until: SystemTime::now() - 5 * day };
     refused(&made(&authority, "node01", past), &["node.pem", "expired 5 days ago", "renew"]);
+    let elsewhere = authority.node("node01", &["host1".to_owned(), "10.0.0.1".to_owned()], Validity::days(1)).unwrap();
+    let words = ["node.pem is of node01.hezong, host1, 10.0.0.1, and", "hezong cert node node01 --host 127.0.0.1"];
+    refused(&elsewhere, &words);
+    // Whoever checks a file is told the same.
+    let file = world.at("node.toml");
+    let files = format!(
+        "tls_cert = {:?}\ntls_key = {:?}\ntls_ca = {:?}",
+        world.at("node.pem"),
+        world.at("node.key"),
+        world.ca()
+    );
+    let node_part = format!("id = \"node01\"\ndata_dir = \"/nowhere\"\nhttp = {:?}\npeer = {:?}", node.http, node.peer);
+    fs::write(&file, format!("[node]\n{node_part}\n[security]\n{files}\n")).unwrap();
+    let (code, _, said) = hezong(&["check-config", &file]);
+    assert!(code == 1 && words.iter().all(|word| said.contains(word)), "{said}");
     let words = ["node.pem", "node02.hezong", "node01.hezong", "hezong cert node node01"];
     refused(&made(&authority, "node02", Validity::days(1)), &words);
     let other = Authority::new(Validity::days(1)).unwrap();
@@ -363,11 +378,58 @@ fn certificate_renewed_is_shown_without_a_restart() {
     assert_eq!(world.logs().matches("stays in use").count(), 1, "{}", world.logs());
     assert_eq!(shown(&world.nodes[0], &ca), second);
 
+    // So is one that is not of the host that clients are sent to.
+    let (authority, out) = (world.at("ca"), world.at("node01"));
+    succeeds(&["cert", "node", "node01", "--host", "host1", "--authority", &authority, "--out", &out, "--renew"]);
+    world.nodes[0].signal("HUP");
+    wait_until("it is told of", || world.logs().contains("clients are sent to 127.0.0.1"));
+    assert_eq!(shown(&world.nodes[0], &ca), second);
+
     // Asked by a signal, it does not wait for the next look.
     world.certify("node01", &["--renew"]);
     world.nodes[0].signal("HUP");
     wait_until("the third one is shown", || shown(&world.nodes[0], &ca) != second);
     assert_eq!(world.run(&["put", "foo", "bar"]).0, 0);
+}
+
+/// A leader that clients refuse would stop all writes.
+#[test]
+fn certificate_that_ends_is_told_and_another_node_leads() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.start(&[]);
+    }
+    let path = |name: &str| world.root.path().join(name);
+    let authority = Authority::read(&path("ca/ca.pem"), &path("ca/ca.key")).unwrap();
+    let validity = Validity { from: SystemTime::now(), until: SystemTime::now() + Duration::from_secs(10) };
+    let pair = authority.node("node01", &["127.0.0.1".to_owned()], validity).unwrap();
+    fs::write(path("node01/node01.pem"), &pair.certificate).unwrap();
+    fs::write(path("node01/node01.key"), pair.key.as_bytes()).unwrap();
+    let node = &world.nodes[0];
+    node.signal("HUP");
+    wait_until("it is in use", || node.log_text().contains("new connections use the certificate"));
+    let connection = support::dial_by_tls(&node.http, Path::new(&world.ca()));
+    let handed_over = "handed over: the certificate of this node has ended";
+    wait_until("another leads", || node.log_text().contains(handed_over));
+    let told = node.log_text();
+    assert!(told.contains("the certificate ends in 0 hours"), "{told}");
+    assert_eq!(told.matches("the certificate has ended: clients").count(), 1, "{told}");
+    assert_eq!(world.run(&["put", "foo", "bar"]).0, 0, "{}", world.logs());
+    let (_, out, said) = world.run(&["status"]);
+    assert!(out.lines().any(|line| line.contains("node01") && line.contains("silent")), "{out}");
+    assert!(said.contains("node01 is silent: ") && said.contains("its certificate expired"), "{said}");
+    // Who was connected before is still served, and told.
+    let reply = support::get_on(connection, "/ready").0;
+    assert_eq!((reply.status, reply.code().as_str()), (503, "certificate_ended"));
+
+    // Renewed, it is as good as before.
+    world.certify("node01", &["--renew"]);
+    wait_until("it is in use", || {
+        world.nodes[0].log_text().matches("new connections use the certificate").count() == 2
+    });
+    wait_until("it is ready", || {
+        support::get_by_tls(&world.nodes[0].http, Path::new(&world.ca()), "/ready").0.status == 200
+    });
 }
 
 /// Old and new are believed side by side, so that nodes can go over one by one.

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use hezong_base::{Index, LogId};
 use hezong_node::GroupStatus;
 use hezong_raft::Role;
-use hezong_shell::Stats;
+use hezong_shell::{NodeTls, Stats};
 use hezong_store::Store;
 use serde_json::{Value, json};
 
@@ -51,6 +51,7 @@ pub(crate) async fn status<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
         "writesWaiting": status.accepted,
         "readsWaiting": status.reads_waiting,
         "diskBelowReserve": status.disk_full,
+        "certificateEnded": api.tls.as_ref().map(NodeTls::has_ended),
         "revision": view.revision().0,
         "keys": view.keys(),
         "sessions": view.sessions(),
@@ -150,6 +151,11 @@ pub(crate) async fn ready<S: Store>(serving: &Serving<S>, head: &Parts, _: Body)
         let message = "not ready: this node was removed from its cluster and knows nothing of what was written since; \
             stop it, or empty its folder and start it with --join to bring it back as a new member";
         return Err(Failure::unavailable("removed", message));
+    }
+    if serving.api.tls.as_ref().is_some_and(NodeTls::has_ended) {
+        let message = "not ready: the certificate of this node has ended, and clients refuse it; put a new one in its place, which \
+            is taken into use without a restart";
+        return Err(Failure::unavailable("certificate_ended", message));
     }
     let raft = &status.raft;
     if raft.membership_committed && raft.membership.has_left(raft.id) {

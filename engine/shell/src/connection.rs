@@ -43,6 +43,9 @@ const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 /// After so long without a word a connection for snapshots is closed.
 const SNAPSHOTS_IDLE: Duration = Duration::from_secs(30);
 
+/// For how long a member is dialled in vain before people are told.
+const UNREACHABLE_AFTER: Duration = Duration::from_secs(3);
+
 /// How TLS begins: an alert, or a handshake. No frame of ours does.
 const TLS_RECORDS: [u8; 2] = [0x15, 0x16];
 
@@ -171,7 +174,9 @@ impl Tcp {
         let first = if at_once { Duration::ZERO } else { self.pause_max };
         let mut pause = first;
         let mut last_refusal = None;
+        let mut vain = Vain::new(peer);
         while let Some(member) = peer.wait_to_dial(pause) {
+            vain.begin(peer);
             match self.reach(peer, &member) {
                 Ok((wire, buffer, version)) => {
                     last_refusal = None;
@@ -194,6 +199,9 @@ impl Tcp {
                             self.shared.tell(Event::PeerRefused { address, reason: reason.clone() });
                             last_refusal = Some(reason);
                         }
+                    } else if vain.is_to_be_told() && peer.lane == Lane::Messages {
+                        let reason = error.to_string();
+                        self.shared.tell(Event::PeerUnreachable { peer: peer.id, address, reason });
                     }
                     let doubled = (pause * 2).clamp(pause_min, self.pause_max).max(first);
                     pause = doubled / 2 + rng.between(Duration::ZERO, doubled / 2);
@@ -484,6 +492,36 @@ impl Tcp {
                 Err(error) => return explain_io(&error),
             }
         }
+    }
+}
+
+/// Since when a peer is dialled in vain.
+struct Vain {
+    /// When the first attempt began; `None` while there was none since the last connection.
+    since: Option<Instant>,
+    told: bool,
+    /// How many connections there were when `since` was set: the peer may have dialled us meanwhile.
+    connections: u64,
+}
+
+impl Vain {
+    fn new(peer: &Peer) -> Self {
+        Self { since: None, told: false, connections: peer.connections() }
+    }
+
+    /// An attempt begins.
+    fn begin(&mut self, peer: &Peer) {
+        if self.connections != peer.connections() {
+            *self = Self::new(peer);
+        }
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether people should hear of it now that an attempt has failed; true once.
+    fn is_to_be_told(&mut self) -> bool {
+        let now = !self.told && self.since.is_some_and(|since| since.elapsed() >= UNREACHABLE_AFTER);
+        self.told |= now;
+        now
     }
 }
 

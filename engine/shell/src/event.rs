@@ -25,6 +25,16 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// No connection with a member could be made for a few seconds. Told once, until one was made again; it is dialled
+    /// all the while.
+    PeerUnreachable {
+        /// Who.
+        peer: NodeId,
+        /// Where it is dialled.
+        address: String,
+        /// What the last attempt met.
+        reason: String,
+    },
     /// A handshake failed for good reason: another cluster, another node, no common version. Tried again all the same,
     /// since it is a person who must put it right.
     PeerRefused {
@@ -70,6 +80,9 @@ impl fmt::Display for Event {
             Self::PeerConnected { peer, address: Some(address) } => write!(f, "connected to {peer} at {address}"),
             Self::PeerConnected { peer, address: None } => write!(f, "connected to {peer}"),
             Self::PeerLost { peer, reason } => write!(f, "lost {peer}: {reason}"),
+            Self::PeerUnreachable { peer, address, reason } => {
+                write!(f, "cannot reach {peer} at {address}: {reason}; it is dialled on and on")
+            }
             Self::PeerRefused { address, reason } => write!(f, "no connection with {address}: {reason}"),
             Self::Removed { by } => write!(
                 f,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, SystemTime};
@@ -19,7 +20,7 @@ use tokio::sync::{broadcast, oneshot};
 use crate::error::{BootstrapError, ChangeError, ProposeError, ReadError, StatusError, TransferError};
 use crate::event::Event;
 use crate::follow::{Asked, Round};
-use crate::identity::Identity;
+use crate::identity::{FolderLock, Identity};
 use crate::inbox::Full;
 use crate::metrics::MetricsSnapshot;
 use crate::run::{Mail, MayWait};
@@ -42,6 +43,8 @@ pub(crate) struct Owner {
     pub(crate) identity: Identity,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) shared: Arc<Shared>,
+    /// The lock of its folder, which the node's thread holds; nothing in memory.
+    pub(crate) folder: Weak<File>,
     pub(crate) requests: AtomicU64,
     /// The node's thread, which ends after all others; taken by whoever joins it.
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
@@ -394,6 +397,13 @@ impl Handle {
         // No answer means that somebody else's stop was quicker.
         drop(told.await);
         self.0.join();
+    }
+
+    /// Keeps the node's folder locked beyond the node's end, until what this returns is dropped or the process ends. For
+    /// programs whose own readers of the state may outlive the node. `None` once the node has ended, and in memory.
+    #[must_use]
+    pub fn hold_folder(&self) -> Option<FolderLock> {
+        FolderLock::upgrade(&self.0.folder)
     }
 
     /// Hands a request in and waits for its reply.

@@ -19,6 +19,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use hezong_base::NodeId;
 use hezong_codec::{ClusterId, VERSIONS};
@@ -204,7 +205,8 @@ pub enum IdentityError {
         longest lease this cluster was ever run with has passed since the node stopped", .0.display())]
     Lease(PathBuf),
     /// Another process has the folder open.
-    #[error("{} is in use by another process: stop that one, or name another folder", .0.display())]
+    #[error("{} is in use by another process: stop that one, wait for its end if it is stopping, or name another folder",
+        .0.display())]
     InUse(PathBuf),
     /// A label that would not survive being written down.
     #[error("the label {0:?} is empty, over 64 bytes or has a control character: choose a plain name such as node01")]
@@ -219,9 +221,20 @@ pub enum IdentityError {
     },
 }
 
-/// Keeps every other process out of a folder for as long as it lives; a crash lets go of it too.
-#[derive(Debug)]
-pub(crate) struct FolderLock(#[expect(dead_code, reason = "held open, never read")] File);
+/// Keeps every other process out of a folder for as long as it or one of its clones lives; a crash lets go of it too.
+#[derive(Clone, Debug)]
+pub struct FolderLock(Arc<File>);
+
+impl FolderLock {
+    /// The same lock for as long as somebody else holds it.
+    pub(crate) fn downgrade(&self) -> Weak<File> {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(crate) fn upgrade(lock: &Weak<File>) -> Option<Self> {
+        lock.upgrade().map(Self)
+    }
+}
 
 /// Opens the folder, making it if need be: locks it, and finds or writes down who we are.
 pub(crate) fn claim(folder: &Path, start: &Start) -> Result<(Identity, FolderLock), IdentityError> {
@@ -251,7 +264,7 @@ pub(crate) fn lock(folder: &Path) -> Result<FolderLock, IdentityError> {
     let io = |source| IdentityError::Io { path: folder.to_owned(), source };
     let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK)).map_err(io)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(FolderLock(lock)),
+        Ok(()) => Ok(FolderLock(Arc::new(lock))),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(IdentityError::InUse(folder.to_owned())),
         Err(error) => Err(io(error.into())),
     }

@@ -70,7 +70,7 @@ pub use event::Event;
 pub use handle::{Done, Handle, Readable, Stats, block_on};
 pub use hezong_codec::ClusterId;
 pub use hezong_tls::{Clients, Files, NodeTls, TlsError};
-pub use identity::{Identity, IdentityError, Start};
+pub use identity::{FolderLock, Identity, IdentityError, Start};
 pub use memory::Network;
 pub use metrics::{BUCKETS_MICROS, HistogramSnapshot, MetricsSnapshot};
 pub use offline::{Founding, Resting};

@@ -75,6 +75,7 @@ pub fn open_with(
         machines: Arc::new(apply::Machines::new(machines, Arc::clone(&held))),
         snapshots: Arc::new(Inbox::new(unbounded)),
     };
+    let held_folder = lock.as_ref().map(FolderLock::downgrade).unwrap_or_default();
     let mut runner = Runner {
         node,
         groups,
@@ -105,7 +106,8 @@ pub fn open_with(
         place(None).into_iter().for_each(Runner::abandon);
         OpenError::Thread(error)
     })?;
-    Ok(Handle::new(Owner { identity, address, shared, requests: AtomicU64::new(1), thread: Mutex::new(Some(thread)) }))
+    let (requests, thread) = (AtomicU64::new(1), Mutex::new(Some(thread)));
+    Ok(Handle::new(Owner { identity, address, shared, folder: held_folder, requests, thread }))
 }
 
 /// Refuses another node's certificate while nothing has been written.

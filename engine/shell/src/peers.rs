@@ -258,6 +258,11 @@ impl Peer {
         start
     }
 
+    /// How many connections it has had.
+    pub(crate) fn connections(&self) -> u64 {
+        self.lock().next_number
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.lock().connection.is_some()
     }

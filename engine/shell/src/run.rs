@@ -486,8 +486,11 @@ impl Runner {
             }
             thread.join().expect("a thread of ours that panics aborts the process");
         }
-        drop(self.lock.take());
-        for tell in self.stopping.take().into_iter().flat_map(|(_, tell)| tell) {
+        let (lock, stopping) = (self.lock.take(), self.stopping.take());
+        // The state machines close with all else that is left: whoever finds the folder free finds them closed.
+        drop(self);
+        drop(lock);
+        for tell in stopping.into_iter().flat_map(|(_, tell)| tell) {
             // Err: whoever asked has gone.
             tell.send(()).ok();
         }

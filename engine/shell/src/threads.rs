@@ -117,6 +117,7 @@ impl Shared {
             }
             Event::Removed { .. }
             | Event::PeerLost { .. }
+            | Event::PeerUnreachable { .. }
             | Event::PeerRefused { .. }
             | Event::Garbage { .. }
             | Event::DiskReserve { below: true, .. } => tracing::warn!("{event}"),

@@ -3,14 +3,19 @@
 
 mod common;
 
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Cluster, GROUP, eventually, free_address, member, steady};
-use hezong_base::{GroupId, Index, NodeId};
+use bytes::Bytes;
+use common::{Cluster, GROUP, eventually, free_address, hurry, member, open_with, steady};
+use hezong_base::{GroupId, Index, LogId, NodeId};
 use hezong_codec::VERSIONS;
-use hezong_node::{Notice, ReadLevel, Refused};
-use hezong_raft::Role;
-use hezong_shell::{Event, Handle, ProposeError, ReadError, TransferError, block_on};
+use hezong_node::{Notice, ReadLevel, Refused, StateError, StateMachine};
+use hezong_raft::{Base, Entry, Role};
+use hezong_shell::{Event, Handle, Identity, Options, ProposeError, ReadError, Start, TransferError, block_on, open};
 
 #[test]
 fn replicate_three_nodes_apply_the_same() {
@@ -154,7 +159,7 @@ fn join_learner_catches_up_and_votes() {
         let id = told.recv().unwrap();
         assert_eq!(id, NodeId(n));
         let cluster_id = cluster.identities[0].cluster;
-        cluster.identities.push(hezong_shell::Identity::joined(cluster_id, id, format!("node{n:02}")));
+        cluster.identities.push(Identity::joined(cluster_id, id, format!("node{n:02}")));
         cluster.addresses.push(address);
         cluster.nodes.push(None);
         cluster.open(cluster.identities.len() - 1);
@@ -279,4 +284,52 @@ fn transfer_and_shutdown_hand_over() {
     cluster.kill(to);
     let others: Vec<_> = cluster.alive().collect();
     assert!(others.iter().any(|running| block_on(running.node.state(GROUP)) == Ok(Role::Leader)));
+}
+
+/// A state machine that looks, when it is dropped, whether the folder's lock is still held.
+struct Closing {
+    lock: PathBuf,
+    held: Arc<AtomicBool>,
+}
+
+impl StateMachine for Closing {
+    fn applied(&self) -> Result<Option<Base>, StateError> {
+        Ok(None)
+    }
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateError> {
+        Ok(vec![Bytes::new(); entries.len()])
+    }
+
+    fn persist(&mut self) -> Result<Option<LogId>, StateError> {
+        Ok(None)
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let lock = File::open(&self.lock).unwrap();
+        self.held.store(lock.try_lock().is_err(), Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn shutdown_holds_the_folder_until_the_state_is_closed_and_whoever_asked_lets_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = Arc::default();
+    let closing = Closing { lock: folder.path().join("lock"), held: Arc::clone(&held) };
+    let start = Start::Bootstrap(Identity::bootstrap("node01"));
+    let options = |start| hurry(Options::new(folder.path(), free_address(), start));
+    let machines = [(GROUP, Box::new(closing) as Box<dyn StateMachine>)].into();
+    let node = open(options(start), machines).unwrap();
+    block_on(node.shutdown());
+    assert!(held.load(Ordering::SeqCst), "the folder was free before the state was closed");
+    let node = open_with(options(Start::Reopen), 1).unwrap().node;
+    let reader = node.hold_folder().unwrap();
+    block_on(node.shutdown());
+    let error = open_with(options(Start::Reopen), 1).map(drop).unwrap_err().to_string();
+    assert!(error.contains("in use by another process") && error.contains("if it is stopping"), "{error}");
+    drop(reader);
+    assert!(node.hold_folder().is_none());
+    open_with(options(Start::Reopen), 1).unwrap();
 }

@@ -139,6 +139,35 @@ fn nodes_of_two_clusters_never_talk() {
 }
 
 #[test]
+fn member_that_cannot_be_reached_is_told_once_until_it_comes_back() {
+    let cluster = Cluster::start(1, 1);
+    let mut events = cluster.node(0).events();
+    let nobody = common::free_address();
+    let id = block_on(cluster.node(0).add_learner(GROUP, member(2, &nobody))).unwrap();
+    let mut next = |wanted: fn(&Event) -> bool| {
+        eventually("it is told", || std::iter::from_fn(|| events.try_recv().ok()).find(wanted))
+    };
+    let unreachable = |event: &Event| matches!(event, Event::PeerUnreachable { .. });
+    let told = next(unreachable).to_string();
+    for word in [&id.to_string(), &nobody, "refused"] {
+        assert!(told.contains(word), "{told}");
+    }
+    // It is dialled ten times a second or so, and told of once, though it fails for as long as before.
+    let failed = || metrics(cluster.running(0)).dials_failed;
+    let before = failed();
+    eventually("it is dialled on", || (failed() >= 2 * before.max(10)).then_some(()));
+    let listener = std::net::TcpListener::bind(&nobody).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut bytes = BytesMut::new();
+    hezong_codec::frame::encode_answer(&Ok(hezong_codec::Welcome { version: VERSIONS.max }), &mut bytes);
+    stream.write_all(&bytes).unwrap();
+    let back = next(|event| matches!(event, Event::PeerUnreachable { .. } | Event::PeerConnected { .. }));
+    assert!(matches!(back, Event::PeerConnected { peer, .. } if peer == id), "{back:?}");
+    drop((stream, listener));
+    next(unreachable);
+}
+
+#[test]
 fn second_connection_of_a_peer_replaces_the_first() {
     let cluster = Cluster::start(1, 1);
     let mut first = knock(&cluster);

@@ -78,6 +78,22 @@ pub enum TlsError {
         /// The node's label.
         label: String,
     },
+    /// The certificate is of the node, and not of the host that clients dial.
+    #[error(
+        "{} is of {found}, and clients are sent to {host}, where they would refuse it; make one that names that host too: \
+         hezong cert node {label} --host {host}",
+        .path.display()
+    )]
+    OtherHost {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Where clients are sent.
+        host: String,
+        /// The node's label.
+        label: String,
+    },
     /// The certificate may not be used for what a node does.
     #[error("{} may not be used {purpose} (its extended key usage forbids it); make one with: hezong cert node", .path.display())]
     Purpose {
@@ -196,9 +212,10 @@ fn our_certificate(alert: AlertDescription) -> Option<&'static str> {
     })
 }
 
-/// `DnsName("host1")` as webpki writes it, as a person does.
-fn plain(name: &str) -> String {
-    name.split('"').nth(1).unwrap_or(name).to_owned()
+/// `DnsName("host1")` and `IpAddress(10.0.0.1)` as webpki writes them, as a person does.
+pub(crate) fn plain(name: &str) -> String {
+    let inside = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inside.trim_matches('"').to_owned()
 }
 
 /// Names in a sentence.
@@ -227,6 +244,18 @@ mod tests {
             [(1, "1 second"), (119, "119 seconds"), (7_199, "119 minutes"), (7_200, "2 hours"), (172_800, "2 days")];
         for (seconds, text) in cases {
             assert_eq!(span(seconds), text);
+        }
+    }
+
+    #[test]
+    fn plain_leaves_the_name_alone() {
+        for (written, name) in [
+            ("DnsName(\"host1\")", "host1"),
+            ("IpAddress(10.0.0.1)", "10.0.0.1"),
+            ("IpAddress(2001::db8)", "2001::db8"),
+            ("10.0.0.1", "10.0.0.1"),
+        ] {
+            assert_eq!(plain(written), name);
         }
     }
 

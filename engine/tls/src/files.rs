@@ -14,7 +14,7 @@ use rustls::{InconsistentKeys, RootCertStore};
 use webpki::{EndEntityCert, Error as Invalid, KeyUsage};
 use zeroize::Zeroizing;
 
-use crate::error::{TlsError, listed};
+use crate::error::{TlsError, listed, plain};
 
 /// What follows a node's label in its certificate.
 pub(crate) const SUFFIX: &str = ".hezong";
@@ -175,6 +175,23 @@ pub(crate) fn check_label(files: &Files, pair: &CertifiedKey, label: &str) -> Re
         found: listed(&names(first)),
         wanted: wanted.to_str().into_owned(),
         label: label.to_owned(),
+    })
+}
+
+/// Checks that the certificate is of the host that clients are sent to: they believe it of no other.
+pub(crate) fn check_host(files: &Files, pair: &CertifiedKey, label: &str, host: &str) -> Result<(), TlsError> {
+    let path = || files.certificate.clone();
+    let first = pair.cert.first().expect("a file without a certificate was refused");
+    let certificate = EndEntityCert::try_from(first).map_err(|_| damaged(&files.certificate, NOT_X509))?;
+    let unusable = |reason: String| TlsError::Unusable { path: path(), reason };
+    let name = ServerName::try_from(host).map_err(|_| unusable(format!("{host} can stand in no certificate")))?;
+    certificate.verify_is_valid_for_subject_name(&name).map_err(|error| match error {
+        Invalid::CertNotValidForName(context) => {
+            let found = context.presented.iter().map(|name| plain(name)).collect::<Vec<_>>();
+            let (host, label) = (host.to_owned(), label.to_owned());
+            TlsError::OtherHost { path: path(), found: listed(&found), host, label }
+        }
+        other => unusable(other.to_string()),
     })
 }
 

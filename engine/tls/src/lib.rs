@@ -6,7 +6,8 @@
 //! - A **node** called `node02` has the name `node02.hezong` in its certificate. That name, and not the host, is what
 //!   other nodes check, on both ends of a connection: a machine may move, and a host name may be anybody's tomorrow.
 //!   A wildcard names no node.
-//! - Its **hosts**, names and addresses, are there for clients, who dial those.
+//! - Its **hosts**, names and addresses, are there for clients, who dial those. A node that says where its clients are sent
+//!   takes no certificate without that host.
 //! - A **client's** certificate has no such name, so that it opens the client port and never the peer port.
 //!
 //! Everything is read and checked before it is used: a certificate that has expired, is of another name or another

@@ -14,7 +14,7 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::error::TlsError;
-use crate::files::{Files, Stamp, check_chain, check_label, name_of_node, read_authority, read_pair};
+use crate::files::{Files, Stamp, check_chain, check_host, check_label, name_of_node, read_authority, read_pair};
 
 /// What a client must show to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct NodeTls(Arc<Inner>);
 struct Inner {
     files: Files,
     label: String,
+    /// Where clients are sent; `None`: nobody has said, and nothing is checked.
+    host: Option<String>,
     clients: Clients,
     /// What new connections use.
     current: RwLock<Loaded>,
@@ -61,10 +63,24 @@ impl NodeTls {
     /// [`TlsError`]: a file that cannot be read or is damaged, a pair that does not fit, a certificate that is expired, of
     /// another authority, or not of the node with this label.
     pub fn load(files: Files, label: &str, clients: Clients) -> Result<Self, TlsError> {
+        Self::load_with(files, label, None, clients)
+    }
+
+    /// The same for a node whose clients are sent to `host`, a name or an address without a port: what is read, now and
+    /// later, must be of that host too.
+    ///
+    /// # Errors
+    /// As [`NodeTls::load`], and [`TlsError::OtherHost`].
+    pub fn load_at(files: Files, label: &str, host: &str, clients: Clients) -> Result<Self, TlsError> {
+        Self::load_with(files, label, Some(host.to_owned()), clients)
+    }
+
+    fn load_with(files: Files, label: &str, host: Option<String>, clients: Clients) -> Result<Self, TlsError> {
         let stamp = Stamp::of(&files);
-        let loaded = Loaded::read(&files, label, clients)?;
+        let loaded = Loaded::read(&files, label, host.as_deref(), clients)?;
+        let (label, current) = (label.to_owned(), RwLock::new(loaded));
         let looks = Mutex::new(Looks { read: stamp, last: stamp });
-        Ok(Self(Arc::new(Inner { files, label: label.to_owned(), clients, current: RwLock::new(loaded), looks })))
+        Ok(Self(Arc::new(Inner { files, label, host, clients, current, looks })))
     }
 
     /// Looks at the files, and takes what is new into use once two looks have seen the same: a certificate is not read
@@ -95,7 +111,7 @@ impl NodeTls {
     }
 
     fn take_new(&self) -> Result<(), TlsError> {
-        let new = Loaded::read(&self.0.files, &self.0.label, self.0.clients)?;
+        let new = Loaded::read(&self.0.files, &self.0.label, self.0.host.as_deref(), self.0.clients)?;
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
     }
@@ -118,6 +134,13 @@ impl NodeTls {
     pub fn valid_until(&self) -> Option<SystemTime> {
         let until = self.current(|loaded| loaded.valid_until)?;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(until.as_secs()))
+    }
+
+    /// Whether the certificate in use has expired: whoever checks it refuses it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        // It holds to the end of its last second.
+        self.valid_until().is_some_and(|until| until + Duration::from_secs(1) <= SystemTime::now())
     }
 
     /// For connections from peers.
@@ -150,12 +173,15 @@ impl fmt::Debug for NodeTls {
 }
 
 impl Loaded {
-    fn read(files: &Files, label: &str, clients: Clients) -> Result<Self, TlsError> {
+    fn read(files: &Files, label: &str, host: Option<&str>, clients: Clients) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let roots = read_authority(&files.authority)?;
         let pair = read_pair(&files.certificate, &files.key, &provider)?;
         let valid_until = check_chain(files, &pair, &roots, &provider)?;
         check_label(files, &pair, label)?;
+        if let Some(host) = host {
+            check_host(files, &pair, label, host)?;
+        }
         let unusable = |reason: String| TlsError::Unusable { path: files.authority.clone(), reason };
         let certified = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
             .build()

@@ -91,6 +91,32 @@ fn load_certificate_of_another_name_refused() {
 }
 
 #[test]
+fn load_at_certificate_of_another_host_refused() {
+    let folder = Folder::new();
+    let load = |host: &str| NodeTls::load_at(folder.files.clone(), "node01", host, Clients::Anyone);
+    let hosts = ["host1".to_owned(), "10.0.0.1".to_owned(), "2001:db8::1".to_owned()];
+    folder.put(&folder.authority.node("node01", &hosts, Validity::days(1)).unwrap());
+    for host in ["host1", "HOST1", "10.0.0.1", "2001:db8::1", "node01.hezong"] {
+        load(host).unwrap_or_else(|error| panic!("{host}: {error}"));
+    }
+    for host in ["host2", "10.0.0.2", "2001:db8::2"] {
+        let error = load(host).unwrap_err().to_string();
+        let remedy = format!("hezong cert node node01 --host {host}");
+        for word in ["node01.pem is of node01.hezong, host1, 10.0.0.1, 2001", host, &remedy] {
+            assert!(error.contains(word), "{word:?} is not in {error}");
+        }
+        assert!(!error.contains("IpAddress"), "{error}");
+    }
+
+    // What is put in its place later is held to the same.
+    let tls = load("host1").unwrap();
+    let first = tls.to_serve();
+    folder.put(&folder.node("node01"));
+    assert!(matches!(tls.reload().unwrap_err(), TlsError::OtherHost { .. }));
+    assert!(Arc::ptr_eq(&first, &tls.to_serve()));
+}
+
+#[test]
 fn load_certificate_of_another_authority_refused() {
     let folder = Folder::new();
     let other = Authority::new(Validity::days(10)).unwrap();

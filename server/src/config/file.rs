@@ -14,11 +14,11 @@ use super::table::{KEYS, Key, SECTIONS};
 /// Larger than any configuration; a file beyond it is another one.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Values by the names of their settings, each with its line.
-pub(super) type InFile = BTreeMap<&'static str, (Value, usize)>;
+/// Values by the names of their settings, each with its line. `None`: one was given, and is a problem.
+pub(super) type InFile = BTreeMap<&'static str, (Option<Value>, usize)>;
 
-/// Reads a file; what is wrong with it goes to `problems`.
-pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> InFile {
+/// Reads a file; what is wrong with it goes to `problems`. `None` when nothing of it could be understood.
+pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Option<InFile> {
     let name = path.display().to_string();
     let unread = |why: String| Problem { place: name.clone(), text: why };
     let text = match fs::metadata(path) {
@@ -27,7 +27,7 @@ pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> InFile {
                 "it is {} bytes, over the limit of {FILE_BYTES_MAX}: is it another file?",
                 found.len()
             )));
-            return InFile::new();
+            return None;
         }
         Ok(_) => fs::read_to_string(path),
         Err(error) => Err(error),
@@ -36,22 +36,25 @@ pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> InFile {
         Ok(text) => parse(&name, &text, problems),
         Err(error) => {
             problems.push(unread(format!("it cannot be read: {error}; name a file of TOML in UTF-8")));
-            InFile::new()
+            None
         }
     }
 }
 
-/// Understands a file's text; `name` is what problems call it.
-pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> InFile {
+/// Understands a file's text; `name` is what problems call it. `None` when it is no TOML.
+pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> Option<InFile> {
     let mut reading = Reading { name, text, problems, found: InFile::new() };
     match DeTable::parse(text) {
-        Ok(table) => reading.sections(table.get_ref()),
+        Ok(table) => {
+            reading.sections(table.get_ref());
+            Some(reading.found)
+        }
         Err(error) => {
             let at = error.span().map_or(0, |span| span.start);
             reading.problem(at, format!("it is no TOML: {}", error.message()));
+            None
         }
     }
-    reading.found
 }
 
 struct Reading<'a> {
@@ -95,13 +98,9 @@ impl Reading<'_> {
                 self.problem(at, format!("unknown key {section}.{name}; {}", meant(section, name)));
                 continue;
             };
-            match key.kind.parse(&raw(value)) {
-                Ok(value) => {
-                    let line = self.line(at);
-                    self.found.insert(key.name, (value, line));
-                }
-                Err(text) => self.problem(at, format!("{} {text}", key.path())),
-            }
+            let value = key.kind.parse(&raw(value));
+            let value = value.map_err(|text| self.problem(at, format!("{} {text}", key.path()))).ok();
+            self.found.insert(key.name, (value, self.line(at)));
         }
     }
 }

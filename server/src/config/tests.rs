@@ -278,3 +278,23 @@ fn page_is_the_one_in_docs() {
     let kept = fs::read_to_string(path).unwrap_or_default();
     assert!(kept == page(), "run `cargo run -- example-config --markdown > docs/configuration.md` and commit it");
 }
+
+#[test]
+fn load_says_not_set_only_of_what_was_not_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hezong.toml");
+    let problems = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let Problems(problems) = Sources::file(&path).load().unwrap_err();
+        problems.iter().map(|problem| problem.text.clone()).collect::<Vec<_>>()
+    };
+    let said = problems("[node\nid = \"node01\"\n");
+    assert!(said.len() == 1 && said[0].starts_with("it is no TOML"), "{said:?}");
+    // One value is wrong, and three are missing.
+    let said = problems("[node]\nid = \"node 01\"\n");
+    let not_set = said.iter().filter(|text| text.starts_with("it is not set")).count();
+    assert!((said.len(), not_set) == (4, 3) && said[0].starts_with("node.id"), "{said:?}");
+    fs::remove_file(&path).unwrap();
+    let Problems(problems) = Sources::file(&path).load().unwrap_err();
+    assert!(problems.len() == 1 && problems[0].text.starts_with("it cannot be read"), "{problems:?}");
+}

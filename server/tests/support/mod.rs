@@ -341,15 +341,31 @@ pub fn get(node: &str, target: &str) -> Option<Reply> {
     send(node, "GET", target, &[], b"")
 }
 
+/// A client's end of a connection by TLS.
+pub type ByTls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
 /// The same by TLS, of a node that must answer; and the certificate it showed.
 #[track_caller]
 pub fn get_by_tls(node: &str, ca: &Path, target: &str) -> (Reply, Vec<u8>) {
+    get_on(dial_by_tls(node, ca), target)
+}
+
+/// A connection by TLS on which nothing was asked yet.
+pub fn dial_by_tls(node: &str, ca: &Path) -> ByTls {
     let connection = TcpStream::connect(node).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
     let config = hezong_tls::ClientTls::load(ca, None).unwrap().config();
     let mut stream = rustls::StreamOwned::new(rustls::ClientConnection::new(config, name).unwrap(), connection);
-    stream.write_all(format!("GET {target} HTTP/1.1\r\nhost: {node}\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    stream
+}
+
+/// Asks on a connection, which ends with it.
+pub fn get_on(mut stream: ByTls, target: &str) -> (Reply, Vec<u8>) {
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     (parse(&bytes).unwrap(), stream.conn.peer_certificates().unwrap()[0].to_vec())
