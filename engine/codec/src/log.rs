@@ -180,14 +180,22 @@ impl Witness {
     }
 
     /// A state with the note that the log once ended at `end`, or at most there, with this entry if it is known. No entry
-    /// is of a later term than the state.
+    /// is of a later term than the state. What is `kept` may be the log of an earlier time, and end with an entry of a
+    /// later term than it did at last: then the state's term stands in, or it would be as if nothing were missing.
     ///
     /// # Errors
-    /// The state or the entry cannot be read.
-    pub fn owe(state: Option<Bytes>, end: Index, last: Option<Bytes>) -> Result<Bytes, DecodeError> {
+    /// The state or an entry cannot be read.
+    pub fn owe(
+        state: Option<Bytes>,
+        end: Index,
+        last: Option<Bytes>,
+        kept: Option<Bytes>,
+    ) -> Result<Bytes, DecodeError> {
         let mut state: wire::State = parse("state", state.unwrap_or_default())?;
         let term = state.term.get_or_insert_default();
-        let term = last.map(decode_entry).transpose()?.map_or(*term, |entry| entry.id.term.0);
+        let id = |entry: Bytes| decode_entry(entry).map(|entry| entry.id);
+        let (last, kept) = (last.map(id).transpose()?, kept.map(id).transpose()?);
+        let term = last.filter(|_| kept < last).map_or(*term, |last| last.term.0);
         let before = state.owed.and_then(|owed| Some((owed.term?, owed.index?)));
         let (term, index) = before.max(Some((term, end.0))).unwrap_or_default();
         state.owed = Some(wire::LogId { term: Some(term), index: Some(index) });

@@ -302,11 +302,13 @@ impl Court<'_> {
         };
         let unreadable = |error| self.refuse(format!("the state of {id}: {error}"));
         let owed = end_max.max(from);
+        let end = certain.max(before);
+        let kept = end.filter(|end| last.is_some() && Some(*end) > from).map(|end| self.read(id, end)).transpose()?;
         let state = match owed {
-            Some(owed) => Some(Witness::owe(state, owed, last).map_err(unreadable)?),
+            Some(owed) => Some(Witness::owe(state, owed, last, kept).map_err(unreadable)?),
             None => state,
         };
-        Ok(Verdict { base, state, end: certain.max(before), owed })
+        Ok(Verdict { base, state, end, owed })
     }
 
     /// The last entry that can be reached from the one after `base` over records that are as they should be.

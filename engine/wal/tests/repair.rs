@@ -510,3 +510,45 @@ fn scrub_finds_what_changed_and_nothing_else() {
         other => panic!("{other:?}"),
     }
 }
+
+/// A log of which one batch after another is given.
+fn written(batches: &[Vec<Write>]) -> ModelFolder {
+    let model = ModelFolder::new();
+    let (mut wal, _) = Wal::open(model.handle(), common::options(1 << 20)).unwrap();
+    for batch in batches {
+        let records: Vec<_> = batch.iter().map(|write| Record { group: GROUP, change: to_change(write) }).collect();
+        wal.append(&records).unwrap();
+        wal.sync().unwrap();
+    }
+    wal.close().unwrap();
+    model
+}
+
+/// Damages this batch of the only segment; the first one is the opening.
+fn damage(model: &ModelFolder, batch: usize) {
+    let name = &segments(model)[0];
+    let mut bytes = model.contents(name).unwrap();
+    let starts: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..*at + 4] == *b"hzB1").collect();
+    bytes[starts[batch] + 40] ^= 1;
+    model.put(name, &bytes);
+}
+
+/// It led term 2, and wrote what nobody else got; a later leader replaced that by entries of term 1, which lie in the gap.
+#[test]
+fn repair_to_an_earlier_log_owes_more_than_that() {
+    let rng = &mut Rng::new(3);
+    let vote = |term| Write::Vote { term: Term(term), vote: None, owed: None };
+    let mut put = |term, first, count| Write::Append(entries(term, first, count, rng).into());
+    let model = written(&[
+        vec![Write::Reset(Base::default()), vote(1), put(1, 1, 2)],
+        vec![vote(2), put(2, 3, 2)],
+        vec![vote(3), Write::Truncate(Index(3)), put(1, 3, 2)],
+        vec![put(1, 5, 1)],
+    ]);
+    damage(&model, 2);
+    let witness = Witness { applied: [(GROUP, None)].into() };
+    let (wal, recovered) = Wal::repair(model.handle(), common::options(1 << 20), &witness).unwrap();
+    let found = Twin::of(&wal, &recovered);
+    assert_eq!(found.last(), Some(LogId::new(2, 4)), "the log of an earlier time stays");
+    assert_eq!(found.owed, Some(LogId::new(3, 5)));
+}
