@@ -165,17 +165,37 @@ impl Witness {
         self.applied.keys().copied()
     }
 
-    /// What a group's log can stand on instead of the entries that were applied: the last of them, and the blob.
+    /// What a group's log can stand on instead of the entries that were applied: the last of them, and the blob. A state
+    /// machine knows only members that it was told by an entry or a snapshot; before that they are those of the base that
+    /// was `logged`.
+    ///
+    /// # Errors
+    /// That base cannot be read.
+    pub fn base(&self, group: GroupId, logged: Option<Bytes>) -> Result<Option<(Index, Bytes)>, DecodeError> {
+        let Some((last, base)) = self.applied(group).and_then(|base| Some((base.last?.index, base))) else {
+            return Ok(None);
+        };
+        let mut base = base.clone();
+        if let Some(logged) = logged.filter(|_| !self.tells_members(group)) {
+            base.membership = decode_base(logged)?.membership;
+        }
+        Ok(Some((last, encode_base(&base))))
+    }
+
+    /// Whether the state machine was ever told who the members are.
     #[must_use]
-    pub fn base(&self, group: GroupId) -> Option<(Index, Bytes)> {
-        let base = self.applied.get(&group)?.as_ref()?;
-        Some((base.last?.index, encode_base(base)))
+    pub fn tells_members(&self, group: GroupId) -> bool {
+        self.applied(group).is_some_and(|base| !base.membership.members().is_empty())
+    }
+
+    fn applied(&self, group: GroupId) -> Option<&Base> {
+        self.applied.get(&group)?.as_ref()
     }
 
     /// Whether this is the last entry applied.
     #[must_use]
     pub fn ends_with(&self, group: GroupId, entry: Bytes) -> bool {
-        let last = self.applied.get(&group).and_then(|base| base.as_ref()?.last);
+        let last = self.applied(group).and_then(|base| base.last);
         decode_entry(entry).is_ok_and(|entry| Some(entry.id) == last)
     }
 

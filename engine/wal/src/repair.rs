@@ -7,7 +7,8 @@
 //!   node that may have voted must not vote again.
 //! - Entries that lie behind the last gap are what they should be, since every change after them is known. Those before the
 //!   first gap may have been truncated and replaced in it; they are a first part of the log as it was then.
-//! - Whatever the state machine has applied is committed, and so are the members as of it: the log can stand on that.
+//! - Whatever the state machine has applied is committed, and so are the members as of it: the log can stand on that. Where
+//!   it was never told who they are, they are those that the group began with, as the base says.
 //!
 //! So a group stands on what its state machine has applied, or on its base if that is later. If all entries behind that
 //! are certain, nothing is missing. Else the longer of two first parts stays: of the log as it is, or as it was before the
@@ -267,12 +268,15 @@ impl Court<'_> {
             (group.state.clone(), group.base.clone().map(|blob| (group.ends.base, blob)), group.ends.end)
         };
         let in_log = base.as_ref().and_then(|(last, _)| *last);
-        let applied = self.witness.base(id).filter(|(last, _)| Some(*last) > in_log);
+        let unreadable = |error| self.refuse(format!("the state of {id}: {error}"));
+        let logged = base.as_ref().map(|(_, blob)| blob.clone());
+        let applied = self.witness.base(id, logged).map_err(unreadable)?.filter(|(last, _)| Some(*last) > in_log);
+        // An opening says as well that there is none.
+        let is_stated = base.is_some() || doubt.opened;
         let base = match &applied {
-            Some((last, blob)) => Some((Some(*last), blob.clone())),
-            // An opening says as well that there is none.
-            None if base.is_some() || doubt.opened => base,
-            None => return Err(self.refuse(format!("the first members of {id} may have been there"))),
+            Some((last, blob)) if is_stated || self.witness.tells_members(id) => Some((Some(*last), blob.clone())),
+            None if is_stated => base,
+            Some(_) | None => return Err(self.refuse(format!("the first members of {id} may have been there"))),
         };
         let from = base.as_ref().and_then(|(last, _)| *last);
         if !doubt.ended && self.doubts.gaps.iter().any(Gap::is_whole) {
@@ -300,7 +304,6 @@ impl Court<'_> {
             }
             _ => None,
         };
-        let unreadable = |error| self.refuse(format!("the state of {id}: {error}"));
         let owed = end_max.max(from);
         let end = certain.max(before);
         let kept = end.filter(|end| last.is_some() && Some(*end) > from).map(|end| self.read(id, end)).transpose()?;

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, Protocol, Rng, Term};
-use hezong_codec::log::{Record, Witness, to_change, to_write};
-use hezong_raft::{Base, Entry, Membership, Payload, Raft, Saved, Write};
+use hezong_codec::log::{Record, Witness, decode_base, to_change, to_write};
+use hezong_raft::{Base, Entry, Member, Membership, Payload, Raft, Saved, Write};
 use hezong_wal::model::ModelFolder;
 use hezong_wal::{DiskFolder, OpenError, ReadError, Recovered, Wal};
 
@@ -62,7 +62,12 @@ impl Twin {
 }
 
 fn base(last: LogId) -> Base {
-    Base { last: Some(last), time: Duration::ZERO, membership: Membership::default() }
+    Base { last: Some(last), time: Duration::ZERO, membership: alone() }
+}
+
+fn alone() -> Membership {
+    let member = Member { name: "node1".into(), peer: "host:1".into(), client: "host:2".into() };
+    Membership::of_voters([(NodeId(1), member)])
 }
 
 fn entries(term: u64, first: u64, count: u64, rng: &mut Rng) -> Vec<Entry> {
@@ -551,4 +556,23 @@ fn repair_to_an_earlier_log_owes_more_than_that() {
     let found = Twin::of(&wal, &recovered);
     assert_eq!(found.last(), Some(LogId::new(2, 4)), "the log of an earlier time stays");
     assert_eq!(found.owed, Some(LogId::new(3, 5)));
+}
+
+/// A state machine tells no members before the first entry of members: those are in the base that the log stood on.
+#[test]
+fn repair_keeps_the_members_a_group_began_with() {
+    let rng = &mut Rng::new(3);
+    let vote = |term| Write::Vote { term: Term(term), vote: None, owed: None };
+    let mut put = |term, first, count| Write::Append(entries(term, first, count, rng).into());
+    let model = written(&[
+        vec![Write::Reset(Base { membership: alone(), ..Base::default() }), vote(1), put(1, 1, 2)],
+        vec![put(1, 3, 1)],
+        vec![put(1, 4, 1)],
+    ]);
+    damage(&model, 1);
+    let applied = Base { membership: Membership::default(), ..base(LogId::new(1, 4)) };
+    let witness = Witness { applied: [(GROUP, Some(applied))].into() };
+    let (_, recovered) = Wal::repair(model.handle(), common::options(1 << 20), &witness).unwrap();
+    let found = decode_base(recovered[0].base.clone().unwrap().1).unwrap();
+    assert_eq!((found.last, found.membership), (Some(LogId::new(1, 4)), alone()));
 }
