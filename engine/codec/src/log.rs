@@ -4,7 +4,7 @@
 //! because it must find, cut and drop them; entries themselves, `State` and `base` are blobs to it. [`to_change`] and
 //! [`to_write`] are where Raft's writes become such records and come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 use hezong_base::{GroupId, Index};
@@ -157,6 +157,8 @@ pub fn decode_base(blob: Bytes) -> Result<Base, DecodeError> {
 pub struct Witness {
     /// Every group of the node, and up to where its state machine has applied, durably; `None` where it holds nothing.
     pub applied: BTreeMap<GroupId, Option<Base>>,
+    /// Those whose state came whole, as a snapshot, and has applied nothing since: the log may not lead there.
+    pub installed: BTreeSet<GroupId>,
 }
 
 impl Witness {
@@ -197,6 +199,14 @@ impl Witness {
     pub fn ends_with(&self, group: GroupId, entry: Bytes) -> bool {
         let last = self.applied(group).and_then(|base| base.last);
         decode_entry(entry).is_ok_and(|entry| Some(entry.id) == last)
+    }
+
+    /// Whether this entry may come right behind the last one applied. In no log does one of an earlier term; in any other
+    /// log than that of a committed entry, all that lie behind it are of earlier terms.
+    #[must_use]
+    pub fn may_follow(&self, group: GroupId, entry: Bytes) -> bool {
+        let last = self.applied(group).and_then(|base| base.last);
+        decode_entry(entry).is_ok_and(|entry| Some(entry.id.term) >= last.map(|last| last.term))
     }
 
     /// A state with the note that the log once ended at `end`, or at most there, with this entry if it is known. No entry

@@ -8,7 +8,8 @@
 //! - Entries that lie behind the last gap are what they should be, since every change after them is known. Those before the
 //!   first gap may have been truncated and replaced in it; they are a first part of the log as it was then.
 //! - Whatever the state machine has applied is committed, and so are the members as of it: the log can stand on that. Where
-//!   it was never told who they are, they are those that the group began with, as the base says.
+//!   it was never told who they are, they are those that the group began with, as the base says. An installed snapshot may
+//!   be ahead of a log that does not lead there; such a log is void.
 //!
 //! So a group stands on what its state machine has applied, or on its base if that is later. If all entries behind that
 //! are certain, nothing is missing. Else the longer of two first parts stays: of the log as it is, or as it was before the
@@ -279,6 +280,15 @@ impl Court<'_> {
             Some(_) | None => return Err(self.refuse(format!("the first members of {id} may have been there"))),
         };
         let from = base.as_ref().and_then(|(last, _)| *last);
+        if let Some((last, _)) = &applied
+            && self.is_another(id, *last)?
+        {
+            // What the log holds was never committed, nor can it be, and so it is as if it were reset already.
+            if self.witness.installed.contains(&id) {
+                return Ok(Verdict { base, state, end: from, owed: None });
+            }
+            return Err(self.refuse(format!("and the state machine of {id} has applied another entry {last}")));
+        }
         if !doubt.ended && self.doubts.gaps.iter().any(Gap::is_whole) {
             return Err(self.refuse(format!("where the log of {id} ends may have been there")));
         }
@@ -328,15 +338,21 @@ impl Court<'_> {
         last
     }
 
+    /// Whether the log certainly does not lead to the entry that the state machine applied last: it has another one there,
+    /// or behind it one that cannot follow.
+    fn is_another(&self, id: GroupId, last: Index) -> Result<bool, OpenError> {
+        let certain = |at: Index| self.place(id, at).is_some_and(|place| self.doubts.is_certain(place));
+        if certain(last) {
+            return Ok(!self.witness.ends_with(id, self.read(id, last)?));
+        }
+        Ok(certain(last.next()) && !self.witness.may_follow(id, self.read(id, last.next())?))
+    }
+
     /// Whether the entry that the state machine applied last lay there before the first gap already: then what followed
     /// it, followed it there.
     fn is_applied_before(&self, id: GroupId, last: Index) -> Result<bool, OpenError> {
-        let Some(place) = self.place(id, last) else { return Ok(false) };
-        let agrees = self.witness.ends_with(id, self.read(id, last)?);
-        if !agrees && self.doubts.is_certain(place) {
-            return Err(self.refuse(format!("and the state machine of {id} has applied another entry {last}")));
-        }
-        Ok(agrees && self.doubts.is_before(place))
+        let Some(_) = self.place(id, last).filter(|place| self.doubts.is_before(*place)) else { return Ok(false) };
+        Ok(self.witness.ends_with(id, self.read(id, last)?))
     }
 
     fn place(&self, id: GroupId, at: Index) -> Option<Place> {
