@@ -224,29 +224,32 @@ pub(crate) fn repair(
     let number = present.iter().max().map_or(1, |newest| newest + 1);
     let mut chain = VecDeque::new();
     let begin = Begin { folder, shared: &shared, identity: &options.identity, bytes: options.segment_bytes, number };
-    let begun = begin.run(begin.create()?, &mut chain, &carry)?;
-    set_aside(folder, &doubts.gaps, present)?;
-    remove_leftovers(folder, &shared, &chain, present)?;
+    let file = begin.create()?;
+    let kept = keep(folder, &doubts.gaps, present)?;
+    let begun = begin.run(file, &mut chain, &carry)?;
+    remove_leftovers(folder, &shared, &chain, present, &kept)?;
     let recovered = recovered(&shared.index().groups);
     let report = Opened { repaired: Some(repaired), ..report };
     Ok(Opening { shared, chain, begun, recovered, report })
 }
 
-/// Gives damaged segments a name that nobody looks for.
-fn set_aside(folder: &dyn Folder, gaps: &[Gap], present: &[u64]) -> Result<(), OpenError> {
+/// Takes the names under which damaged segments are kept. From the new segment on the old ones are leftovers, and whoever
+/// finds such a name, also after a crash, moves its segment there instead of removing it.
+fn keep(folder: &dyn Folder, gaps: &[Gap], present: &[u64]) -> Result<BTreeSet<u64>, OpenError> {
     let mut segments: BTreeSet<u64> = gaps.iter().map(|gap| gap.segment).collect();
     let whole = gaps.iter().find(|gap| gap.is_whole());
     segments.extend(present.iter().filter(|number| whole.is_some_and(|gap| **number < gap.segment)));
-    for number in segments {
-        let name = segment::name(number);
-        match folder.rename(&name, &format!("{name}.damaged")) {
-            // Already when the log was opened.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => result.map_err(io_failure("rename", folder.path(&name), 0))?,
+    segments.retain(|number| present.contains(number));
+    for number in &segments {
+        let name = segment::damaged_name(*number);
+        match folder.create(&name, 0) {
+            // A crash has ended a repair before.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => drop(result.map_err(io_failure("create", folder.path(&name), 0))?),
         }
     }
     folder.sync().map_err(io_failure("sync", folder.path(""), 0))?;
-    Ok(())
+    Ok(segments)
 }
 
 /// Who decides what is believed.

@@ -607,3 +607,36 @@ fn repair_below_an_installed_snapshot_keeps_nothing_of_another_log() {
         other => panic!("{:?}", other.map(|_| ())),
     }
 }
+
+/// Whenever a crash comes, what was damaged is kept.
+#[test]
+fn repair_that_a_crash_ends_keeps_what_was_damaged() {
+    let rng = &mut Rng::new(3);
+    let vote = Write::Vote { term: Term(1), vote: None, owed: None };
+    let mut put = |first| Write::Append(entries(1, first, 2, rng).into());
+    let damaged = written(&[vec![Write::Reset(base(LogId::new(1, 1))), vote, put(2)], vec![put(4)], vec![put(6)]]);
+    damage(&damaged, 1);
+    let name = segments(&damaged).pop().unwrap();
+    let bytes = damaged.contents(&name).unwrap();
+    let witness = Witness { applied: [(GROUP, Some(base(LogId::new(1, 5))))].into(), ..Witness::default() };
+    let options = || common::options(1 << 20);
+    let mut stop = 0;
+    loop {
+        let model = damaged.fork();
+        model.stop_after(stop);
+        let is_done = Wal::repair(model.handle(), options(), &witness).is_ok();
+        model.crash(&mut Rng::new(stop));
+        let opened = match Wal::open(model.handle(), options()) {
+            Err(OpenError::Corrupt { .. }) => Wal::repair(model.handle(), options(), &witness),
+            result => result,
+        };
+        opened.unwrap_or_else(|error| panic!("stopped after {stop}: {error}"));
+        let kept = model.contents(&format!("{name}.damaged"));
+        assert!(kept.as_ref() == Some(&bytes), "stopped after {stop}: {:?}", model.files());
+        if is_done {
+            break;
+        }
+        stop += 1;
+    }
+    assert!(stop > 5, "{stop}");
+}
