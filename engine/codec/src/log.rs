@@ -4,7 +4,7 @@
 //! because it must find, cut and drop them; entries themselves, `State` and `base` are blobs to it. [`to_change`] and
 //! [`to_write`] are where Raft's writes become such records and come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 use hezong_base::{GroupId, Index};
@@ -157,6 +157,8 @@ pub fn decode_base(blob: Bytes) -> Result<Base, DecodeError> {
 pub struct Witness {
     /// Every group of the node, and up to where its state machine has applied, durably; `None` where it holds nothing.
     pub applied: BTreeMap<GroupId, Option<Base>>,
+    /// Those whose state came whole, as a snapshot, and has applied nothing since: the log may not lead there.
+    pub installed: BTreeSet<GroupId>,
 }
 
 impl Witness {
@@ -165,29 +167,65 @@ impl Witness {
         self.applied.keys().copied()
     }
 
-    /// What a group's log can stand on instead of the entries that were applied: the last of them, and the blob.
+    /// What a group's log can stand on instead of the entries that were applied: the last of them, and the blob. A state
+    /// machine knows only members that it was told by an entry or a snapshot; before that they are those of the base that
+    /// was `logged`.
+    ///
+    /// # Errors
+    /// That base cannot be read.
+    pub fn base(&self, group: GroupId, logged: Option<Bytes>) -> Result<Option<(Index, Bytes)>, DecodeError> {
+        let Some((last, base)) = self.applied(group).and_then(|base| Some((base.last?.index, base))) else {
+            return Ok(None);
+        };
+        let mut base = base.clone();
+        if let Some(logged) = logged.filter(|_| !self.tells_members(group)) {
+            base.membership = decode_base(logged)?.membership;
+        }
+        Ok(Some((last, encode_base(&base))))
+    }
+
+    /// Whether the state machine was ever told who the members are.
     #[must_use]
-    pub fn base(&self, group: GroupId) -> Option<(Index, Bytes)> {
-        let base = self.applied.get(&group)?.as_ref()?;
-        Some((base.last?.index, encode_base(base)))
+    pub fn tells_members(&self, group: GroupId) -> bool {
+        self.applied(group).is_some_and(|base| !base.membership.members().is_empty())
+    }
+
+    fn applied(&self, group: GroupId) -> Option<&Base> {
+        self.applied.get(&group)?.as_ref()
     }
 
     /// Whether this is the last entry applied.
     #[must_use]
     pub fn ends_with(&self, group: GroupId, entry: Bytes) -> bool {
-        let last = self.applied.get(&group).and_then(|base| base.as_ref()?.last);
+        let last = self.applied(group).and_then(|base| base.last);
         decode_entry(entry).is_ok_and(|entry| Some(entry.id) == last)
     }
 
+    /// Whether this entry may come right behind the last one applied. In no log does one of an earlier term; in any other
+    /// log than that of a committed entry, all that lie behind it are of earlier terms.
+    #[must_use]
+    pub fn may_follow(&self, group: GroupId, entry: Bytes) -> bool {
+        let last = self.applied(group).and_then(|base| base.last);
+        decode_entry(entry).is_ok_and(|entry| Some(entry.id.term) >= last.map(|last| last.term))
+    }
+
     /// A state with the note that the log once ended at `end`, or at most there, with this entry if it is known. No entry
-    /// is of a later term than the state.
+    /// is of a later term than the state. What is `kept` may be the log of an earlier time, and end with an entry of a
+    /// later term than it did at last: then the state's term stands in, or it would be as if nothing were missing.
     ///
     /// # Errors
-    /// The state or the entry cannot be read.
-    pub fn owe(state: Option<Bytes>, end: Index, last: Option<Bytes>) -> Result<Bytes, DecodeError> {
+    /// The state or an entry cannot be read.
+    pub fn owe(
+        state: Option<Bytes>,
+        end: Index,
+        last: Option<Bytes>,
+        kept: Option<Bytes>,
+    ) -> Result<Bytes, DecodeError> {
         let mut state: wire::State = parse("state", state.unwrap_or_default())?;
         let term = state.term.get_or_insert_default();
-        let term = last.map(decode_entry).transpose()?.map_or(*term, |entry| entry.id.term.0);
+        let id = |entry: Bytes| decode_entry(entry).map(|entry| entry.id);
+        let (last, kept) = (last.map(id).transpose()?, kept.map(id).transpose()?);
+        let term = last.filter(|_| kept < last).map_or(*term, |last| last.term.0);
         let before = state.owed.and_then(|owed| Some((owed.term?, owed.index?)));
         let (term, index) = before.max(Some((term, end.0))).unwrap_or_default();
         state.owed = Some(wire::LogId { term: Some(term), index: Some(index) });

@@ -170,13 +170,16 @@ fn open_log(
 
 /// What the log may stand on where it is damaged: what the state machines would find again, whatever happens.
 fn witness(machines: &mut StateMachines) -> Result<Witness, OpenError> {
-    let mut applied = BTreeMap::new();
+    let mut witness = Witness::default();
     for (&group, machine) in machines {
         let unreadable = |source| OpenError::State { group, source };
         machine.persist().map_err(unreadable)?;
-        applied.insert(group, machine.applied().map_err(unreadable)?);
+        witness.applied.insert(group, machine.applied().map_err(unreadable)?);
+        if machine.is_installed().map_err(unreadable)? {
+            witness.installed.insert(group);
+        }
     }
-    Ok(Witness { applied })
+    Ok(witness)
 }
 
 fn tell_repaired(repaired: &Repaired) {

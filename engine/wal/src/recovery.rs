@@ -10,7 +10,7 @@
 //! 4. What was accepted above the mark may only ever have been in the page cache, so that its being read back proves
 //!    nothing. It is rewritten into a new segment, and synced, before anybody hears of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -97,10 +97,13 @@ pub(crate) struct Opening {
 /// Opens what is in the folder, which is locked already. With a witness, a damaged log is repaired where that is possible.
 pub(crate) fn open(folder: &dyn Folder, options: &Options, witness: Option<&Witness>) -> Result<Opening, OpenError> {
     let path = folder.path("");
-    let mut present = Vec::new();
+    let (mut present, mut kept) = (Vec::new(), BTreeSet::new());
     for name in folder.list().map_err(io_failure("list", &path, 0))? {
         match segment::parse_name(&name) {
             Some(Named::Segment(number)) => present.push(number),
+            Some(Named::Damaged(number)) => {
+                kept.insert(number);
+            }
             // Nobody believes it: it was being written when the node stopped.
             Some(Named::Unfinished(_)) => folder.remove(&name).map_err(io_failure("remove", folder.path(&name), 0))?,
             None => {}
@@ -143,17 +146,19 @@ pub(crate) fn open(folder: &dyn Folder, options: &Options, witness: Option<&Witn
         number: newest.map_or(1, |newest| newest + 1),
     };
     let begun = begin.run(begin.create()?, &mut chain, &carry)?;
-    remove_leftovers(folder, &shared, &chain, &present)?;
+    remove_leftovers(folder, &shared, &chain, &present, &kept)?;
     let recovered = recovered(&shared.index().groups);
     Ok(Opening { shared, chain, begun, recovered, report })
 }
 
-/// Removes segments outside the chain, and gives back what lies behind the end of those inside.
+/// Removes segments outside the chain, or moves them to where they are `kept`, and gives back what lies behind the end of
+/// those inside.
 pub(crate) fn remove_leftovers(
     folder: &dyn Folder,
     shared: &Shared,
     chain: &VecDeque<Link>,
     present: &[u64],
+    kept: &BTreeSet<u64>,
 ) -> Result<(), OpenError> {
     let mut index = shared.index_mut();
     for number in present {
@@ -166,12 +171,19 @@ pub(crate) fn remove_leftovers(
             }
         } else {
             index.files.remove(number);
-            match folder.remove(&name) {
+            let (what, result) = match kept.contains(number) {
+                true => ("rename", folder.rename(&name, &segment::damaged_name(*number))),
+                false => ("remove", folder.remove(&name)),
+            };
+            match result {
                 // Beginning the new segment has removed some already.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                result => result.map_err(io_failure("remove", &path, 0))?,
+                result => result.map_err(io_failure(what, &path, 0))?,
             }
         }
+    }
+    if present.iter().any(|number| kept.contains(number)) {
+        folder.sync().map_err(io_failure("sync", folder.path(""), 0))?;
     }
     Ok(())
 }

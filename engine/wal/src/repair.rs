@@ -7,7 +7,9 @@
 //!   node that may have voted must not vote again.
 //! - Entries that lie behind the last gap are what they should be, since every change after them is known. Those before the
 //!   first gap may have been truncated and replaced in it; they are a first part of the log as it was then.
-//! - Whatever the state machine has applied is committed, and so are the members as of it: the log can stand on that.
+//! - Whatever the state machine has applied is committed, and so are the members as of it: the log can stand on that. Where
+//!   it was never told who they are, they are those that the group began with, as the base says. An installed snapshot may
+//!   be ahead of a log that does not lead there; such a log is void.
 //!
 //! So a group stands on what its state machine has applied, or on its base if that is later. If all entries behind that
 //! are certain, nothing is missing. Else the longer of two first parts stays: of the log as it is, or as it was before the
@@ -222,29 +224,32 @@ pub(crate) fn repair(
     let number = present.iter().max().map_or(1, |newest| newest + 1);
     let mut chain = VecDeque::new();
     let begin = Begin { folder, shared: &shared, identity: &options.identity, bytes: options.segment_bytes, number };
-    let begun = begin.run(begin.create()?, &mut chain, &carry)?;
-    set_aside(folder, &doubts.gaps, present)?;
-    remove_leftovers(folder, &shared, &chain, present)?;
+    let file = begin.create()?;
+    let kept = keep(folder, &doubts.gaps, present)?;
+    let begun = begin.run(file, &mut chain, &carry)?;
+    remove_leftovers(folder, &shared, &chain, present, &kept)?;
     let recovered = recovered(&shared.index().groups);
     let report = Opened { repaired: Some(repaired), ..report };
     Ok(Opening { shared, chain, begun, recovered, report })
 }
 
-/// Gives damaged segments a name that nobody looks for.
-fn set_aside(folder: &dyn Folder, gaps: &[Gap], present: &[u64]) -> Result<(), OpenError> {
+/// Takes the names under which damaged segments are kept. From the new segment on the old ones are leftovers, and whoever
+/// finds such a name, also after a crash, moves its segment there instead of removing it.
+fn keep(folder: &dyn Folder, gaps: &[Gap], present: &[u64]) -> Result<BTreeSet<u64>, OpenError> {
     let mut segments: BTreeSet<u64> = gaps.iter().map(|gap| gap.segment).collect();
     let whole = gaps.iter().find(|gap| gap.is_whole());
     segments.extend(present.iter().filter(|number| whole.is_some_and(|gap| **number < gap.segment)));
-    for number in segments {
-        let name = segment::name(number);
-        match folder.rename(&name, &format!("{name}.damaged")) {
-            // Already when the log was opened.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => result.map_err(io_failure("rename", folder.path(&name), 0))?,
+    segments.retain(|number| present.contains(number));
+    for number in &segments {
+        let name = segment::damaged_name(*number);
+        match folder.create(&name, 0) {
+            // A crash has ended a repair before.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => drop(result.map_err(io_failure("create", folder.path(&name), 0))?),
         }
     }
     folder.sync().map_err(io_failure("sync", folder.path(""), 0))?;
-    Ok(())
+    Ok(segments)
 }
 
 /// Who decides what is believed.
@@ -267,14 +272,26 @@ impl Court<'_> {
             (group.state.clone(), group.base.clone().map(|blob| (group.ends.base, blob)), group.ends.end)
         };
         let in_log = base.as_ref().and_then(|(last, _)| *last);
-        let applied = self.witness.base(id).filter(|(last, _)| Some(*last) > in_log);
+        let unreadable = |error| self.refuse(format!("the state of {id}: {error}"));
+        let logged = base.as_ref().map(|(_, blob)| blob.clone());
+        let applied = self.witness.base(id, logged).map_err(unreadable)?.filter(|(last, _)| Some(*last) > in_log);
+        // An opening says as well that there is none.
+        let is_stated = base.is_some() || doubt.opened;
         let base = match &applied {
-            Some((last, blob)) => Some((Some(*last), blob.clone())),
-            // An opening says as well that there is none.
-            None if base.is_some() || doubt.opened => base,
-            None => return Err(self.refuse(format!("the first members of {id} may have been there"))),
+            Some((last, blob)) if is_stated || self.witness.tells_members(id) => Some((Some(*last), blob.clone())),
+            None if is_stated => base,
+            Some(_) | None => return Err(self.refuse(format!("the first members of {id} may have been there"))),
         };
         let from = base.as_ref().and_then(|(last, _)| *last);
+        if let Some((last, _)) = &applied
+            && self.is_another(id, *last)?
+        {
+            // What the log holds was never committed, nor can it be, and so it is as if it were reset already.
+            if self.witness.installed.contains(&id) {
+                return Ok(Verdict { base, state, end: from, owed: None });
+            }
+            return Err(self.refuse(format!("and the state machine of {id} has applied another entry {last}")));
+        }
         if !doubt.ended && self.doubts.gaps.iter().any(Gap::is_whole) {
             return Err(self.refuse(format!("where the log of {id} ends may have been there")));
         }
@@ -300,13 +317,14 @@ impl Court<'_> {
             }
             _ => None,
         };
-        let unreadable = |error| self.refuse(format!("the state of {id}: {error}"));
         let owed = end_max.max(from);
+        let end = certain.max(before);
+        let kept = end.filter(|end| last.is_some() && Some(*end) > from).map(|end| self.read(id, end)).transpose()?;
         let state = match owed {
-            Some(owed) => Some(Witness::owe(state, owed, last).map_err(unreadable)?),
+            Some(owed) => Some(Witness::owe(state, owed, last, kept).map_err(unreadable)?),
             None => state,
         };
-        Ok(Verdict { base, state, end: certain.max(before), owed })
+        Ok(Verdict { base, state, end, owed })
     }
 
     /// The last entry that can be reached from the one after `base` over records that are as they should be.
@@ -323,15 +341,21 @@ impl Court<'_> {
         last
     }
 
+    /// Whether the log certainly does not lead to the entry that the state machine applied last: it has another one there,
+    /// or behind it one that cannot follow.
+    fn is_another(&self, id: GroupId, last: Index) -> Result<bool, OpenError> {
+        let certain = |at: Index| self.place(id, at).is_some_and(|place| self.doubts.is_certain(place));
+        if certain(last) {
+            return Ok(!self.witness.ends_with(id, self.read(id, last)?));
+        }
+        Ok(certain(last.next()) && !self.witness.may_follow(id, self.read(id, last.next())?))
+    }
+
     /// Whether the entry that the state machine applied last lay there before the first gap already: then what followed
     /// it, followed it there.
     fn is_applied_before(&self, id: GroupId, last: Index) -> Result<bool, OpenError> {
-        let Some(place) = self.place(id, last) else { return Ok(false) };
-        let agrees = self.witness.ends_with(id, self.read(id, last)?);
-        if !agrees && self.doubts.is_certain(place) {
-            return Err(self.refuse(format!("and the state machine of {id} has applied another entry {last}")));
-        }
-        Ok(agrees && self.doubts.is_before(place))
+        let Some(_) = self.place(id, last).filter(|place| self.doubts.is_before(*place)) else { return Ok(false) };
+        Ok(self.witness.ends_with(id, self.read(id, last)?))
     }
 
     fn place(&self, id: GroupId, at: Index) -> Option<Place> {

@@ -64,11 +64,17 @@ pub(crate) fn unfinished_name(number: u64) -> String {
     format!("{number:016x}.new")
 }
 
+/// The name under which a damaged segment is kept.
+pub(crate) fn damaged_name(number: u64) -> String {
+    format!("{number:016x}.wal.damaged")
+}
+
 /// What a file of ours is, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
     Segment(u64),
     Unfinished(u64),
+    Damaged(u64),
 }
 
 /// What the file is; `None` if it is not ours.
@@ -81,6 +87,7 @@ pub(crate) fn parse_name(name: &str) -> Option<Named> {
     match kind {
         "wal" => Some(Named::Segment(number)),
         "new" => Some(Named::Unfinished(number)),
+        "wal.damaged" => Some(Named::Damaged(number)),
         _ => None,
     }
 }

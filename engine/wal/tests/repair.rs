@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, Index, LogId, NodeId, Protocol, Rng, Term};
-use hezong_codec::log::{Record, Witness, to_change, to_write};
-use hezong_raft::{Base, Entry, Membership, Payload, Raft, Saved, Write};
+use hezong_codec::log::{Record, Witness, decode_base, to_change, to_write};
+use hezong_raft::{Base, Entry, Member, Membership, Payload, Raft, Saved, Write};
 use hezong_wal::model::ModelFolder;
 use hezong_wal::{DiskFolder, OpenError, ReadError, Recovered, Wal};
 
@@ -62,7 +62,12 @@ impl Twin {
 }
 
 fn base(last: LogId) -> Base {
-    Base { last: Some(last), time: Duration::ZERO, membership: Membership::default() }
+    Base { last: Some(last), time: Duration::ZERO, membership: alone() }
+}
+
+fn alone() -> Membership {
+    let member = Member { name: "node1".into(), peer: "host:1".into(), client: "host:2".into() };
+    Membership::of_voters([(NodeId(1), member)])
 }
 
 fn entries(term: u64, first: u64, count: u64, rng: &mut Rng) -> Vec<Entry> {
@@ -149,7 +154,7 @@ impl History {
     /// A state machine that has applied so much of what is committed.
     fn witness(&self, applied: usize) -> Witness {
         let applied = applied.checked_sub(1).map(|at| base(self.committed[at]));
-        Witness { applied: [(GROUP, applied)].into() }
+        Witness { applied: [(GROUP, applied)].into(), ..Witness::default() }
     }
 
     /// Opens the log with this file damaged, or gone; true when it was repaired.
@@ -334,7 +339,7 @@ fn repair_without_any_end_is_refused() {
     let mut bytes = model.contents(&names[3]).unwrap();
     bytes[80 + 40] ^= 1;
     model.put(&names[3], &bytes);
-    let witness = Witness { applied: [(GROUP, Some(base(LogId::new(1, 1))))].into() };
+    let witness = Witness { applied: [(GROUP, Some(base(LogId::new(1, 1))))].into(), ..Witness::default() };
     match Wal::repair(model.handle(), common::options(SEGMENT), &witness) {
         Err(OpenError::Corrupt { reason, .. }) => assert_eq!(reason, "where the log of g1 ends may have been there"),
         other => panic!("{:?}", other.map(|_| ())),
@@ -366,7 +371,7 @@ fn repair_behind_what_was_applied_owes_nothing() {
     damaged[starts[4] + 60] ^= 1;
     model.put(name, &damaged);
     let open = |applied: Option<LogId>| {
-        let witness = Witness { applied: [(GROUP, applied.map(base))].into() };
+        let witness = Witness { applied: [(GROUP, applied.map(base))].into(), ..Witness::default() };
         let (wal, recovered) = Wal::repair(model.fork().handle(), common::options(1 << 20), &witness).unwrap();
         (Twin::of(&wal, &recovered), wal.opened().repaired.clone().unwrap())
     };
@@ -410,7 +415,7 @@ fn repair_without_the_latest_vote_is_refused() {
     let starts: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..*at + 4] == *b"hzB1").collect();
     bytes[starts[1] + 40] ^= 1;
     model.put(name, &bytes);
-    let witness = Witness { applied: [(GROUP, None)].into() };
+    let witness = Witness { applied: [(GROUP, None)].into(), ..Witness::default() };
     match Wal::repair(model.handle(), common::options(1 << 20), &witness) {
         Err(OpenError::Corrupt { offset, reason, .. }) => {
             assert_eq!(offset, starts[1] as u64);
@@ -450,7 +455,10 @@ fn repair_of_what_cannot_be_read() {
         other => panic!("{:?}", other.map(|_| ())),
     }
     for (applied, last, owed) in [(7, 10, None), (0, 3, Some(LogId::new(1, 10)))] {
-        let witness = Witness { applied: [(GROUP, (applied > 0).then(|| base(LogId::new(1, applied))))].into() };
+        let witness = Witness {
+            applied: [(GROUP, (applied > 0).then(|| base(LogId::new(1, applied))))].into(),
+            ..Witness::default()
+        };
         let model = in_the_middle.fork();
         let (wal, recovered) = Wal::repair(model.handle(), common::options(1 << 20), &witness).unwrap();
         let found = Twin::of(&wal, &recovered);
@@ -458,7 +466,7 @@ fn repair_of_what_cannot_be_read() {
     }
     // Of a node that was killed, the last entry is behind the last mark.
     let at_the_end = spoiled(&killed, 30_000);
-    let witness = Witness { applied: [(GROUP, None)].into() };
+    let witness = Witness { applied: [(GROUP, None)].into(), ..Witness::default() };
     for result in [
         Wal::open(at_the_end.fork().handle(), common::options(1 << 20)),
         Wal::repair(at_the_end.fork().handle(), common::options(1 << 20), &witness),
@@ -519,4 +527,126 @@ fn scrub_finds_what_changed_and_nothing_else() {
         flip(damaged);
     }
     assert!(round(&mut scrub).unwrap() > first);
+}
+
+/// A log of which one batch after another is given.
+fn written(batches: &[Vec<Write>]) -> ModelFolder {
+    let model = ModelFolder::new();
+    let (mut wal, _) = Wal::open(model.handle(), common::options(1 << 20)).unwrap();
+    for batch in batches {
+        let records: Vec<_> = batch.iter().map(|write| Record { group: GROUP, change: to_change(write) }).collect();
+        wal.append(&records).unwrap();
+        wal.sync().unwrap();
+    }
+    wal.close().unwrap();
+    model
+}
+
+/// Damages this batch of the only segment; the first one is the opening.
+fn damage(model: &ModelFolder, batch: usize) {
+    let name = &segments(model)[0];
+    let mut bytes = model.contents(name).unwrap();
+    let starts: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..*at + 4] == *b"hzB1").collect();
+    bytes[starts[batch] + 40] ^= 1;
+    model.put(name, &bytes);
+}
+
+/// It led term 2, and wrote what nobody else got; a later leader replaced that by entries of term 1, which lie in the gap.
+#[test]
+fn repair_to_an_earlier_log_owes_more_than_that() {
+    let rng = &mut Rng::new(3);
+    let vote = |term| Write::Vote { term: Term(term), vote: None, owed: None };
+    let mut put = |term, first, count| Write::Append(entries(term, first, count, rng).into());
+    let model = written(&[
+        vec![Write::Reset(Base::default()), vote(1), put(1, 1, 2)],
+        vec![vote(2), put(2, 3, 2)],
+        vec![vote(3), Write::Truncate(Index(3)), put(1, 3, 2)],
+        vec![put(1, 5, 1)],
+    ]);
+    damage(&model, 2);
+    let witness = Witness { applied: [(GROUP, None)].into(), ..Witness::default() };
+    let (wal, recovered) = Wal::repair(model.handle(), common::options(1 << 20), &witness).unwrap();
+    let found = Twin::of(&wal, &recovered);
+    assert_eq!(found.last(), Some(LogId::new(2, 4)), "the log of an earlier time stays");
+    assert_eq!(found.owed, Some(LogId::new(3, 5)));
+}
+
+/// A state machine tells no members before the first entry of members: those are in the base that the log stood on.
+#[test]
+fn repair_keeps_the_members_a_group_began_with() {
+    let rng = &mut Rng::new(3);
+    let vote = |term| Write::Vote { term: Term(term), vote: None, owed: None };
+    let mut put = |term, first, count| Write::Append(entries(term, first, count, rng).into());
+    let model = written(&[
+        vec![Write::Reset(Base { membership: alone(), ..Base::default() }), vote(1), put(1, 1, 2)],
+        vec![put(1, 3, 1)],
+        vec![put(1, 4, 1)],
+    ]);
+    damage(&model, 1);
+    let applied = Base { membership: Membership::default(), ..base(LogId::new(1, 4)) };
+    let witness = Witness { applied: [(GROUP, Some(applied))].into(), ..Witness::default() };
+    let (_, recovered) = Wal::repair(model.handle(), common::options(1 << 20), &witness).unwrap();
+    let found = decode_base(recovered[0].base.clone().unwrap().1).unwrap();
+    assert_eq!((found.last, found.membership), (Some(LogId::new(1, 4)), alone()));
+}
+
+/// A snapshot was installed, and a crash came before the log was made to fit: it holds other entries.
+#[test]
+fn repair_below_an_installed_snapshot_keeps_nothing_of_another_log() {
+    let rng = &mut Rng::new(3);
+    let vote = |term| Write::Vote { term: Term(term), vote: None, owed: None };
+    let mut put = |term, first, count| Write::Append(entries(term, first, count, rng).into());
+    let model = written(&[
+        vec![Write::Reset(Base::default()), vote(1), put(1, 1, 2)],
+        vec![put(1, 3, 1)],
+        vec![vote(2), put(2, 4, 3)],
+        vec![vote(3)],
+    ]);
+    damage(&model, 1);
+    let applied = [(GROUP, Some(base(LogId::new(3, 5))))];
+    let witness = Witness { applied: applied.clone().into(), installed: [GROUP].into() };
+    let (wal, recovered) = Wal::repair(model.fork().handle(), common::options(1 << 20), &witness).unwrap();
+    let found = Twin::of(&wal, &recovered);
+    assert_eq!((found.base, found.entries, found.owed), (Some(LogId::new(3, 5)), Vec::new(), None));
+    // Applied entry by entry, they cannot be others.
+    let witness = Witness { applied: applied.into(), ..Witness::default() };
+    match Wal::repair(model.handle(), common::options(1 << 20), &witness) {
+        Err(OpenError::Corrupt { reason, .. }) => {
+            assert_eq!(reason, "and the state machine of g1 has applied another entry 5");
+        }
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+}
+
+/// Whenever a crash comes, what was damaged is kept.
+#[test]
+fn repair_that_a_crash_ends_keeps_what_was_damaged() {
+    let rng = &mut Rng::new(3);
+    let vote = Write::Vote { term: Term(1), vote: None, owed: None };
+    let mut put = |first| Write::Append(entries(1, first, 2, rng).into());
+    let damaged = written(&[vec![Write::Reset(base(LogId::new(1, 1))), vote, put(2)], vec![put(4)], vec![put(6)]]);
+    damage(&damaged, 1);
+    let name = segments(&damaged).pop().unwrap();
+    let bytes = damaged.contents(&name).unwrap();
+    let witness = Witness { applied: [(GROUP, Some(base(LogId::new(1, 5))))].into(), ..Witness::default() };
+    let options = || common::options(1 << 20);
+    let mut stop = 0;
+    loop {
+        let model = damaged.fork();
+        model.stop_after(stop);
+        let is_done = Wal::repair(model.handle(), options(), &witness).is_ok();
+        model.crash(&mut Rng::new(stop));
+        let opened = match Wal::open(model.handle(), options()) {
+            Err(OpenError::Corrupt { .. }) => Wal::repair(model.handle(), options(), &witness),
+            result => result,
+        };
+        opened.unwrap_or_else(|error| panic!("stopped after {stop}: {error}"));
+        let kept = model.contents(&format!("{name}.damaged"));
+        assert!(kept.as_ref() == Some(&bytes), "stopped after {stop}: {:?}", model.files());
+        if is_done {
+            break;
+        }
+        stop += 1;
+    }
+    assert!(stop > 5, "{stop}");
 }
