@@ -1,7 +1,7 @@
 //! Logs that were damaged: how a node that lost entries it once stored takes part without breaking its word.
 //!
 //! Whoever opens a damaged log keeps a first part of it, of now or of an earlier time, and notes what it ended with: what
-//! the node *owes*. Until its log is at least as up to date again (§5.4.1: by term, then by index) it
+//! the node *owes*. Until what is stored is at least as up to date again (§5.4.1: by term, then by index) it
 //! 1. campaigns in no way, and votes only for whom it would have voted for with the log it owes;
 //! 2. acknowledges only what it holds now, and believes no commit but that of entries which just came with it;
 //! 3. tells its leader at every heartbeat where its log ends, so that the leader takes back what it believed of it.
@@ -66,12 +66,20 @@ impl Raft {
         let Some(progress) = leader.progress.get_mut(&from) else { return };
         progress.owed = Some(owed).min(end);
         let common = last.and_then(|last| feeder.log.floor(last)).map(|id| id.index);
-        if progress.matched > common {
+        // What is left may be the log of an earlier time, and end with what we have not.
+        let parted = progress.matched.is_some() && !feeder.log.agrees(last);
+        if progress.matched > common || parted {
             progress.lost(Index::after(common));
+            if !feeder.log.membership().is_voter(from) {
+                // It has to catch up anew.
+                progress.goal = end.map(|end| (end.index, now));
+            }
             feeder.feed(from, progress);
         }
         if let Some(end) = end.filter(|end| *end < owed) {
-            self.reply(from, Body::LogLostAck { token, end }, None, out);
+            // Were we to forget that entry in a crash, nobody would have what is owed from then on.
+            let rests_on = self.entry_rests_on(Some(end.index));
+            self.reply(from, Body::LogLostAck { token, end }, rests_on, out);
         }
     }
 

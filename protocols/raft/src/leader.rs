@@ -405,7 +405,12 @@ impl Raft {
         }
         // The last entry of ours that may be in both logs: neither behind the hint nor of a later term.
         let common = hint.and_then(|hint| feeder.log.floor(hint));
-        progress.probe_from(Index::after(common.map(|id| id.index)));
+        let next = Index::after(common.map(|id| id.index).max(progress.matched));
+        // It lacks what it acknowledged: probing again at once would go on for ever.
+        if matches!(progress.mode, Mode::Probe { .. }) && next >= progress.next {
+            return;
+        }
+        progress.probe_from(next);
         feeder.feed(from, progress);
     }
 
