@@ -27,7 +27,7 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 mkdir -p "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/updates"
 touch "$root/var/lib/dpkg/status"
-dpkg=(dpkg --root="$root" --force-depends --log=/dev/null)
+dpkg=(dpkg --root="$root" --force-depends --force-script-chrootless --log=/dev/null)
 "${dpkg[@]}" --install "${deb[0]}" 2>&1 | grep -v "depends on\|dependency problems\|is not installed" || true
 [ "$(dpkg-query --root="$root" --show --showformat='${Status}' hezong)" = "install ok installed" ]
 

@@ -65,12 +65,23 @@ pub(crate) fn through_the_log() {
 /// Prints why, and returns the exit code.
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     if STRUCTURED.load(Ordering::Relaxed) {
-        tracing::error!("{error:#}");
+        tracing::error!("{}", sentence(error));
         return code(error);
     }
-    // `{:#}` joins the context and its causes into one sentence. Nobody may be left to read it; the exit code remains.
-    writeln!(io::stderr(), "hezong: {error:#}").ok();
+    // Err: nobody is left to read it; the exit code remains.
+    writeln!(io::stderr(), "hezong: {}", sentence(error)).ok();
     code(error)
+}
+
+/// The context and its causes as one sentence. `{:#}` would tell a cause twice where the error above it already names it.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }
 
 fn code(error: &anyhow::Error) -> ExitCode {

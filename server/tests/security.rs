@@ -213,6 +213,7 @@ fn certificates_that_do_not_fit_are_refused_before_anything_is_touched() {
     let (cert, key, ca) = (world.at("node.pem"), world.at("node.key"), world.ca());
     let (_, said) = fails(node.command(&["--bootstrap", "--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &ca]));
     assert!(said.contains("node.key cannot be read"), "{said}");
+    assert_eq!(said.matches("os error").count(), 1, "each cause is told once: {said}");
     let (code, _) = fails(node.command(&["--bootstrap", "--tls-cert", &cert]));
     assert_eq!(code, 2, "one without the others");
     fs::write(path("short"), "0123456789abcde").unwrap();
