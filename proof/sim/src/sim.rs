@@ -94,6 +94,8 @@ pub(crate) struct Sim {
     pub(crate) trace: Digest,
     /// Terms that had a leader, as far as ambushes are concerned.
     pub(crate) terms_led: u64,
+    /// When a member was last asked to leave.
+    pub(crate) removal_asked: Option<u64>,
     /// Since when nothing goes wrong any more.
     pub(crate) healed: Option<u64>,
     /// Every client has done what it should: none begins anything more.
@@ -140,6 +142,7 @@ impl Sim {
             events: 0,
             trace: Digest::default(),
             terms_led: 0,
+            removal_asked: None,
             healed: None,
             quiet: false,
             membership: Membership::default(),

@@ -59,7 +59,8 @@ impl Sim {
             return Ok(());
         }
         let until = self.now + self.plan.patience / 2 + self.trouble.below(self.plan.patience * 2);
-        match self.plan.drawn[pick(&mut self.trouble, self.plan.drawn.len())] {
+        let drawn = self.plan.drawn[pick(&mut self.trouble, self.plan.drawn.len())];
+        match drawn {
             Fault::Partition | Fault::OneWay => {
                 // Some still hear it: what it says reaches a few, or a majority, and then nobody.
                 self.faults.add(Fault::Partition);
@@ -76,7 +77,7 @@ impl Sim {
                 self.faults.add(Fault::StalledDisk);
                 self.processes[place(leader)].disk_stalled_until = until;
             }
-            Fault::Removal | Fault::Addition => {
+            Fault::Removal | Fault::Addition if self.may_remove() => {
                 // Two steps at once, of which a leader may take one at most, and not yet; then few hear of them.
                 let others: Vec<_> = self.membership.voters().iter().copied().filter(|id| *id != leader).collect();
                 for other in others.iter().skip(1).take(if others.len() > 3 { 2 } else { 1 }) {

@@ -9,6 +9,7 @@ use hezong_raft::Change;
 use crate::check::{Violation, place};
 use crate::network::NODES_MAX;
 use crate::plan::{Fault, pick};
+use crate::process::Process;
 use crate::sim::{Event, Sim};
 
 /// The most members at once: enough for every shape of majority, few enough to be quick.
@@ -221,10 +222,13 @@ impl Sim {
     }
 
     /// The end of one machine's log is gone when it starts again. Never two at a time, and never where all others together
-    /// are too few to elect a leader: they hold all that is committed, but perhaps not all that the victim once held.
+    /// are too few to elect a leader, or soon may be: they hold all that is committed, but perhaps not all that the victim
+    /// once held.
     fn damage_log(&mut self) -> Result<(), Violation> {
         let victim = self.victim();
-        let few = self.checkers.voters_min() < 3;
+        // As long as a step may wait for a learner, and be taken.
+        let leaving = self.removal_asked.is_some_and(|at| self.now < at + 7 * self.plan.patience);
+        let few = self.checkers.voters_min() < 3 || leaving;
         if few || self.one_copy_is_gone() || self.processes[place(victim)].node.is_none() {
             return Ok(());
         }
@@ -252,9 +256,16 @@ impl Sim {
         self.processes.len() + 2 < NODES_MAX
     }
 
+    /// Whether a member may be asked to leave: not while one that stays may need those that are there.
+    pub(crate) fn may_remove(&mut self) -> bool {
+        let may = !self.processes.iter().any(Process::lacks_entries);
+        self.removal_asked = if may { Some(self.now) } else { self.removal_asked };
+        may
+    }
+
     fn remove_member(&mut self) -> Result<(), Violation> {
         let members: Vec<_> = self.membership.members().keys().copied().collect();
-        if self.membership.voters().len() < 3 {
+        if self.membership.voters().len() < 3 || !self.may_remove() {
             return Ok(());
         }
         let victim = members[pick(&mut self.trouble, members.len())];
@@ -265,6 +276,9 @@ impl Sim {
     /// steps; or it is left alone with the newcomers, and perhaps one of the others.
     fn change_several(&mut self) -> Result<(), Violation> {
         let Some(leader) = self.checkers.leader() else { return Ok(()) };
+        if !self.may_remove() {
+            return Ok(());
+        }
         let members = self.membership.clone();
         let promote: BTreeSet<_> = members.members().keys().copied().filter(|id| !members.is_voter(*id)).collect();
         let mut remove = BTreeSet::new();
