@@ -55,8 +55,13 @@ pub(crate) fn check(file: &Path) -> Result<()> {
         0 => {
             let settings = Settings::new(&values);
             secure::check(&settings)?;
-            secure::Secured::load(&settings)?;
-            String::new()
+            match secure::handed_in(&settings) {
+                None => secure::Secured::load(&settings).map(|_| String::new())?,
+                Some(path) => format!(
+                    "; certificates and token are checked at the start: {} is there only while the service runs",
+                    path.display()
+                ),
+            }
         }
         _ => format!("; to be set by flags or variables: {}", left.join(", ")),
     };

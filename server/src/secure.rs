@@ -131,6 +131,13 @@ impl ClientSecurity {
     }
 }
 
+/// A file among a node's secrets that systemd hands to the service alone, and so is not there to be looked at.
+pub(crate) fn handed_in(settings: &Settings) -> Option<&Path> {
+    let Settings { tls_cert, tls_key, tls_ca, token_file, .. } = settings;
+    let files = [tls_cert, tls_key, tls_ca, token_file].into_iter().flatten().map(PathBuf::as_path);
+    files.into_iter().find(|path| path.starts_with("/run/credentials") && !path.exists())
+}
+
 /// The host of an address, as a certificate names it.
 fn host_of(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);

@@ -193,6 +193,10 @@ fn certificates_that_do_not_fit_are_refused_before_anything_is_touched() {
     fs::write(&file, format!("[node]\n{node_part}\n[security]\n{files}\n")).unwrap();
     let (code, _, said) = hezong(&["check-config", &file]);
     assert!(code == 1 && words.iter().all(|word| said.contains(word)), "{said}");
+    let handed_in = files.replace(&world.at("node.key"), "/run/credentials/hezong-test.service/node.key");
+    fs::write(&file, format!("[node]\n{node_part}\n[security]\n{handed_in}\n")).unwrap();
+    let (code, said, _) = hezong(&["check-config", &file]);
+    assert!(code == 0 && said.contains("node.key is there only while the service runs"), "{said}");
     let words = ["node.pem", "node02.hezong", "node01.hezong", "hezong cert node node01"];
     refused(&made(&authority, "node02", Validity::days(1)), &words);
     let other = Authority::new(Validity::days(1)).unwrap();

@@ -10,6 +10,7 @@ use crate::check::{Violation, place};
 use crate::history::{Action, Outcome};
 use crate::moment::Moments;
 use crate::plan::{FaultCounts, Shape, Slip};
+use crate::process::{GROUP, Process};
 use crate::sim::Sim;
 use crate::story::Story;
 
@@ -150,15 +151,16 @@ fn whole_run(sim: &mut Sim, options: Options) -> Result<u64, Violation> {
     }
     sim.heal()?;
     let healed = sim.now;
-    let bound = healed + sim.plan.patience * RECOVERY;
+    let bound = healed + sim.plan.patience * RECOVERY + alone(sim);
     let wanted = sim.plan.keys + OPERATIONS;
     let lost = |sim: &Sim| sim.has_room() && sim.newcomers.iter().any(|newcomer| newcomer.told.is_none());
     while sim.clients.iter().any(|client| client.done_since_healed < wanted) || !settled(sim) || lost(sim) {
         if sim.now > bound {
             let done: Vec<_> = sim.clients.iter().map(|client| client.done_since_healed).collect();
             let detail = format!(
-                "{RECOVERY} election timeouts after healing, of {wanted} operations each client has finished {done:?}; \
+                "{} election timeouts after healing, of {wanted} operations each client has finished {done:?}; \
                  replicas equal: {}; newcomers without a number: {}",
+                (bound - healed) / sim.plan.patience,
                 settled(sim),
                 lost(sim)
             );
@@ -179,6 +181,17 @@ fn whole_run(sim: &mut Sim, options: Options) -> Result<u64, Violation> {
     sim.check_numbers()?;
     linearizable(sim, options)?;
     Ok(sim.now - healed)
+}
+
+/// What a whole log may take in addition where each entry travels, and is synced, alone, and comes before the one ahead of
+/// it now and then.
+fn alone(sim: &Sim) -> u64 {
+    if sim.plan.append_bytes_max > 1 {
+        return 0;
+    }
+    let last = |process: &Process| Some(process.node.as_ref()?.raft(GROUP)?.log().last_index()?.0);
+    let entries = sim.processes.iter().filter_map(last).max().unwrap_or(0);
+    entries * 4 * (2 * sim.plan.way + sim.plan.sync)
 }
 
 /// Whether no change of members is half done, every member is up, and all have applied the same.
