@@ -7,7 +7,7 @@ use std::time::Duration;
 use harness::{Cluster, GROUP, add, sum};
 use hezong_base::NodeId;
 use hezong_node::{ClientRequest, NodeInput, Refused, Reply};
-use hezong_raft::{TransferError, Version};
+use hezong_raft::{Change, TransferError, Version};
 
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -71,6 +71,18 @@ fn transfer_sends_commands_on_that_waited_for_it() {
         assert!(matches!(&reply, Reply::Refused(Refused::NotLeader(Some(named))) if named.id == to), "{reply:?}");
     }
     assert_eq!(sum(&cluster.call(to, add(4))), 4, "nothing of it was done");
+}
+
+/// Nobody tells it who leads next.
+#[test]
+fn leader_that_is_removed_lets_nobody_wait() {
+    let (mut cluster, old) = Cluster::three();
+    cluster.ask(old, ClientRequest::Change(Change::Remove(old)));
+    let handing_over = |c: &Cluster| c.hosts[&old].node.status(c.now, GROUP).unwrap().raft.transfer.is_some();
+    cluster.run_until(ELECTION_TIMEOUT, handing_over);
+    let late = cluster.ask(old, add(1));
+    let reply = cluster.reply(old, late);
+    assert!(matches!(reply, Some(Reply::Refused(Refused::Transferring(_)))), "{reply:?}");
 }
 
 #[test]

@@ -290,10 +290,10 @@ impl Raft {
         self.owed
     }
 
-    /// Whether leadership is being handed over by this node: who leads next is not known yet.
+    /// Whether leadership is being handed over by this node, which will soon hear who leads next. Who is removed need not.
     #[must_use]
     pub fn is_transferring(&self) -> bool {
-        self.transfer.is_some()
+        self.transfer.is_some() && self.is_voter()
     }
 
     /// The members in force, committed or not.
