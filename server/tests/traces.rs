@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use otlp::{KIND_INTERNAL, KIND_SERVER, STATUS_ERROR, Value};
 use prost::Message as _;
@@ -158,16 +158,24 @@ fn a_write_through_a_follower_is_one_trace_over_three_nodes() {
     settle(&first, "PUT", "/key/untraced", &[], b"v");
     settle(&first, "PUT", "/key/untraced", &[("traceparent", &format!("00-{TRACE}-{PARENT}-00"))], b"v");
 
-    // Once more in another trace if the leader changed meanwhile.
+    // Once more in another trace if the leader changed meanwhile, or a follower was not fed yet when the others were done.
     let (mut attempts, mut leader) = (0, 0);
-    wait_until("a write meets no change of leader", || {
+    wait_until("a write meets no change of leader and both followers ready", || {
         attempts += 1;
         leader = cluster.leader();
         let term = |cluster: &Cluster| get(&cluster.nodes[leader].http, "/status").unwrap().json()["term"].clone();
         let (before, asked) = (term(&cluster), &cluster.nodes[(leader + 1) % 3].http);
         let traceparent = format!("00-{attempts:032x}-{PARENT}-01");
         let reply = follow(asked, "PUT", "/key/a", &[("traceparent", &traceparent)], b"v");
-        reply.status == 200 && term(&cluster) == before
+        let replicated = || {
+            let spans = collector.of(&format!("{attempts:032x}"));
+            spans.iter().filter(|seen| seen.span.name == "hezong.replicate").count() >= 2
+        };
+        let until = Instant::now() + Duration::from_secs(10);
+        while !replicated() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+        reply.status == 200 && term(&cluster) == before && replicated()
     });
     let trace = &format!("{attempts:032x}");
     let (leads, asked) = (cluster.nodes[leader].id.clone(), &cluster.nodes[(leader + 1) % 3]);
