@@ -1,7 +1,8 @@
 //! Parking: effects that would be a lie if the writes they rest on were lost wait here until those are stored.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use crate::{Effect, NodeId, Protocol, Time, WriteId};
 
@@ -94,9 +95,53 @@ impl<P: Protocol> Writes<P> {
         self.outstanding.front().map(|(_, at, _)| *at)
     }
 
+    /// How many outstanding writes were issued before this one; `None` once it is stored. Write ids differ between two
+    /// runs that are the same otherwise, places do not.
+    #[must_use]
+    pub fn place(&self, id: WriteId) -> Option<usize> {
+        self.outstanding.iter().position(|(outstanding, ..)| *outstanding == id)
+    }
+
+    /// What makes two of these the same to the explorer: how many writes are outstanding, and which messages wait for
+    /// which of them. Their order tells nothing, nor how often the same waits for the same: by the contract, any message
+    /// may be overtaken or doubled. `message` adds what makes two messages the same.
+    pub fn fingerprint(&self, mut into: &mut dyn Hasher, message: impl Fn(&P::Message, &mut dyn Hasher)) {
+        self.outstanding.len().hash(&mut into);
+        let mut sends = BTreeSet::new();
+        for (behind, effect) in &self.parked {
+            if let Effect::Send { to, message: parked } = effect {
+                let mut digest = Fnv::default();
+                message(parked, &mut digest);
+                sends.insert((self.place(*behind), *to, digest.finish()));
+            }
+        }
+        sends.hash(&mut into);
+    }
+
     /// The bytes of all writes not yet stored.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+/// The digest of one message among several whose order is not to tell (Fowler, Noll and Vo, 1a, 64 bits).
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 use std::collections::BTreeSet;
-use std::hash::Hasher;
+use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
 use hezong_base::{Effect, Input, NodeId, Protocol, Rng, Time, WriteId, Writes};
@@ -57,6 +57,26 @@ fn send_resting_on_nothing_leaves_at_once() {
     store(&mut writes, 1, &mut out);
     writes.send(None, NodeId(2), 7, &mut out);
     assert_eq!(left(&mut out).0, [7]);
+}
+
+#[test]
+fn fingerprint_tells_what_waits_for_what() {
+    let fingerprint = |parked: &[(u64, u64)]| {
+        let (mut writes, mut out) = (Writes::<Numbers>::default(), Vec::new());
+        // Write ids tell nothing: these are later ones than those of another run may be.
+        let gone = store(&mut writes, 1, &mut out);
+        writes.stored(gone, &mut out);
+        let ids = [1, 2].map(|at| store(&mut writes, at, &mut out));
+        for (behind, message) in parked {
+            writes.send(Some(ids[*behind as usize]), NodeId(2), *message, &mut out);
+        }
+        let mut hasher = DefaultHasher::new();
+        writes.fingerprint(&mut hasher, |message, into| into.write_u64(*message));
+        hasher.finish()
+    };
+    assert_eq!(fingerprint(&[(0, 7), (1, 8)]), fingerprint(&[(1, 8), (0, 7), (1, 8)]), "order and repetition");
+    let different = [[].as_slice(), &[(0, 7)], &[(1, 7)], &[(0, 8)], &[(0, 7), (1, 7)]].map(fingerprint);
+    assert_eq!(different.iter().collect::<BTreeSet<_>>().len(), different.len());
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl Raft {
     }
 
     /// Whether a leader is known to live: we are one (else check-quorum would have ended it), or heard one lately.
-    fn is_led(&self, now: Time) -> bool {
+    pub(crate) fn is_led(&self, now: Time) -> bool {
         let led = match &self.role {
             RoleState::Leader(_) => true,
             RoleState::Follower(follower) => {

@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::ops::{Bound, Deref, RangeBounds};
 
 use hezong_base::Index;
@@ -54,6 +55,14 @@ impl Entries {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What makes two of these the same to the explorer: all but log time.
+    pub(crate) fn fingerprint(&self, into: &mut impl Hasher) {
+        self.len().hash(into);
+        for entry in self {
+            (entry.id, &entry.payload).hash(into);
+        }
     }
 
     fn pop_front(&mut self) {

@@ -81,12 +81,18 @@ impl Leader {
         }
     }
 
-    pub(crate) fn fingerprint(&self, now: Time, into: &mut impl Hasher) {
+    pub(crate) fn fingerprint(&self, now: Time, config: &Config, into: &mut impl Hasher) {
+        // Which rounds were acknowledged matters to the reads that wait, and else only whether the last one was.
+        let oldest = self.reads.oldest_round().unwrap_or(self.round).min(self.round);
         for (id, progress) in &self.progress {
             (id, progress.matched, progress.next, progress.mode, progress.ask.is_some(), progress.leaving).hash(into);
             (progress.offer.is_some(), progress.state_lost, progress.owed).hash(into);
-            progress.round.map(|round| self.round - round.min(self.round)).hash(into);
+            progress.round.filter(|round| *round >= oldest).map(|round| self.round - round.min(self.round)).hash(into);
+            (progress.heard_at + config.election_timeout <= now).hash(into);
+            // When it last got an append matters while that is not answered.
+            (progress.is_unanswered() && progress.sent_at + config.heartbeat_interval <= now).hash(into);
         }
+        (self.confirmed == Some(self.round), self.round - oldest).hash(into);
         (self.opened, self.reads.len(), self.lease_until.is_some_and(|until| until > now)).hash(into);
         self.lease_given_up.hash(into);
     }

@@ -1,5 +1,7 @@
 //! What nodes say to each other. Every message carries its sender's term (figure 2, "rules for all servers").
 
+use core::hash::{Hash, Hasher};
+use core::mem;
 use core::time::Duration;
 
 use hezong_base::{Index, LogId, Term};
@@ -125,6 +127,34 @@ pub enum Body {
     },
     /// "Campaign at once" (§3.10 of the dissertation). From the leader, to the voter it hands leadership to.
     TimeoutNow,
+}
+
+impl Message {
+    /// What makes two messages the same to the explorer: everything but time, and but the numbers that only tell one
+    /// attempt from another (rounds, tokens, names of snapshots).
+    pub fn fingerprint(&self, mut into: &mut dyn Hasher) {
+        let into = &mut into;
+        (self.term, mem::discriminant(&self.body)).hash(into);
+        match &self.body {
+            Body::RequestPreVote { last } => last.hash(into),
+            Body::PreVote { granted } | Body::Vote { granted } => granted.hash(into),
+            Body::RequestVote { last, transfer } => (last, transfer).hash(into),
+            Body::Append { previous, entries, committed } => {
+                (previous, committed).hash(into);
+                entries.fingerprint(into);
+            }
+            Body::Appended { matched } => matched.hash(into),
+            Body::Diverged { previous, hint } => (previous, hint).hash(into),
+            Body::LogLost { owed, last, token: _ } => (owed, last).hash(into),
+            Body::LogLostAck { token: _, end } => end.hash(into),
+            Body::InstallSnapshot { id: _, base } => (base.last, &base.membership).hash(into),
+            Body::SnapshotInstalled { id: _, installed } => installed.hash(into),
+            Body::Heartbeat { round: _, lease, committed } => (lease, committed).hash(into),
+            Body::HeartbeatAck { round: _, lease } => lease.hash(into),
+            Body::ReadIndexAck { token: _, index } => index.hash(into),
+            Body::ReadIndex { token: _ } | Body::RequestSnapshot | Body::TimeoutNow => {}
+        }
+    }
 }
 
 /// No log grows so long; an index beyond it must not make ours overflow.

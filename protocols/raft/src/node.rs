@@ -209,13 +209,20 @@ impl Protocol for Raft {
         let into = &mut into;
         (self.term, self.vote, self.committed, self.announced, self.stored).hash(into);
         self.log.fingerprint(into);
-        (self.role(), self.leader(), self.is_bound(now), self.writes.oldest().is_some()).hash(into);
+        (self.role(), self.leader(), self.is_bound(now), self.is_led(now), self.is_stalled(now)).hash(into);
+        (self.applied, self.durable).hash(into);
         (self.install.is_some(), self.state_lost, self.owed, self.counted_on).hash(into);
+        // What leaves, and what counts, once the writes under way are stored.
+        self.writes.fingerprint(into, Message::fingerprint);
+        self.term_rests_on().and_then(|write| self.writes.place(write)).hash(into);
+        for (write, vouched) in &self.appends {
+            (self.writes.place(*write), vouched).hash(into);
+        }
         self.transfer.as_ref().map(|transfer| (transfer.to, transfer.asked)).hash(into);
         match &self.role {
             RoleState::Follower(follower) => follower.reads.len().hash(into),
             RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) => ballot.votes.hash(into),
-            RoleState::Leader(leader) => leader.fingerprint(now, into),
+            RoleState::Leader(leader) => leader.fingerprint(now, &self.config, into),
         }
     }
 }

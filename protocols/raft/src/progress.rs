@@ -174,6 +174,15 @@ impl Progress {
         self.forget_in_flight();
     }
 
+    /// Whether the next acknowledgement of a heartbeat may make us send again.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        match self.mode {
+            Mode::Probe { waiting } => waiting,
+            Mode::Replicate => self.ask.is_none() && self.is_waiting(),
+            Mode::Snapshot => false,
+        }
+    }
+
     /// Whether something was sent in the stream that it has not acknowledged.
     pub(crate) fn is_waiting(&self) -> bool {
         Index::after(self.matched) < self.next

@@ -33,6 +33,11 @@ impl Reads {
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
+
+    /// The round for which the first of them waits.
+    pub(crate) fn oldest_round(&self) -> Option<u64> {
+        self.waiting.front().map(|(round, _)| *round)
+    }
 }
 
 /// Reads that wait at a follower.

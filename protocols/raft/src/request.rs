@@ -1,6 +1,8 @@
 //! What the local user asks and is told, what goes to disk, and what must be read back from it.
 
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
+use core::mem;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -175,6 +177,20 @@ pub enum Write {
     Reset(Base),
 }
 
+impl Write {
+    /// What makes two writes the same to the explorer: everything but time.
+    pub fn fingerprint(&self, mut into: &mut dyn Hasher) {
+        let into = &mut into;
+        mem::discriminant(self).hash(into);
+        match self {
+            Self::Vote { term, vote, owed } => (term, vote, owed).hash(into),
+            Self::Append(entries) => entries.fingerprint(into),
+            Self::Truncate(from) => from.hash(into),
+            Self::Compact(base) | Self::Reset(base) => (base.last, &base.membership).hash(into),
+        }
+    }
+}
+
 /// The fold of all stored writes.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
@@ -187,6 +203,18 @@ pub struct Saved {
     pub owed: Option<LogId>,
     /// The log: base, runs of terms, and the tail of entries.
     pub log: Log,
+}
+
+impl Saved {
+    /// What makes two of these the same to the explorer: everything but time. Other than by the log of a running node,
+    /// entries are told by what they carry as well, so that no breach of Log Matching is taken for the same.
+    pub fn fingerprint(&self, mut into: &mut dyn Hasher) {
+        let into = &mut into;
+        (self.term, self.vote, self.owed).hash(into);
+        self.log.fingerprint(into);
+        let last = self.log.last_index().unwrap_or(Index::FIRST);
+        self.log.cached(Index::after(self.log.base_index()), last, usize::MAX).unwrap_or_default().fingerprint(into);
+    }
 }
 
 /// Local work whose result must come back.
