@@ -17,6 +17,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("server", &["protocols", "engine", "data", "dialects", "client", "proof/check"]),
     ("proof/check", &[]),
     ("proof/script", &["protocols"]),
+    ("proof/explore", &["protocols", "proof/script"]),
     ("proof/sim", &["protocols", "engine/codec", "engine/wal", "engine/node", "data", "proof"]),
     ("bench", &["protocols", "engine", "data", "dialects", "client", "proof/check"]),
     ("xtask", &[]),

@@ -1,0 +1,739 @@
+//! A whole cluster as a model: nodes, the messages they ever sent, and what the checks remember.
+//!
+//! What may happen:
+//! - **messages** arrive in any order, any number of times, or never: whatever was sent stays on its way for good, which is
+//!   loss, delay, reordering and duplication in one;
+//! - **deadlines** pass at any node at any time, and more time than anything waits for may pass before any input;
+//! - **writes** are stored one after the other, at any time;
+//! - **crashes**, so many in all: a node loses its memory and the writes that were not reported as stored, and starts with
+//!   the rest. A node that stays down for a while is one that gets no messages; a write that was stored and not reported is
+//!   one that was, right before the crash, whose consequences were lost on the way;
+//! - **requests**, so many in all.
+//!
+//! What makes it fast: every state of a node is kept once, with a number, and so is every message; what an input makes of
+//! a node is found out by `handle` once, and looked up from then on. A state of the cluster is then a handful of numbers,
+//! and its fingerprint a sum.
+//!
+//! # Renaming
+//! Nodes are interchangeable, so of all states that are the same but for names one is enough. A node's state cannot be
+//! renamed from outside, but its history can: what the same inputs under other names make of the other node. That is found
+//! out once for each state of a node as well.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hasher;
+use std::rc::Rc;
+
+use hezong_base::NodeId;
+
+use crate::digest::{ByDigest, Digest};
+use crate::node::{How, Node, Touch, Touched};
+use crate::subject::{MessageOf, Subject, Use};
+use crate::{Model, Violation};
+
+/// The largest cluster; states are kept small.
+pub const NODES_MAX: usize = 5;
+
+/// How far to go.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Nodes, at most [`NODES_MAX`].
+    pub nodes: u8,
+    /// Crashes in all.
+    pub crashes: u8,
+    /// Requests in all.
+    pub requests: u8,
+    /// Whether states that are the same but for names are folded.
+    pub symmetry: bool,
+}
+
+/// What happens to one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// A message, by its number, arrives.
+    Deliver(u32),
+    /// Its deadline passes.
+    Timeout,
+    /// Its oldest write under way is on disk.
+    Stored,
+    /// It crashes and starts again.
+    Restart,
+    /// It gets the request of this number.
+    Request(u8),
+}
+
+/// What may happen in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// To which node, counted from 0.
+    pub node: u8,
+    /// What.
+    pub step: Step,
+    /// Under which circumstances.
+    pub how: How,
+    /// What comes of it, by number.
+    outcome: u32,
+}
+
+/// A state of the cluster.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The state of each node, by number.
+    nodes: [u32; NODES_MAX],
+    network: Rc<Network>,
+    /// What is remembered, by number.
+    past: u32,
+    crashes: u8,
+    requests: u8,
+}
+
+/// The messages ever sent.
+#[derive(Clone, Debug)]
+struct Network {
+    /// By number, ascending.
+    letters: Box<[u32]>,
+    /// For each way of naming the nodes, the sum of the messages' digests.
+    sums: Box<[u64]>,
+}
+
+/// A state of a node.
+struct Known<S: Subject> {
+    node: Node<S>,
+    view: S::View,
+    /// Once a long time has passed.
+    later: u64,
+    may_time_out: bool,
+    /// The first way in which it was found. `None`: it is the beginning.
+    origin: Option<(u32, Step, How)>,
+    /// For each way of naming the nodes, what it is then, once that is known.
+    renamed: Box<[Option<u32>]>,
+    /// The digests of these.
+    digests: Box<[u64]>,
+}
+
+/// A message on its way.
+struct Letter<S: Subject> {
+    from: u8,
+    to: u8,
+    message: MessageOf<S>,
+    /// Of the message alone.
+    digest: u64,
+}
+
+/// What comes of an input.
+enum Outcome {
+    /// The node's next state, the messages that it sends, and whether it has written anything.
+    Next(u32, Rc<[u32]>, bool),
+    /// The step breaks a property.
+    Broken(Violation),
+}
+
+/// Whether a message still matters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Usefulness {
+    Open,
+    /// Only for what its receiver sends again by this outcome, if that is not on its way any more.
+    Done(u32),
+    Spent,
+}
+
+/// The cluster. See the module's page.
+pub struct Cluster<S: Subject> {
+    subject: S,
+    bounds: Bounds,
+    /// All ways of naming the nodes; the first is as they are.
+    namings: Vec<Vec<u8>>,
+    known: Vec<Known<S>>,
+    known_by_digest: HashMap<u64, u32, ByDigest>,
+    letters: Vec<Letter<S>>,
+    letter_by_digest: HashMap<u64, u32, ByDigest>,
+    outcomes: Vec<Outcome>,
+    /// What comes of an input, by the node's state and what happens.
+    outcome_of: HashMap<(u32, u32), u32, ByDigest>,
+    pasts: Vec<(S::Past, Box<[u64]>)>,
+    past_by_value: HashMap<S::Past, u32>,
+    /// Whether a message still matters, by the receiver's state, the message, and whether anybody may still crash.
+    usefulness: Vec<Vec<Option<Usefulness>>>,
+    /// What is remembered next, by what is remembered and what a node has become.
+    past_after: HashMap<(u32, u32), u32, ByDigest>,
+    /// Where each node begins.
+    first: Vec<u32>,
+    /// How often `handle` was called to find something out.
+    handled: u64,
+    /// Nodes that were found equal to one known already, but in another way: kept for [`Cluster::compare_twins`].
+    twins: Option<Vec<(u32, Node<S>)>>,
+}
+
+impl<S: Subject> Cluster<S> {
+    /// A cluster whose nodes have just started.
+    ///
+    /// # Panics
+    /// When the bounds ask for more nodes than [`NODES_MAX`], or for none.
+    pub fn new(subject: S, bounds: Bounds) -> Self {
+        assert!((1..=NODES_MAX).contains(&usize::from(bounds.nodes)), "one to {NODES_MAX} nodes");
+        let same: Vec<u8> = (0..bounds.nodes).collect();
+        let mut cluster = Self {
+            subject,
+            bounds,
+            namings: if bounds.symmetry { permutations(&same) } else { vec![same] },
+            known: Vec::new(),
+            known_by_digest: HashMap::default(),
+            letters: Vec::new(),
+            letter_by_digest: HashMap::default(),
+            outcomes: Vec::new(),
+            outcome_of: HashMap::default(),
+            pasts: Vec::new(),
+            past_by_value: HashMap::default(),
+            usefulness: Vec::new(),
+            past_after: HashMap::default(),
+            first: Vec::new(),
+            handled: 0,
+            twins: None,
+        };
+        for at in 0..bounds.nodes {
+            let Touched { node, sends, .. } = Node::first(&cluster.subject, name(at));
+            assert!(sends.is_empty(), "nobody says anything before anything happened");
+            let key = cluster.know(node, None);
+            cluster.first.push(key);
+        }
+        cluster.know_past(S::Past::default());
+        cluster
+    }
+
+    /// How many states of single nodes were met, how many messages, and how often `handle` was called.
+    pub fn counts(&self) -> (usize, usize, u64) {
+        (self.known.len(), self.letters.len(), self.handled)
+    }
+
+    /// The subject.
+    pub fn subject(&self) -> &S {
+        &self.subject
+    }
+
+    /// A node of a state, counted from 0.
+    pub fn node(&self, state: &State, at: u8) -> &S::Protocol {
+        &self.known[state.nodes[usize::from(at)] as usize].node.protocol
+    }
+
+    /// A message by its number: who sent it, to whom, and what it says.
+    pub fn letter(&self, number: u32) -> (NodeId, NodeId, &MessageOf<S>) {
+        let letter = &self.letters[number as usize];
+        (name(letter.from), name(letter.to), &letter.message)
+    }
+
+    /// From here on keeps what [`Cluster::compare_twins`] compares.
+    pub fn keep_twins(&mut self) {
+        self.twins = Some(Vec::new());
+    }
+
+    /// Whether nodes that have the same fingerprint behave the same: all that were found in several ways are handed every
+    /// input that any of them was handed, and must make the same of it; and a node whose fingerprint does not change with
+    /// time must make the same of an input whenever it comes. Returns how many comparisons were made.
+    ///
+    /// # Errors
+    /// Tells an input that shows a difference.
+    pub fn compare_twins(&mut self) -> Result<u64, String> {
+        let mut inputs: HashMap<u32, Vec<(Step, How)>, ByDigest> = HashMap::default();
+        for (key, input) in self.outcome_of.keys() {
+            inputs.entry(*key).or_default().push(input_of(*input));
+        }
+        let mut compared = 0;
+        for (key, twin) in self.twins.take().unwrap_or_default() {
+            for (step, how) in inputs.get(&key).into_iter().flatten().copied() {
+                compared += 1;
+                let [one, other] = [&self.known[key as usize].node, &twin].map(|node| self.made_of(node, step, how));
+                if one != other {
+                    return Err(format!("{step:?}, {how:?}, of nodes found in two ways: {one:x?} but {other:x?}"));
+                }
+            }
+        }
+        for (key, inputs) in inputs {
+            let known = &self.known[key as usize];
+            let soon = inputs.into_iter().filter(|(_, how)| *how == How::Soon).map(|(step, _)| step);
+            for step in soon.filter(|step| !self.minds_time(key, *step)) {
+                compared += 1;
+                let [soon, late] = [How::Soon, How::Late].map(|how| self.made_of(&known.node, step, how));
+                if (&soon.1, &soon.2) != (&late.1, &late.2) {
+                    return Err(format!("{step:?}, at once and late: {soon:x?} but {late:x?}"));
+                }
+            }
+        }
+        Ok(compared)
+    }
+
+    /// What a node makes of an input: its digest, that once a long time has passed, and what it sends.
+    fn made_of(&self, node: &Node<S>, step: Step, how: How) -> (u64, u64, BTreeSet<String>) {
+        match self.touch(node, step, how) {
+            Err(violation) => (0, 0, BTreeSet::from([violation.to_string()])),
+            Ok(Touched { node, sends, .. }) => {
+                let shown = |(to, sent): &(NodeId, _)| format!("{to}: {}", self.subject.show_message(sent));
+                let sends = sends.iter().map(shown).collect();
+                (node.digest(&self.subject, false), node.digest(&self.subject, true), sends)
+            }
+        }
+    }
+
+    /// How many states there are that are the same as this but for names, itself included.
+    pub fn orbit(&mut self, state: &State) -> usize {
+        let mut all: Vec<_> = (0..self.namings.len()).map(|naming| self.fingerprint_under(state, naming)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.len()
+    }
+
+    /// The number of a node's state; a new one if it was never met.
+    fn know(&mut self, node: Node<S>, origin: Option<(u32, Step, How)>) -> u32 {
+        let digest = node.digest(&self.subject, false);
+        if let Some(key) = self.known_by_digest.get(&digest) {
+            if let Some(twins) = &mut self.twins
+                && self.known[*key as usize].origin != origin
+            {
+                twins.push((*key, node));
+            }
+            return *key;
+        }
+        let key = number(self.known.len());
+        let later = node.digest(&self.subject, true);
+        let (view, may_time_out) = (node.view(&self.subject), self.subject.may_time_out(&node.protocol));
+        let mut renamed = vec![None; self.namings.len()].into_boxed_slice();
+        let mut digests = vec![0; self.namings.len()].into_boxed_slice();
+        (renamed[0], digests[0]) = (Some(key), digest);
+        self.known.push(Known { node, view, later, may_time_out, origin, renamed, digests });
+        self.known_by_digest.insert(digest, key);
+        key
+    }
+
+    fn know_letter(&mut self, from: u8, to: u8, message: MessageOf<S>) -> u32 {
+        let mut digest = Digest::default();
+        self.subject.hash_message(&message, &mut digest);
+        let digest = digest.finish();
+        let letters = &mut self.letters;
+        *self.letter_by_digest.entry(addressed(digest, from, to)).or_insert_with(|| {
+            letters.push(Letter { from, to, message, digest });
+            number(letters.len() - 1)
+        })
+    }
+
+    fn know_past(&mut self, past: S::Past) -> u32 {
+        if let Some(key) = self.past_by_value.get(&past) {
+            return *key;
+        }
+        let digest = |naming: &Vec<u8>| {
+            let mut digest = Digest::default();
+            let named = |id: NodeId| name(naming[usize::from(place(id))]);
+            self.subject.hash_past(&past, &named, &mut digest);
+            digest.finish()
+        };
+        let digests = self.namings.iter().map(digest).collect();
+        let key = number(self.pasts.len());
+        self.pasts.push((past.clone(), digests));
+        self.past_by_value.insert(past, key);
+        key
+    }
+
+    /// What comes of an input, by number.
+    fn outcome(&mut self, key: u32, step: Step, how: How) -> u32 {
+        let place = (key, code(step, how));
+        if let Some(outcome) = self.outcome_of.get(&place) {
+            return *outcome;
+        }
+        self.handled += 1;
+        let outcome = match self.touch(&self.known[key as usize].node, step, how) {
+            Err(violation) => Outcome::Broken(violation),
+            Ok(Touched { node, sends, writes, .. }) => {
+                let from = place_of(&node);
+                let next = self.know(node, Some((key, step, how)));
+                let (before, after) = (&self.known[key as usize], &self.known[next as usize]);
+                match self.subject.check_step(before.node.id, &before.view, &after.view) {
+                    Err(violation) => Outcome::Broken(violation),
+                    Ok(()) => {
+                        let sends = sends.into_iter().map(|(to, sent)| self.know_letter(from, self::place(to), sent));
+                        let mut sends: Vec<_> = sends.collect();
+                        sends.sort_unstable();
+                        sends.dedup();
+                        Outcome::Next(next, sends.into(), !writes.is_empty())
+                    }
+                }
+            }
+        };
+        self.outcomes.push(outcome);
+        let outcome = number(self.outcomes.len() - 1);
+        self.outcome_of.insert(place, outcome);
+        outcome
+    }
+
+    /// Hands a node its input.
+    fn touch(&self, node: &Node<S>, step: Step, how: How) -> Result<Touched<S>, Violation> {
+        let touch = match step {
+            Step::Deliver(letter) => {
+                let letter = &self.letters[letter as usize];
+                Touch::Deliver(name(letter.from), &letter.message)
+            }
+            Step::Timeout => Touch::Timeout,
+            Step::Stored => Touch::Stored,
+            Step::Restart => Touch::Restart,
+            Step::Request(nth) => {
+                let request = self.subject.request(&node.protocol, nth);
+                Touch::Request(request.expect("only what may be asked is"))
+            }
+        };
+        node.touch(&self.subject, touch, how)
+    }
+
+    /// Adds what may happen to a node by this input: at once; late, and with a crash, if that makes a difference.
+    fn choose(&mut self, state: &State, node: u8, step: Step, actions: &mut Vec<Action>) {
+        let key = state.nodes[usize::from(node)];
+        let soon = self.outcome(key, step, How::Soon);
+        if self.changes(state, key, soon) {
+            actions.push(Action { node, step, how: How::Soon, outcome: soon });
+        }
+        if self.minds_time(key, step) {
+            let late = self.outcome(key, step, How::Late);
+            if self.changes(state, key, late) && self.differ(state, soon, late) {
+                actions.push(Action { node, step, how: How::Late, outcome: late });
+            }
+        }
+        let may_crash = self.subject.disks_are_prompt() && state.crashes < self.bounds.crashes;
+        if may_crash && step != Step::Restart && matches!(&self.outcomes[soon as usize], Outcome::Next(.., true)) {
+            let crashing = self.outcome(key, step, How::Crashing);
+            actions.push(Action { node, step, how: How::Crashing, outcome: crashing });
+        }
+    }
+
+    /// Whether it may make a difference how late an input comes: a deadline may then be that of something else.
+    fn minds_time(&self, key: u32, step: Step) -> bool {
+        let known = &self.known[key as usize];
+        known.later != known.digests[0] || !self.subject.time_shows() && step == Step::Timeout
+    }
+
+    /// Whether an outcome leads anywhere.
+    fn changes(&self, state: &State, key: u32, outcome: u32) -> bool {
+        match &self.outcomes[outcome as usize] {
+            Outcome::Broken(_) => true,
+            Outcome::Next(next, sends, _) => *next != key || sends.iter().any(|sent| !state.network.has(*sent)),
+        }
+    }
+
+    /// Whether time that passes before the input makes another difference than if it passes behind it, which it still may.
+    fn differ(&self, state: &State, soon: u32, late: u32) -> bool {
+        let (Outcome::Next(soon, soon_sends, _), Outcome::Next(late, late_sends, _)) =
+            (&self.outcomes[soon as usize], &self.outcomes[late as usize])
+        else {
+            return true;
+        };
+        let new = |sends: &[u32], others: &[u32]| {
+            sends.iter().any(|sent| !state.network.has(*sent) && others.binary_search(sent).is_err())
+        };
+        self.known[*soon as usize].later != self.known[*late as usize].later
+            || new(soon_sends, late_sends)
+            || new(late_sends, soon_sends)
+    }
+
+    /// What a node's state is under another naming: what the same history makes of the other node.
+    fn renamed(&mut self, key: u32, naming: usize) -> u32 {
+        if let Some(renamed) = self.known[key as usize].renamed[naming] {
+            return renamed;
+        }
+        let known = &self.known[key as usize];
+        let renamed = match known.origin {
+            None => self.first[usize::from(self.namings[naming][usize::from(place_of(&known.node))])],
+            Some((parent, step, how)) => {
+                let parent = self.renamed(parent, naming);
+                let step = match step {
+                    Step::Deliver(letter) => Step::Deliver(self.renamed_letter(letter, naming)),
+                    Step::Timeout | Step::Stored | Step::Restart | Step::Request(_) => step,
+                };
+                let outcome = self.outcome(parent, step, how);
+                let Outcome::Next(next, ..) = self.outcomes[outcome as usize] else {
+                    panic!("what is right under one name is right under another");
+                };
+                next
+            }
+        };
+        let digest = self.known[renamed as usize].digests[0];
+        let known = &mut self.known[key as usize];
+        (known.renamed[naming], known.digests[naming]) = (Some(renamed), digest);
+        renamed
+    }
+
+    fn renamed_letter(&mut self, letter: u32, naming: usize) -> u32 {
+        let Letter { from, to, message, .. } = &self.letters[letter as usize];
+        let named = |node: &u8| self.namings[naming][usize::from(*node)];
+        self.know_letter(named(from), named(to), message.clone())
+    }
+
+    fn fingerprint_under(&mut self, state: &State, naming: usize) -> u64 {
+        let mut sum = state.network.sums[naming].wrapping_add(self.pasts[state.past as usize].1[naming]);
+        for key in &state.nodes[..usize::from(self.bounds.nodes)] {
+            if self.known[*key as usize].renamed[naming].is_none() {
+                self.renamed(*key, naming);
+            }
+            sum = sum.wrapping_add(self.known[*key as usize].digests[naming]);
+        }
+        Digest::of(sum, u64::from(state.crashes) << 8 | u64::from(state.requests))
+    }
+
+    /// The messages on their way once `node` has sent these and become what it is in `nodes`.
+    fn network(
+        &mut self,
+        state: &State,
+        sends: &[u32],
+        node: u8,
+        nodes: &[u32; NODES_MAX],
+        crashes: u8,
+    ) -> Rc<Network> {
+        let may_crash = crashes < self.bounds.crashes;
+        let mut letters = Vec::with_capacity(state.network.letters.len() + sends.len());
+        letters.extend(sends.iter().filter(|sent| !state.network.has(**sent)));
+        letters.extend_from_slice(&state.network.letters);
+        // All that is new for their receivers, and all whose receiver is.
+        let new = letters.len() - state.network.letters.len();
+        let all = may_crash != (state.crashes < self.bounds.crashes);
+        let mut spent = Vec::new();
+        for (at, letter) in letters.iter().enumerate() {
+            let may_be_spent = all || at < new || self.letters[*letter as usize].to == node;
+            let useful = |this: &mut Self, letter| match this.usefulness_of(nodes, letter, may_crash) {
+                Usefulness::Open => true,
+                Usefulness::Spent => false,
+                Usefulness::Done(outcome) => {
+                    let Outcome::Next(_, again, _) = &this.outcomes[outcome as usize] else { return true };
+                    let again = again.clone();
+                    again.iter().any(|sent| {
+                        let spent = this.usefulness_of(nodes, *sent, may_crash) == Usefulness::Spent;
+                        !spent && !letters.contains(sent)
+                    })
+                }
+            };
+            if may_be_spent && !useful(self, *letter) {
+                spent.push(*letter);
+            }
+        }
+        if new == 0 && spent.is_empty() {
+            return state.network.clone();
+        }
+        letters.retain(|letter| !spent.contains(letter));
+        letters.sort_unstable();
+        let mut sums = state.network.sums.clone();
+        let mut add = |letter: u32, sign: u64| {
+            let Letter { from, to, digest, .. } = &self.letters[letter as usize];
+            for (sum, naming) in sums.iter_mut().zip(&self.namings) {
+                let digest = addressed(*digest, naming[usize::from(*from)], naming[usize::from(*to)]);
+                *sum = sum.wrapping_add(digest.wrapping_mul(sign));
+            }
+        };
+        let gone = state.network.letters.iter().filter(|letter| letters.binary_search(letter).is_err());
+        gone.for_each(|letter| add(*letter, u64::MAX));
+        letters.iter().filter(|letter| !state.network.has(**letter)).for_each(|letter| add(*letter, 1));
+        Rc::new(Network { letters: letters.into(), sums })
+    }
+
+    /// Whether a message still matters to its receiver.
+    fn usefulness_of(&mut self, nodes: &[u32; NODES_MAX], letter: u32, may_crash: bool) -> Usefulness {
+        let sent = &self.letters[letter as usize];
+        let to = nodes[usize::from(sent.to)];
+        let at = (letter as usize) << 1 | usize::from(may_crash);
+        let found = self.usefulness.get(to as usize).and_then(|known| known.get(at).copied().flatten());
+        if let Some(usefulness) = found {
+            return usefulness;
+        }
+        let (node, from) = (&self.known[to as usize].node, name(sent.from));
+        let claimed = self.subject.usefulness(&node.protocol, &node.saved, from, &sent.message, may_crash);
+        let usefulness = if claimed == Use::Open {
+            Usefulness::Open
+        } else {
+            let outcome = self.outcome(to, Step::Deliver(letter), How::Soon);
+            match (&self.outcomes[outcome as usize], claimed) {
+                (Outcome::Next(next, sends, _), Use::Spent) => {
+                    // An answer may be held back behind a write, only to be lost then.
+                    let nothing = *next == to && sends.is_empty() || self.known[to as usize].node.is_storing();
+                    assert!(nothing, "what is spent makes nothing of its receiver");
+                    Usefulness::Spent
+                }
+                (Outcome::Next(next, ..), Use::UntilDone) if *next == to => Usefulness::Done(outcome),
+                _ => Usefulness::Open,
+            }
+        };
+        if self.usefulness.len() <= to as usize {
+            self.usefulness.resize(to as usize + 1, Vec::new());
+        }
+        let known = &mut self.usefulness[to as usize];
+        known.resize(known.len().max(at + 1), None);
+        known[at] = Some(usefulness);
+        usefulness
+    }
+}
+
+impl<S: Subject> Model for Cluster<S> {
+    type State = State;
+    type Action = Action;
+
+    fn initial(&mut self) -> State {
+        let mut nodes = [0; NODES_MAX];
+        nodes[..self.first.len()].copy_from_slice(&self.first);
+        let network = Network { letters: Box::default(), sums: vec![0; self.namings.len()].into() };
+        State { nodes, network: Rc::new(network), past: 0, crashes: 0, requests: 0 }
+    }
+
+    fn actions(&mut self, state: &State, actions: &mut Vec<Action>) {
+        for node in 0..self.bounds.nodes {
+            let known = &self.known[state.nodes[usize::from(node)] as usize];
+            let nth = state.requests + 1;
+            let steps = [
+                known.may_time_out.then_some(Step::Timeout),
+                known.node.is_storing().then_some(Step::Stored),
+                (state.crashes < self.bounds.crashes).then_some(Step::Restart),
+                (nth <= self.bounds.requests && self.subject.request(&known.node.protocol, nth).is_some())
+                    .then_some(Step::Request(nth)),
+            ];
+            for step in steps.into_iter().flatten() {
+                self.choose(state, node, step, actions);
+            }
+        }
+        for letter in &state.network.letters {
+            self.choose(state, self.letters[*letter as usize].to, Step::Deliver(*letter), actions);
+        }
+    }
+
+    fn next(&mut self, state: &State, action: &Action) -> Result<State, Violation> {
+        let (became, sends) = match &self.outcomes[action.outcome as usize] {
+            Outcome::Broken(violation) => return Err(violation.clone()),
+            Outcome::Next(became, sends, _) => (*became, sends.clone()),
+        };
+        let past = match self.past_after.get(&(state.past, became)) {
+            Some(past) => *past,
+            None => {
+                let known = &self.known[became as usize];
+                let past = &self.pasts[state.past as usize].0;
+                let past = self.subject.remember(past, known.node.id, &known.view)?;
+                let past = self.know_past(past);
+                self.past_after.insert((state.past, became), past);
+                past
+            }
+        };
+        let mut nodes = state.nodes;
+        nodes[usize::from(action.node)] = became;
+        let crashes = state.crashes + u8::from(action.step == Step::Restart || action.how == How::Crashing);
+        let requests = state.requests + u8::from(matches!(action.step, Step::Request(_)));
+        let network = self.network(state, &sends, action.node, &nodes, crashes);
+        Ok(State { nodes, network, past, crashes, requests })
+    }
+
+    fn check(&mut self, state: &State) -> Result<(), Violation> {
+        let nodes = usize::from(self.bounds.nodes);
+        let views: [_; NODES_MAX] = std::array::from_fn(|at| &self.known[state.nodes[at] as usize].view);
+        self.subject.check(&views[..nodes], &self.pasts[state.past as usize].0)
+    }
+
+    fn fingerprint(&mut self, state: &State) -> u64 {
+        let all = (0..self.namings.len()).map(|naming| self.fingerprint_under(state, naming));
+        all.min().expect("there is at least one naming")
+    }
+
+    fn tell(&mut self, state: &State, action: &Action) -> String {
+        let key = state.nodes[usize::from(action.node)];
+        let (id, subject) = (name(action.node), &self.subject);
+        let mut text = match action.step {
+            Step::Deliver(letter) => {
+                let Letter { from, message, .. } = &self.letters[letter as usize];
+                format!("{id} gets from {}: {}", name(*from), subject.show_message(message))
+            }
+            Step::Timeout => format!("{id} times out"),
+            Step::Stored => format!("{id} has stored its oldest write"),
+            Step::Restart => format!("{id} crashes and restarts with what it had stored"),
+            Step::Request(nth) => {
+                let request = subject.request(&self.known[key as usize].node.protocol, nth);
+                format!("{id} is asked: {}", request.map(|request| subject.show_request(&request)).unwrap_or_default())
+            }
+        };
+        text += match action.how {
+            How::Soon => "",
+            How::Late => ", after a long time",
+            How::Crashing => ", crashes before it has stored what it writes, and restarts",
+        };
+        match self.touch(&self.known[key as usize].node, action.step, action.how) {
+            Err(violation) => text += &format!("\n    {violation}"),
+            Ok(Touched { sends, writes, events, .. }) => {
+                writes.iter().for_each(|write| text += &format!("\n    writes {}", subject.show_write(write)));
+                sends
+                    .iter()
+                    .for_each(|(to, sent)| text += &format!("\n    sends {to}: {}", subject.show_message(sent)));
+                events.iter().for_each(|event| text += &format!("\n    tells: {}", subject.show_event(event)));
+            }
+        }
+        text
+    }
+}
+
+impl Network {
+    fn has(&self, letter: u32) -> bool {
+        self.letters.binary_search(&letter).is_ok()
+    }
+}
+
+/// How the node at this place is called.
+fn name(at: u8) -> NodeId {
+    NodeId(u64::from(at) + 1)
+}
+
+fn place(id: NodeId) -> u8 {
+    u8::try_from(id.0 - 1).expect("a handful of nodes")
+}
+
+fn place_of<S: Subject>(node: &Node<S>) -> u8 {
+    place(node.id)
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).expect("memory is full long before")
+}
+
+/// An input as a number.
+fn code(step: Step, how: How) -> u32 {
+    let step = match step {
+        Step::Timeout => 0,
+        Step::Stored => 1,
+        Step::Restart => 2,
+        Step::Request(nth) => u32::from(nth) << 3 | 3,
+        Step::Deliver(letter) => letter << 3 | 4,
+    };
+    let how = match how {
+        How::Soon => 0,
+        How::Late => 1,
+        How::Crashing => 2,
+    };
+    step << 2 | how
+}
+
+/// The input of that number.
+fn input_of(code: u32) -> (Step, How) {
+    let step = match (code >> 2 & 7, code >> 5) {
+        (0, _) => Step::Timeout,
+        (1, _) => Step::Stored,
+        (2, _) => Step::Restart,
+        (3, nth) => Step::Request(u8::try_from(nth).expect("requests are counted in a byte")),
+        (_, letter) => Step::Deliver(letter),
+    };
+    let how = match code & 3 {
+        0 => How::Soon,
+        1 => How::Late,
+        _ => How::Crashing,
+    };
+    (step, how)
+}
+
+/// The digest of a message with its addresses.
+fn addressed(digest: u64, from: u8, to: u8) -> u64 {
+    Digest::of(digest, u64::from(from) << 8 | u64::from(to))
+}
+
+/// All orders of these, the given one first.
+fn permutations(of: &[u8]) -> Vec<Vec<u8>> {
+    if of.is_empty() {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for (at, first) in of.iter().enumerate() {
+        let rest: Vec<u8> = of.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| *other).collect();
+        all.extend(permutations(&rest).into_iter().map(|rest| [&[*first], rest.as_slice()].concat()));
+    }
+    all
+}

@@ -1,0 +1,53 @@
+//! Every run of a protocol there is, within bounds: states are visited breadth first, each once, and checked.
+//!
+//! What runs is what ships: the states are those of `hezong-raft`, and every step between them is one call of its
+//! [`handle`](hezong_base::Protocol::handle). The simulator tries long runs by chance; this tries all short ones. What it
+//! finds wrong it tells as a story, and there is no shorter one.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `explore.rs` | the explorer: any [`Model`], its states, the way to a violation |
+//! | `two_phase.rs` | two-phase commit, whose number of states is known: the test of the explorer |
+//! | `cluster.rs` | nodes, messages and crashes as a model, for any protocol; what may happen |
+//! | `node.rs` | one node with its disk, and what one input makes of it |
+//! | `subject.rs` | what a protocol adds to that |
+//! | `raft.rs` | Raft: bounds, what is left out, the five properties of figure 3 |
+//! | `main.rs` | the command |
+//!
+//! Words: a *state* is one of the whole cluster; a *step* is one input of one node; *folded* states are the same but for the
+//! names of nodes; a message is *spent* when it can make nothing of its receiver any more; *late* is after more time than
+//! anything waits for; an *aside* is a message that serves progress alone.
+//!
+//! # How states are kept few
+//!
+//! | reduction | what it loses |
+//! |---|---|
+//! | What was sent may arrive at any time, any number of times, or never: there is no step that loses a message | nothing: a lost message is one that does not arrive |
+//! | A crash and the start after it are one step | nothing: who is down is who gets no message |
+//! | Time is abstracted: a deadline passes at any time; before an input there passes none, or more than anything waits for | runs that depend on how long something took, such as leases, which are switched off |
+//! | Spent messages are taken off their way | nothing; that nothing comes of them is checked |
+//! | States that are the same but for names are folded | nothing; unfolded again, they are as many as without |
+//! | Rounds, read tokens and log time are left out | reads, leases, and what expires |
+//! | *Prompt disks*: what a step writes is on disk behind it, unless the node crashes right then (`slow_disks` lifts it) | inputs between a write and its end; a first part of what one step writes that survives a crash |
+//! | *Asides* are lost, and pre-votes granted at once (`asides` lifts it) | runs in which somebody gives up because of a refusal, or a message is sent again because of an acknowledged heartbeat |
+//!
+//! # Left out
+//! Liveness, reads, changes of members, transfers, snapshots, compaction and damaged logs: no such request is made here, and
+//! the simulator has them all.
+
+#![forbid(unsafe_code)]
+
+mod cluster;
+mod digest;
+mod explore;
+mod node;
+mod raft;
+mod subject;
+mod two_phase;
+
+pub use cluster::{Action, Bounds, Cluster, NODES_MAX, State, Step};
+pub use explore::{End, Limits, Model, Order, Report, Violation, explore, story};
+pub use node::How;
+pub use raft::{RaftBounds, RaftPast, RaftSubject, RaftView, Slot};
+pub use subject::{Passage, Subject, Use};
+pub use two_phase::{Folding, TwoPhase, TwoPhaseAction, TwoPhaseState};

@@ -1,0 +1,183 @@
+//! `hezong-explore`: explores two-phase commit, whose number of states is known, and Raft.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use hezong_explore::{
+    Cluster, End, Folding, Limits, Model, Order, RaftBounds, RaftSubject, Report, TwoPhase, explore, story,
+};
+
+/// Every run of a protocol there is, within bounds: visits each state once and checks it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Explores two-phase commit, to test the explorer: 288 states with 3 participants, 8832 with 5.
+    TwoPhase {
+        /// How many participants.
+        #[arg(long, default_value_t = 3)]
+        participants: usize,
+        /// Folds states that are the same but for names: 314 states with 5 participants.
+        #[arg(long)]
+        symmetry: bool,
+        #[command(flatten)]
+        limits: LimitArguments,
+    },
+    /// Explores Raft as it ships: all orders of messages, lost and repeated ones, timeouts, slow disks and crashes.
+    Raft {
+        /// Voters.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+        nodes: u8,
+        /// Nobody campaigns for a later term.
+        #[arg(long, default_value_t = 2)]
+        terms: u64,
+        /// Entries proposed by clients in all, beside the empty one that opens each term.
+        #[arg(long, default_value_t = 1)]
+        entries: u8,
+        /// Crashes in all.
+        #[arg(long, default_value_t = 1)]
+        crashes: u8,
+        /// Writes take any time, not only up to the end of the step that issues them.
+        #[arg(long)]
+        slow_disks: bool,
+        /// Every entry travels alone.
+        #[arg(long)]
+        one_by_one: bool,
+        /// Messages arrive, too, that serve progress alone: pre-votes, refused votes, every heartbeat, and what answers it.
+        #[arg(long)]
+        asides: bool,
+        /// Visits states that are the same but for names, too.
+        #[arg(long)]
+        no_symmetry: bool,
+        /// With this known bug in every node.
+        #[cfg(feature = "weakened")]
+        #[arg(long)]
+        weakness: Option<String>,
+        #[command(flatten)]
+        limits: LimitArguments,
+    },
+}
+
+#[derive(Debug, Args)]
+struct LimitArguments {
+    /// Stops after so many states. 10 million take about a gigabyte.
+    #[arg(long)]
+    states_max: Option<u64>,
+    /// Goes no further than so many steps from the start.
+    #[arg(long)]
+    depth_max: Option<u32>,
+    /// Stops after so many seconds.
+    #[arg(long)]
+    seconds_max: Option<u64>,
+}
+
+impl LimitArguments {
+    fn limits(&self) -> Limits {
+        let time_max = self.seconds_max.map(Duration::from_secs);
+        Limits { states_max: self.states_max, depth_max: self.depth_max, time_max }
+    }
+}
+
+fn main() -> ExitCode {
+    // A panic inside a step is a finding, and told as one.
+    std::panic::set_hook(Box::new(|_| {}));
+    let outcome = match Arguments::parse().command {
+        Command::TwoPhase { participants, symmetry, limits } => {
+            let folding = if symmetry { Folding::Full } else { Folding::None };
+            run(&mut TwoPhase { participants, folding }, limits.limits())
+        }
+        Command::Raft {
+            nodes,
+            terms,
+            entries,
+            crashes,
+            slow_disks,
+            one_by_one,
+            asides,
+            no_symmetry,
+            #[cfg(feature = "weakened")]
+            weakness,
+            limits,
+        } => {
+            let bounds =
+                RaftBounds { nodes, terms, entries, crashes, slow_disks, one_by_one, asides, symmetry: !no_symmetry };
+            let subject = RaftSubject::new(bounds);
+            #[cfg(feature = "weakened")]
+            let subject = match weakness.as_deref().map(named).transpose() {
+                Ok(weakness) => subject.weakened(weakness),
+                Err(error) => {
+                    let _ = writeln!(io::stderr(), "{error}");
+                    return ExitCode::FAILURE;
+                }
+            };
+            let mut cluster = Cluster::new(subject, bounds.general());
+            let outcome = run(&mut cluster, limits.limits());
+            let (nodes, letters, handled) = cluster.counts();
+            let _ = writeln!(
+                io::stderr(),
+                "{nodes} states of single nodes, {letters} messages, {handled} calls of `handle`"
+            );
+            outcome
+        }
+    };
+    outcome.unwrap_or(ExitCode::FAILURE)
+}
+
+/// The known bug of this name.
+#[cfg(feature = "weakened")]
+fn named(name: &str) -> Result<hezong_raft::Weakness, String> {
+    let all = hezong_raft::Weakness::ALL;
+    all.into_iter().find(|weakness| format!("{weakness:?}") == name).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|weakness| format!("{weakness:?}")).collect();
+        format!("no known bug is called {name}; there are {}", names.join(", "))
+    })
+}
+
+fn run<M: Model>(model: &mut M, limits: Limits) -> io::Result<ExitCode> {
+    let start = model.initial();
+    let mut told = std::time::Instant::now();
+    let report = explore(model, &start, Order::Breadth, limits, |states, waiting, depth| {
+        if told.elapsed() >= Duration::from_secs(2) {
+            told = std::time::Instant::now();
+            let _ = writeln!(io::stderr(), "{states} states, {waiting} of them waiting, {depth} steps from the start");
+        }
+    });
+    print(model, &start, &report)
+}
+
+fn print<M: Model>(model: &mut M, start: &M::State, report: &Report<M::Action>) -> io::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    if let End::Violated { violation, steps } = &report.end {
+        writeln!(out, "{}{violation}\n", story(model, start, steps))?;
+    }
+    writeln!(
+        out,
+        "{} states, {} steps between them, {} steps from the start at most, {:.1} s, {:.0} states a second",
+        report.states,
+        report.steps,
+        report.depth,
+        report.elapsed.as_secs_f64(),
+        report.rate()
+    )?;
+    match &report.end {
+        End::Complete => {
+            writeln!(out, "complete: nothing is wrong; a state was overlooked with odds of {:.0e}", report.odds())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        End::Cut(limit) => {
+            writeln!(
+                out,
+                "cut: nothing is wrong with these, and the limit of {limit} was met before all were visited"
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
+        End::Violated { .. } => Ok(ExitCode::FAILURE),
+    }
+}

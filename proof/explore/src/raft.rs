@@ -1,0 +1,376 @@
+//! Raft as a subject: its bounds, what is left out, and the five properties of figure 3.
+//!
+//! The simulator has checkers for the same properties. They watch a run go by and remember all of it, which here would make
+//! every run a state of its own. So these look at states: at the logs of nodes, and at the little that no node may still
+//! hold, who led which term and what was committed.
+
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hezong_base::{Index, LogId, NodeId, Protocol, Term, Time};
+use hezong_raft::{
+    Base, Body, Config, Entries, Entry, Event, Member, Membership, Message, Payload, Raft, Request, Role, Saved, Write,
+};
+use hezong_script::raft::{show_event, show_message, show_write};
+
+use crate::digest::Digest;
+use crate::subject::{Passage, Subject, Use};
+use crate::{Bounds, Violation};
+
+/// How far to go with Raft.
+#[derive(Clone, Copy, Debug)]
+pub struct RaftBounds {
+    /// Voters.
+    pub nodes: u8,
+    /// Nobody campaigns for a later term than this.
+    pub terms: u64,
+    /// Entries proposed by clients in all, beside the empty one that opens each term.
+    pub entries: u8,
+    /// Crashes in all.
+    pub crashes: u8,
+    /// Whether writes take any time. If not, they are on disk at the end of the step that issues them, unless the node
+    /// crashes right then.
+    pub slow_disks: bool,
+    /// Whether every entry travels alone. If not, a message takes all that follows.
+    pub one_by_one: bool,
+    /// Whether messages arrive that serve progress alone: refused votes, heartbeats that tell of no commit, and what
+    /// acknowledges them. If not, they are lost, and every pre-vote is granted at once.
+    pub asides: bool,
+    /// Whether states that are the same but for names are folded.
+    pub symmetry: bool,
+}
+
+impl RaftBounds {
+    /// The part that every protocol shares.
+    #[must_use]
+    pub fn general(self) -> Bounds {
+        let Self { nodes, entries: requests, crashes, symmetry, .. } = self;
+        Bounds { nodes, crashes, requests, symmetry }
+    }
+}
+
+/// Raft under exploration.
+#[derive(Clone, Copy, Debug)]
+pub struct RaftSubject {
+    bounds: RaftBounds,
+    #[cfg(feature = "weakened")]
+    weakness: Option<hezong_raft::Weakness>,
+}
+
+impl RaftSubject {
+    /// Raft as it ships.
+    #[must_use]
+    pub fn new(bounds: RaftBounds) -> Self {
+        Self {
+            bounds,
+            #[cfg(feature = "weakened")]
+            weakness: None,
+        }
+    }
+
+    /// Whether nodes suffer from a known bug.
+    fn is_weak(&self) -> bool {
+        #[cfg(feature = "weakened")]
+        return self.weakness.is_some();
+        #[cfg(not(feature = "weakened"))]
+        false
+    }
+
+    /// The same with a known bug in every node.
+    #[cfg(feature = "weakened")]
+    #[must_use]
+    pub fn weakened(self, weakness: Option<hezong_raft::Weakness>) -> Self {
+        Self { weakness, ..self }
+    }
+}
+
+/// An entry as the checks see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot {
+    term: Term,
+    /// Of what it carries.
+    payload: u64,
+}
+
+/// A node as the checks see it.
+#[derive(Debug)]
+pub struct RaftView {
+    leads: bool,
+    term: Term,
+    /// How many entries it knows to be committed.
+    committed: usize,
+    /// The whole log, what is not stored yet included.
+    log: Vec<Slot>,
+}
+
+/// What no node may hold any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RaftPast {
+    /// Who led, by term.
+    leaders: Vec<(Term, NodeId)>,
+    /// What was committed, from the first entry on, each with the term in which it was.
+    committed: Vec<(Slot, Term)>,
+}
+
+impl Subject for RaftSubject {
+    type Protocol = Raft;
+    type View = RaftView;
+    type Past = RaftPast;
+
+    const GRAIN: Duration = Duration::from_millis(100);
+    // Far longer than an election timeout with its spread; which in turn is longer than all heartbeats of a run together.
+    const LONG: Duration = Duration::from_secs(4_000);
+
+    fn disks_are_prompt(&self) -> bool {
+        !self.bounds.slow_disks
+    }
+
+    fn time_shows(&self) -> bool {
+        // By pre-votes, and by acknowledged heartbeats.
+        self.bounds.asides
+    }
+
+    fn config(&self, id: NodeId) -> Config {
+        let mut config = Config::new(id);
+        config.heartbeat_interval = Self::GRAIN;
+        config.election_timeout = Duration::from_secs(1_000);
+        // Leases count time, and bind for less than an election timeout: a run with them has fewer behaviours, not more.
+        config.lease = Duration::ZERO;
+        if self.bounds.one_by_one {
+            config.append_bytes_max = 1;
+        }
+        config.store_timeout = Duration::from_secs(1 << 32);
+        #[cfg(feature = "weakened")]
+        {
+            config.weakness = self.weakness;
+        }
+        config
+    }
+
+    fn disk(&self) -> Saved {
+        let members = (1..=u64::from(self.bounds.nodes)).map(|id| (NodeId(id), Member::default()));
+        let base = Base { last: None, time: Duration::ZERO, membership: Membership::of_voters(members) };
+        let mut saved = Saved::default();
+        Raft::save(&mut saved, &Write::Reset(base));
+        saved
+    }
+
+    fn passage(&self, Message { term, body }: Message) -> Passage<Message> {
+        let body = match body {
+            Body::Append { previous, entries, committed } => {
+                Body::Append { previous, entries: plain(&entries), committed }
+            }
+            Body::RequestPreVote { .. } if !self.bounds.asides => {
+                return Passage::Answered(Message { term, body: Body::PreVote { granted: true } });
+            }
+            Body::Vote { granted: false }
+            | Body::Appended { matched: None }
+            | Body::HeartbeatAck { .. }
+            | Body::Heartbeat { committed: None, .. }
+                if !self.bounds.asides =>
+            {
+                return Passage::Lost;
+            }
+            // Rounds serve reads and leases, which are left out. An old one may always be acknowledged.
+            Body::Heartbeat { lease, committed, .. } => Body::Heartbeat { round: 0, lease, committed },
+            Body::HeartbeatAck { lease, .. } => Body::HeartbeatAck { round: 0, lease },
+            other => other,
+        };
+        Passage::Sent(Message { term, body })
+    }
+
+    fn plain_write(&self, write: Write) -> Write {
+        match write {
+            Write::Append(entries) => Write::Append(plain(&entries)),
+            other => other,
+        }
+    }
+
+    fn hash_message(&self, message: &Message, into: &mut dyn Hasher) {
+        message.fingerprint(into);
+    }
+
+    fn hash_write(&self, write: &Write, into: &mut dyn Hasher) {
+        write.fingerprint(into);
+    }
+
+    fn hash_saved(&self, saved: &Saved, into: &mut dyn Hasher) {
+        saved.fingerprint(into);
+    }
+
+    fn usefulness(&self, node: &Raft, saved: &Saved, from: NodeId, message: &Message, may_crash: bool) -> Use {
+        let (term, bounds) = (message.term, self.bounds);
+        if term > saved.term {
+            return Use::Open;
+        }
+        // From here on the term is on the receiver's disk, or a later one. Who is no candidate of it will never be one.
+        let (past, follows) = (term < saved.term, node.role() == Role::Follower);
+        let answered = |done: bool| if done { Use::UntilDone } else { Use::Open };
+        match &message.body {
+            Body::Vote { .. } if past || follows || node.role() == Role::Leader => Use::Spent,
+            Body::Appended { .. } | Body::Diverged { .. } | Body::HeartbeatAck { .. } if past || follows => Use::Spent,
+            Body::PreVote { granted: true } => Use::Spent,
+            // What else arrives late is refused, and would be again and again, if refusals were not lost.
+            _ if bounds.asides => Use::Open,
+            _ if past => Use::Spent,
+            // What a known bug makes of the rest is not known.
+            _ if self.is_weak() => Use::Open,
+            // A vote that was given to another is not given any more; given to this one, it is given again at most.
+            Body::RequestVote { .. } if saved.vote.is_some_and(|vote| vote != from) => Use::Spent,
+            Body::RequestVote { .. } => answered(saved.vote.is_some()),
+            // What was taken over from the leader of one's term stays; only who leads, and that it is committed, is
+            // forgotten in a crash.
+            _ if !follows || bounds.slow_disks || may_crash => Use::Open,
+            Body::Append { previous, entries, .. } => {
+                let last = entries.last().map(|entry| entry.id).or(*previous);
+                answered(last.is_none_or(|last| node.log().id_at(last.index) == Some(last)))
+            }
+            Body::Heartbeat { committed, .. } => answered(*committed <= node.announced()),
+            _ => Use::Open,
+        }
+    }
+
+    fn may_time_out(&self, node: &Raft) -> bool {
+        node.role() == Role::Leader || node.term() < Term(self.bounds.terms)
+    }
+
+    fn request(&self, node: &Raft, nth: u8) -> Option<Request> {
+        // Every command differs from every other, or two entries in one place would go unnoticed.
+        (node.role() == Role::Leader).then(|| Request::Propose(vec![Bytes::from(format!("c{nth}"))]))
+    }
+
+    fn react(&self, node: &Raft, event: &Event) -> Option<Request> {
+        // The state machine applies at once, and forgets in a crash.
+        let Event::Committed { through } = event else { return None };
+        let applied = node.log().id_at(*through)?;
+        Some(Request::Applied { applied, durable: None })
+    }
+
+    fn view(&self, node: &Raft, now: Time) -> RaftView {
+        let last = node.log().last_index().unwrap_or(Index::FIRST);
+        let entries = node.log().cached(Index::FIRST, last, usize::MAX).unwrap_or_default();
+        let committed = node.status(now).committed.map_or(0, count);
+        RaftView {
+            leads: node.role() == Role::Leader,
+            term: node.term(),
+            committed,
+            log: entries.iter().map(slot).collect(),
+        }
+    }
+
+    fn check_step(&self, id: NodeId, before: &RaftView, after: &RaftView) -> Result<(), Violation> {
+        let leads_on = before.leads && after.leads && before.term == after.term;
+        if leads_on && !after.log.starts_with(&before.log) {
+            let detail = format!("{id} leads {} and removes entries of its log", before.term);
+            return Err(Violation::new("leader append-only", detail));
+        }
+        Ok(())
+    }
+
+    fn remember(&self, past: &RaftPast, id: NodeId, view: &RaftView) -> Result<RaftPast, Violation> {
+        let mut past = past.clone();
+        if view.leads {
+            match past.leaders.iter().find(|(term, _)| *term == view.term) {
+                None => {
+                    past.leaders.push((view.term, id));
+                    past.leaders.sort_unstable();
+                }
+                Some((_, first)) if *first == id => {}
+                Some((term, first)) => {
+                    return Err(Violation::new("election safety", format!("{id} leads {term}, which {first} has led")));
+                }
+            }
+        }
+        for (at, slot) in view.log.iter().enumerate().take(view.committed) {
+            match past.committed.get(at) {
+                None => past.committed.push((*slot, view.term)),
+                Some((first, _)) if first == slot => {}
+                Some((first, term)) => {
+                    let (place, other) = (at + 1, shown(at, first));
+                    let detail =
+                        format!("{id} applies {} at {place}, where {other} was committed in {term}", shown(at, slot));
+                    return Err(Violation::new("state-machine safety", detail));
+                }
+            }
+        }
+        Ok(past)
+    }
+
+    fn check(&self, views: &[&RaftView], past: &RaftPast) -> Result<(), Violation> {
+        for (at, one) in views.iter().enumerate() {
+            for (other_at, other) in views.iter().enumerate().skip(at + 1) {
+                matching(at, &one.log, other_at, &other.log)?;
+            }
+            if !one.leads {
+                continue;
+            }
+            for (place, (slot, term)) in past.committed.iter().enumerate() {
+                if *term < one.term && one.log.get(place) != Some(slot) {
+                    let (id, slot) = (NodeId(at as u64 + 1), shown(place, slot));
+                    let detail = format!("{id} leads {} without {slot}, committed in {term}", one.term);
+                    return Err(Violation::new("leader completeness", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hash_past(&self, past: &RaftPast, name: &dyn Fn(NodeId) -> NodeId, mut into: &mut dyn Hasher) {
+        for (term, leader) in &past.leaders {
+            (term, name(*leader)).hash(&mut into);
+        }
+        past.committed.hash(&mut into);
+    }
+
+    fn show_message(&self, message: &Message) -> String {
+        format!("{} ({})", show_message(message), message.term)
+    }
+
+    fn show_write(&self, write: &Write) -> String {
+        show_write(write)
+    }
+
+    fn show_request(&self, request: &Request) -> String {
+        match request {
+            Request::Propose(commands) => format!("propose {}", String::from_utf8_lossy(&commands.concat())),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn show_event(&self, event: &Event) -> String {
+        show_event(event)
+    }
+}
+
+/// Log matching (§5.3): where two logs hold entries of the same index and term, they are the same up to there.
+fn matching(at: usize, one: &[Slot], other_at: usize, other: &[Slot]) -> Result<(), Violation> {
+    let same_term = one.iter().zip(other).rposition(|(one, other)| one.term == other.term);
+    let Some(last) = same_term.filter(|last| one[..=*last] != other[..=*last]) else { return Ok(()) };
+    let (id, other_id) = (NodeId(at as u64 + 1), NodeId(other_at as u64 + 1));
+    let detail = format!("{id} and {other_id} both hold {}, and differ up to there", shown(last, &one[last]));
+    Err(Violation::new("log matching", detail))
+}
+
+/// Entries without the time at which they were appended.
+fn plain(entries: &Entries) -> Entries {
+    entries.iter().map(|entry| Entry { time: Duration::ZERO, ..entry.clone() }).collect()
+}
+
+fn slot(entry: &Entry) -> Slot {
+    let mut digest = Digest::default();
+    match &entry.payload {
+        Payload::Empty => {}
+        Payload::Command(command) => command.hash(&mut digest),
+        Payload::Membership(membership) => membership.hash(&mut digest),
+    }
+    Slot { term: entry.id.term, payload: digest.finish() }
+}
+
+fn shown(at: usize, slot: &Slot) -> LogId {
+    LogId { term: slot.term, index: Index(at as u64 + 1) }
+}
+
+fn count(index: Index) -> usize {
+    usize::try_from(index.0).expect("a handful of entries")
+}

@@ -1,0 +1,136 @@
+//! What a protocol adds to the explorer: what makes its parts the same, what its users do, and what must hold.
+
+use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use hezong_base::{NodeId, Protocol, Time};
+
+use crate::Violation;
+
+/// A message of the subject's protocol.
+pub(crate) type MessageOf<S> = <<S as Subject>::Protocol as Protocol>::Message;
+/// A write of the subject's protocol.
+pub(crate) type WriteOf<S> = <<S as Subject>::Protocol as Protocol>::Write;
+/// What a disk holds for the subject's protocol.
+pub(crate) type SavedOf<S> = <<S as Subject>::Protocol as Protocol>::Saved;
+/// What a node is told at birth.
+pub(crate) type ConfigOf<S> = <<S as Subject>::Protocol as Protocol>::Config;
+/// What the local user asks for.
+pub(crate) type RequestOf<S> = <<S as Subject>::Protocol as Protocol>::Request;
+/// What the local user is told.
+pub(crate) type EventOf<S> = <<S as Subject>::Protocol as Protocol>::Event;
+
+/// What becomes of a message.
+#[derive(Clone, Debug)]
+pub enum Passage<M> {
+    /// It may arrive from now on, any number of times.
+    Sent(M),
+    /// It never arrives.
+    Lost,
+    /// It is answered by this, before anything else happens.
+    Answered(M),
+}
+
+/// Whether a message on its way still matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Perhaps.
+    Open,
+    /// If it makes nothing of its receiver now, it never will again.
+    UntilDone,
+    /// It makes nothing of its receiver, now and for ever.
+    Spent,
+}
+
+/// A protocol under exploration.
+///
+/// Nodes are interchangeable: renamed, a run is a run. So nothing may depend on the order of ids, and no message, write or
+/// request may carry one but as the sender or the receiver.
+pub trait Subject {
+    /// The protocol.
+    type Protocol: Protocol;
+    /// What the checks look at of one node. Made once of each node's state.
+    type View: Debug;
+    /// What the checks must remember, being no longer seen on any node. It is a part of the state.
+    type Past: Clone + Debug + Default + PartialEq + Eq + Hash;
+
+    /// What a clock moves by, and what each of its readings is a multiple of: every span that the protocol measures is one
+    /// too, so that no two nodes differ in how far they are from a multiple.
+    const GRAIN: Duration;
+    /// Longer than the protocol waits for anything.
+    const LONG: Duration;
+
+    /// Whether whatever a step writes is on disk before anything else happens, unless the node crashes right then; else
+    /// writes take any time.
+    fn disks_are_prompt(&self) -> bool;
+
+    /// Whether it matters to anything but deadlines how long ago something was. If not, nodes that differ in nothing else
+    /// are one.
+    fn time_shows(&self) -> bool;
+
+    /// What a node is told at each of its births.
+    fn config(&self, id: NodeId) -> ConfigOf<Self>;
+    /// What its disk holds before the first.
+    fn disk(&self) -> SavedOf<Self>;
+
+    /// What becomes of a message. What may arrive is without all that exploration leaves out, such as times and the
+    /// numbers of attempts: which of two runs it stems from must not be seen.
+    fn passage(&self, message: MessageOf<Self>) -> Passage<MessageOf<Self>>;
+    /// A write, without the same.
+    fn plain_write(&self, write: WriteOf<Self>) -> WriteOf<Self>;
+    /// What makes two messages the same.
+    fn hash_message(&self, message: &MessageOf<Self>, into: &mut dyn Hasher);
+    /// What makes two writes the same.
+    fn hash_write(&self, write: &WriteOf<Self>, into: &mut dyn Hasher);
+    /// What makes two disks the same.
+    fn hash_saved(&self, saved: &SavedOf<Self>, into: &mut dyn Hasher);
+
+    /// Whether a message still matters to its receiver, whatever happens to that, crashes included if `may_crash`. What
+    /// does not is taken off its way, so that states which differ in nothing else are one. That nothing comes of it now
+    /// is checked.
+    fn usefulness(
+        &self,
+        node: &Self::Protocol,
+        saved: &SavedOf<Self>,
+        from: NodeId,
+        message: &MessageOf<Self>,
+        may_crash: bool,
+    ) -> Use;
+
+    /// Whether a deadline of this node may pass, within bounds.
+    fn may_time_out(&self, node: &Self::Protocol) -> bool;
+    /// The `nth` request of the whole run, counted from 1, if it may be made of this node.
+    fn request(&self, node: &Self::Protocol, nth: u8) -> Option<RequestOf<Self>>;
+    /// What the local user does at once when told this.
+    fn react(&self, node: &Self::Protocol, event: &EventOf<Self>) -> Option<RequestOf<Self>>;
+
+    /// What the checks look at.
+    fn view(&self, node: &Self::Protocol, now: Time) -> Self::View;
+    /// What must hold of any step of one node.
+    ///
+    /// # Errors
+    /// Says what does not.
+    fn check_step(&self, id: NodeId, before: &Self::View, after: &Self::View) -> Result<(), Violation>;
+    /// What is remembered once a node has become this, which must agree with what is remembered already.
+    ///
+    /// # Errors
+    /// Says what does not.
+    fn remember(&self, past: &Self::Past, id: NodeId, view: &Self::View) -> Result<Self::Past, Violation>;
+    /// What must hold of all nodes together.
+    ///
+    /// # Errors
+    /// Says what does not.
+    fn check(&self, views: &[&Self::View], past: &Self::Past) -> Result<(), Violation>;
+    /// What makes two pasts the same once `name` has been given to each node.
+    fn hash_past(&self, past: &Self::Past, name: &dyn Fn(NodeId) -> NodeId, into: &mut dyn Hasher);
+
+    /// A message on one line.
+    fn show_message(&self, message: &MessageOf<Self>) -> String;
+    /// A write on one line.
+    fn show_write(&self, write: &WriteOf<Self>) -> String;
+    /// A request on one line.
+    fn show_request(&self, request: &RequestOf<Self>) -> String;
+    /// News on one line.
+    fn show_event(&self, event: &EventOf<Self>) -> String;
+}
