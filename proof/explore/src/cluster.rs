@@ -220,6 +220,12 @@ impl<S: Subject> Cluster<S> {
         (name(letter.from), name(letter.to), &letter.message)
     }
 
+    /// The fingerprint of a state but for the messages on their way.
+    pub fn fingerprint_of_nodes(&mut self, state: &State) -> u64 {
+        let network = self.initial().network;
+        self.fingerprint(&State { network, ..*state })
+    }
+
     /// From here on keeps what [`Cluster::compare_twins`] compares.
     pub fn keep_twins(&mut self) {
         self.twins = Some(Vec::new());

@@ -53,6 +53,10 @@ enum Command {
         /// Messages arrive, too, that serve progress alone: pre-votes, refused votes, every heartbeat, and what answers it.
         #[arg(long)]
         asides: bool,
+        /// Keeps messages on their way that can make nothing of their receivers any more: many more states, and nothing else
+        /// in them.
+        #[arg(long)]
+        keep_spent: bool,
         /// Visits states that are the same but for names, too.
         #[arg(long)]
         no_symmetry: bool,
@@ -101,13 +105,23 @@ fn main() -> ExitCode {
             slow_disks,
             one_by_one,
             asides,
+            keep_spent,
             no_symmetry,
             #[cfg(feature = "weakened")]
             weakness,
             limits,
         } => {
-            let bounds =
-                RaftBounds { nodes, terms, entries, crashes, slow_disks, one_by_one, asides, symmetry: !no_symmetry };
+            let bounds = RaftBounds {
+                nodes,
+                terms,
+                entries,
+                crashes,
+                slow_disks,
+                one_by_one,
+                asides,
+                keep_spent,
+                symmetry: !no_symmetry,
+            };
             let subject = RaftSubject::new(bounds);
             #[cfg(feature = "weakened")]
             let subject = match weakness.as_deref().map(named).transpose() {

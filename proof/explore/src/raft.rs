@@ -37,6 +37,8 @@ pub struct RaftBounds {
     /// Whether messages arrive that serve progress alone: refused votes, heartbeats that tell of no commit, and what
     /// acknowledges them. If not, they are lost, and every pre-vote is granted at once.
     pub asides: bool,
+    /// Whether messages stay on their way that can make nothing of their receivers any more.
+    pub keep_spent: bool,
     /// Whether states that are the same but for names are folded.
     pub symmetry: bool,
 }
@@ -201,7 +203,7 @@ impl Subject for RaftSubject {
 
     fn usefulness(&self, node: &Raft, saved: &Saved, from: NodeId, message: &Message, may_crash: bool) -> Use {
         let (term, bounds) = (message.term, self.bounds);
-        if term > saved.term {
+        if term > saved.term || bounds.keep_spent {
             return Use::Open;
         }
         // From here on the term is on the receiver's disk, or a later one. Who is no candidate of it will never be one.

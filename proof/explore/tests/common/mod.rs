@@ -11,6 +11,7 @@ pub(crate) const SMALL: RaftBounds = RaftBounds {
     slow_disks: false,
     one_by_one: false,
     asides: false,
+    keep_spent: false,
     symmetry: true,
 };
 
