@@ -2,9 +2,10 @@
 //!
 //! What may happen:
 //! - **messages** arrive in any order, any number of times, or never: whatever was sent stays on its way for good, which is
-//!   loss, delay, reordering and duplication in one;
+//!   loss, delay, reordering and duplication in one; only what can make nothing of its receiver any more is taken off it;
 //! - **deadlines** pass at any node at any time, and more time than anything waits for may pass before any input;
-//! - **writes** are stored one after the other, at any time;
+//! - **writes** are stored one after the other, at any time; or, with prompt disks, at the end of the step that issues them,
+//!   unless the node crashes right then;
 //! - **crashes**, so many in all: a node loses its memory and the writes that were not reported as stored, and starts with
 //!   the rest. A node that stays down for a while is one that gets no messages; a write that was stored and not reported is
 //!   one that was, right before the crash, whose consequences were lost on the way;
@@ -13,21 +14,22 @@
 //! What makes it fast: every state of a node is kept once, with a number, and so is every message; what an input makes of
 //! a node is found out by `handle` once, and looked up from then on. A state of the cluster is then a handful of numbers,
 //! and its fingerprint a sum.
-//!
-//! # Renaming
-//! Nodes are interchangeable, so of all states that are the same but for names one is enough. A node's state cannot be
-//! renamed from outside, but its history can: what the same inputs under other names make of the other node. That is found
-//! out once for each state of a node as well.
 
-use std::collections::{BTreeSet, HashMap};
+mod names;
+mod network;
+mod twins;
+
+use std::collections::HashMap;
 use std::hash::Hasher;
 use std::rc::Rc;
 
 use hezong_base::NodeId;
 
+use self::names::permutations;
+use self::network::{Network, Usefulness};
 use crate::digest::{ByDigest, Digest};
 use crate::node::{How, Node, Touch, Touched};
-use crate::subject::{MessageOf, Subject, Use};
+use crate::subject::{MessageOf, Subject};
 use crate::{Model, Violation};
 
 /// The largest cluster; states are kept small.
@@ -86,15 +88,6 @@ pub struct State {
     requests: u8,
 }
 
-/// The messages ever sent.
-#[derive(Clone, Debug)]
-struct Network {
-    /// By number, ascending.
-    letters: Box<[u32]>,
-    /// For each way of naming the nodes, the sum of the messages' digests.
-    sums: Box<[u64]>,
-}
-
 /// A state of a node.
 struct Known<S: Subject> {
     node: Node<S>,
@@ -125,15 +118,6 @@ enum Outcome {
     Next(u32, Rc<[u32]>, bool),
     /// The step breaks a property.
     Broken(Violation),
-}
-
-/// Whether a message still matters.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Usefulness {
-    Open,
-    /// Only for what its receiver sends again by this outcome, if that is not on its way any more.
-    Done(u32),
-    Spent,
 }
 
 /// The cluster. See the module's page.
@@ -224,66 +208,6 @@ impl<S: Subject> Cluster<S> {
     pub fn fingerprint_of_nodes(&mut self, state: &State) -> u64 {
         let network = self.initial().network;
         self.fingerprint(&State { network, ..*state })
-    }
-
-    /// From here on keeps what [`Cluster::compare_twins`] compares.
-    pub fn keep_twins(&mut self) {
-        self.twins = Some(Vec::new());
-    }
-
-    /// Whether nodes that have the same fingerprint behave the same: all that were found in several ways are handed every
-    /// input that any of them was handed, and must make the same of it; and a node whose fingerprint does not change with
-    /// time must make the same of an input whenever it comes. Returns how many comparisons were made.
-    ///
-    /// # Errors
-    /// Tells an input that shows a difference.
-    pub fn compare_twins(&mut self) -> Result<u64, String> {
-        let mut inputs: HashMap<u32, Vec<(Step, How)>, ByDigest> = HashMap::default();
-        for (key, input) in self.outcome_of.keys() {
-            inputs.entry(*key).or_default().push(input_of(*input));
-        }
-        let mut compared = 0;
-        for (key, twin) in self.twins.take().unwrap_or_default() {
-            for (step, how) in inputs.get(&key).into_iter().flatten().copied() {
-                compared += 1;
-                let [one, other] = [&self.known[key as usize].node, &twin].map(|node| self.made_of(node, step, how));
-                if one != other {
-                    return Err(format!("{step:?}, {how:?}, of nodes found in two ways: {one:x?} but {other:x?}"));
-                }
-            }
-        }
-        for (key, inputs) in inputs {
-            let known = &self.known[key as usize];
-            let soon = inputs.into_iter().filter(|(_, how)| *how == How::Soon).map(|(step, _)| step);
-            for step in soon.filter(|step| !self.minds_time(key, *step)) {
-                compared += 1;
-                let [soon, late] = [How::Soon, How::Late].map(|how| self.made_of(&known.node, step, how));
-                if (&soon.1, &soon.2) != (&late.1, &late.2) {
-                    return Err(format!("{step:?}, at once and late: {soon:x?} but {late:x?}"));
-                }
-            }
-        }
-        Ok(compared)
-    }
-
-    /// What a node makes of an input: its digest, that once a long time has passed, and what it sends.
-    fn made_of(&self, node: &Node<S>, step: Step, how: How) -> (u64, u64, BTreeSet<String>) {
-        match self.touch(node, step, how) {
-            Err(violation) => (0, 0, BTreeSet::from([violation.to_string()])),
-            Ok(Touched { node, sends, .. }) => {
-                let shown = |(to, sent): &(NodeId, _)| format!("{to}: {}", self.subject.show_message(sent));
-                let sends = sends.iter().map(shown).collect();
-                (node.digest(&self.subject, false), node.digest(&self.subject, true), sends)
-            }
-        }
-    }
-
-    /// How many states there are that are the same as this but for names, itself included.
-    pub fn orbit(&mut self, state: &State) -> usize {
-        let mut all: Vec<_> = (0..self.namings.len()).map(|naming| self.fingerprint_under(state, naming)).collect();
-        all.sort_unstable();
-        all.dedup();
-        all.len()
     }
 
     /// The number of a node's state; a new one if it was never met.
@@ -433,139 +357,6 @@ impl<S: Subject> Cluster<S> {
             || new(soon_sends, late_sends)
             || new(late_sends, soon_sends)
     }
-
-    /// What a node's state is under another naming: what the same history makes of the other node.
-    fn renamed(&mut self, key: u32, naming: usize) -> u32 {
-        if let Some(renamed) = self.known[key as usize].renamed[naming] {
-            return renamed;
-        }
-        let known = &self.known[key as usize];
-        let renamed = match known.origin {
-            None => self.first[usize::from(self.namings[naming][usize::from(place_of(&known.node))])],
-            Some((parent, step, how)) => {
-                let parent = self.renamed(parent, naming);
-                let step = match step {
-                    Step::Deliver(letter) => Step::Deliver(self.renamed_letter(letter, naming)),
-                    Step::Timeout | Step::Stored | Step::Restart | Step::Request(_) => step,
-                };
-                let outcome = self.outcome(parent, step, how);
-                let Outcome::Next(next, ..) = self.outcomes[outcome as usize] else {
-                    panic!("what is right under one name is right under another");
-                };
-                next
-            }
-        };
-        let digest = self.known[renamed as usize].digests[0];
-        let known = &mut self.known[key as usize];
-        (known.renamed[naming], known.digests[naming]) = (Some(renamed), digest);
-        renamed
-    }
-
-    fn renamed_letter(&mut self, letter: u32, naming: usize) -> u32 {
-        let Letter { from, to, message, .. } = &self.letters[letter as usize];
-        let named = |node: &u8| self.namings[naming][usize::from(*node)];
-        self.know_letter(named(from), named(to), message.clone())
-    }
-
-    fn fingerprint_under(&mut self, state: &State, naming: usize) -> u64 {
-        let mut sum = state.network.sums[naming].wrapping_add(self.pasts[state.past as usize].1[naming]);
-        for key in &state.nodes[..usize::from(self.bounds.nodes)] {
-            if self.known[*key as usize].renamed[naming].is_none() {
-                self.renamed(*key, naming);
-            }
-            sum = sum.wrapping_add(self.known[*key as usize].digests[naming]);
-        }
-        Digest::of(sum, u64::from(state.crashes) << 8 | u64::from(state.requests))
-    }
-
-    /// The messages on their way once `node` has sent these and become what it is in `nodes`.
-    fn network(
-        &mut self,
-        state: &State,
-        sends: &[u32],
-        node: u8,
-        nodes: &[u32; NODES_MAX],
-        crashes: u8,
-    ) -> Rc<Network> {
-        let may_crash = crashes < self.bounds.crashes;
-        let mut letters = Vec::with_capacity(state.network.letters.len() + sends.len());
-        letters.extend(sends.iter().filter(|sent| !state.network.has(**sent)));
-        letters.extend_from_slice(&state.network.letters);
-        // All that is new for their receivers, and all whose receiver is.
-        let new = letters.len() - state.network.letters.len();
-        let all = may_crash != (state.crashes < self.bounds.crashes);
-        let mut spent = Vec::new();
-        for (at, letter) in letters.iter().enumerate() {
-            let may_be_spent = all || at < new || self.letters[*letter as usize].to == node;
-            let useful = |this: &mut Self, letter| match this.usefulness_of(nodes, letter, may_crash) {
-                Usefulness::Open => true,
-                Usefulness::Spent => false,
-                Usefulness::Done(outcome) => {
-                    let Outcome::Next(_, again, _) = &this.outcomes[outcome as usize] else { return true };
-                    let again = again.clone();
-                    again.iter().any(|sent| {
-                        let spent = this.usefulness_of(nodes, *sent, may_crash) == Usefulness::Spent;
-                        !spent && !letters.contains(sent)
-                    })
-                }
-            };
-            if may_be_spent && !useful(self, *letter) {
-                spent.push(*letter);
-            }
-        }
-        if new == 0 && spent.is_empty() {
-            return state.network.clone();
-        }
-        letters.retain(|letter| !spent.contains(letter));
-        letters.sort_unstable();
-        let mut sums = state.network.sums.clone();
-        let mut add = |letter: u32, sign: u64| {
-            let Letter { from, to, digest, .. } = &self.letters[letter as usize];
-            for (sum, naming) in sums.iter_mut().zip(&self.namings) {
-                let digest = addressed(*digest, naming[usize::from(*from)], naming[usize::from(*to)]);
-                *sum = sum.wrapping_add(digest.wrapping_mul(sign));
-            }
-        };
-        let gone = state.network.letters.iter().filter(|letter| letters.binary_search(letter).is_err());
-        gone.for_each(|letter| add(*letter, u64::MAX));
-        letters.iter().filter(|letter| !state.network.has(**letter)).for_each(|letter| add(*letter, 1));
-        Rc::new(Network { letters: letters.into(), sums })
-    }
-
-    /// Whether a message still matters to its receiver.
-    fn usefulness_of(&mut self, nodes: &[u32; NODES_MAX], letter: u32, may_crash: bool) -> Usefulness {
-        let sent = &self.letters[letter as usize];
-        let to = nodes[usize::from(sent.to)];
-        let at = (letter as usize) << 1 | usize::from(may_crash);
-        let found = self.usefulness.get(to as usize).and_then(|known| known.get(at).copied().flatten());
-        if let Some(usefulness) = found {
-            return usefulness;
-        }
-        let (node, from) = (&self.known[to as usize].node, name(sent.from));
-        let claimed = self.subject.usefulness(&node.protocol, &node.saved, from, &sent.message, may_crash);
-        let usefulness = if claimed == Use::Open {
-            Usefulness::Open
-        } else {
-            let outcome = self.outcome(to, Step::Deliver(letter), How::Soon);
-            match (&self.outcomes[outcome as usize], claimed) {
-                (Outcome::Next(next, sends, _), Use::Spent) => {
-                    // An answer may be held back behind a write, only to be lost then.
-                    let nothing = *next == to && sends.is_empty() || self.known[to as usize].node.is_storing();
-                    assert!(nothing, "what is spent makes nothing of its receiver");
-                    Usefulness::Spent
-                }
-                (Outcome::Next(next, ..), Use::UntilDone) if *next == to => Usefulness::Done(outcome),
-                _ => Usefulness::Open,
-            }
-        };
-        if self.usefulness.len() <= to as usize {
-            self.usefulness.resize(to as usize + 1, Vec::new());
-        }
-        let known = &mut self.usefulness[to as usize];
-        known.resize(known.len().max(at + 1), None);
-        known[at] = Some(usefulness);
-        usefulness
-    }
 }
 
 impl<S: Subject> Model for Cluster<S> {
@@ -669,12 +460,6 @@ impl<S: Subject> Model for Cluster<S> {
     }
 }
 
-impl Network {
-    fn has(&self, letter: u32) -> bool {
-        self.letters.binary_search(&letter).is_ok()
-    }
-}
-
 /// How the node at this place is called.
 fn name(at: u8) -> NodeId {
     NodeId(u64::from(at) + 1)
@@ -729,17 +514,4 @@ fn input_of(code: u32) -> (Step, How) {
 /// The digest of a message with its addresses.
 fn addressed(digest: u64, from: u8, to: u8) -> u64 {
     Digest::of(digest, u64::from(from) << 8 | u64::from(to))
-}
-
-/// All orders of these, the given one first.
-fn permutations(of: &[u8]) -> Vec<Vec<u8>> {
-    if of.is_empty() {
-        return vec![Vec::new()];
-    }
-    let mut all = Vec::new();
-    for (at, first) in of.iter().enumerate() {
-        let rest: Vec<u8> = of.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| *other).collect();
-        all.extend(permutations(&rest).into_iter().map(|rest| [&[*first], rest.as_slice()].concat()));
-    }
-    all
 }

@@ -9,6 +9,7 @@
 //! | `explore.rs` | the explorer: any [`Model`], its states, the way to a violation |
 //! | `two_phase.rs` | two-phase commit, whose number of states is known: the test of the explorer |
 //! | `cluster.rs` | nodes, messages and crashes as a model, for any protocol; what may happen |
+//! | `cluster/names.rs`, `network.rs`, `twins.rs` | nodes renamed; messages that still matter; nodes of one fingerprint compared |
 //! | `node.rs` | one node with its disk, and what one input makes of it |
 //! | `subject.rs` | what a protocol adds to that |
 //! | `raft.rs` | Raft: bounds, what is left out, the five properties of figure 3 |
