@@ -26,8 +26,14 @@
 #![forbid(unsafe_code)]
 
 mod history;
+mod isolation;
 mod linearizable;
 mod search;
+mod transaction;
 
 pub use history::{Answer, Call, History, HistoryError, Operation, Outcome};
+pub use isolation::{
+    Anomaly, AnomalyKind, Dependency, Isolation, IsolationVerdict, Model, NoSuchModel, Order, Step, check_isolation,
+};
 pub use linearizable::{Budget, Verdict, Violation, check};
+pub use transaction::{End, Micro, Name, Names, Transaction, Transactions, Workload};
