@@ -7,7 +7,7 @@
 mod cycles;
 mod dependencies;
 mod findings;
-mod graph;
+pub(crate) mod graph;
 mod lists;
 mod observed;
 mod registers;

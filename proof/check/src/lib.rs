@@ -29,6 +29,7 @@ mod history;
 mod isolation;
 mod linearizable;
 mod search;
+mod sessions;
 mod transaction;
 
 pub use history::{Answer, Call, History, HistoryError, Operation, Outcome};
@@ -36,4 +37,5 @@ pub use isolation::{
     Anomaly, AnomalyKind, Dependency, Isolation, IsolationVerdict, Model, NoSuchModel, Order, Step, check_isolation,
 };
 pub use linearizable::{Budget, Verdict, Violation, check};
+pub use sessions::{Guarantee, SessionVerdict, SessionViolation, check_sessions};
 pub use transaction::{End, Micro, Name, Names, Transaction, Transactions, Workload};

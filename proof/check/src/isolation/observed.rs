@@ -221,7 +221,7 @@ fn replay<'a>(history: &'a Transactions, by: u32, keys: &mut BTreeMap<Name, Key<
             Micro::Read { found: None, .. } => continue,
             Micro::Read { found: Some(found), .. } => found,
         };
-        let written_later = micros[place + 1..].iter().filter_map(|micro| match micro {
+        let mut written_later = micros[place + 1..].iter().filter_map(|micro| match micro {
             Micro::Write { key: other, value } if other == key => Some(*value),
             Micro::Write { .. } | Micro::Read { .. } => None,
         });
@@ -234,7 +234,7 @@ fn replay<'a>(history: &'a Transactions, by: u32, keys: &mut BTreeMap<Name, Key<
             found,
             own: if fits { known.own.len() } else { 0 },
             is_first: fits && known.before.is_none(),
-            then_wrote: written_later.last(),
+            then_wrote: written_later.next_back(),
         });
         if fits {
             known.read(history.workload, found);
