@@ -28,6 +28,7 @@
 mod history;
 mod isolation;
 mod linearizable;
+mod read;
 mod search;
 mod sessions;
 mod transaction;
@@ -37,5 +38,6 @@ pub use isolation::{
     Anomaly, AnomalyKind, Dependency, Isolation, IsolationVerdict, Model, NoSuchModel, Order, Step, check_isolation,
 };
 pub use linearizable::{Budget, Verdict, Violation, check};
+pub use read::{ReadError, Recorded, read};
 pub use sessions::{Guarantee, SessionVerdict, SessionViolation, check_sessions};
 pub use transaction::{End, Micro, Name, Names, Transaction, Transactions, Workload};
