@@ -32,12 +32,14 @@ mod read;
 mod search;
 mod sessions;
 mod transaction;
+mod window;
 
 pub use history::{Answer, Call, History, HistoryError, Operation, Outcome};
 pub use isolation::{
     Anomaly, AnomalyKind, Dependency, Isolation, IsolationVerdict, Model, NoSuchModel, Order, Step, check_isolation,
 };
-pub use linearizable::{Budget, Verdict, Violation, check};
+pub use linearizable::{Budget, Progress, Verdict, Violation, check, check_while};
 pub use read::{ReadError, Recorded, read};
 pub use sessions::{Guarantee, SessionVerdict, SessionViolation, check_sessions};
 pub use transaction::{End, Micro, Name, Names, Transaction, Transactions, Workload};
+pub use window::{Shown, Window, shortest_window};
