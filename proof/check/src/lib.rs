@@ -25,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+mod draw;
 mod history;
 mod isolation;
 mod linearizable;
@@ -34,6 +35,7 @@ mod sessions;
 mod transaction;
 mod window;
 
+pub use draw::{draw_anomaly, draw_session, draw_window};
 pub use history::{Answer, Call, History, HistoryError, Operation, Outcome};
 pub use isolation::{
     Anomaly, AnomalyKind, Dependency, Isolation, IsolationVerdict, Model, NoSuchModel, Order, Step, check_isolation,
