@@ -20,11 +20,12 @@ pub(crate) struct Bar {
 const LEFT: usize = 90;
 const ROW: usize = 40;
 const BAR: usize = 26;
-/// From one instant at which something happens to the next. Times themselves are of no use: a run may rest for an hour
-/// between two operations of a microsecond.
-const STEP: usize = 56;
 /// A character's width at most, of the page's font.
 const CHARACTER: usize = 8;
+/// From one instant at which something happens to the next: as far as the labels need, within reason. Times themselves are
+/// of no use: a run may rest for an hour between two operations of a microsecond.
+const STEP_MIN: usize = 48;
+const STEP_MAX: usize = 140;
 
 pub(crate) fn draw(bars: &[Bar]) -> String {
     let rows: BTreeSet<u64> = bars.iter().map(|bar| bar.row).collect();
@@ -33,8 +34,10 @@ pub(crate) fn draw(bars: &[Bar]) -> String {
     instants.extend(bars.iter().filter_map(|bar| Some((bar.to?, true))));
     instants.sort_unstable();
     instants.dedup();
-    let place = |time: u64, is_end: bool| LEFT + STEP * instants.partition_point(|instant| *instant < (time, is_end));
-    let width = LEFT + STEP * (instants.len() + 1);
+    let longest = bars.iter().map(|bar| bar.label.chars().count()).max().unwrap_or(0);
+    let step = (longest * CHARACTER + 10).clamp(STEP_MIN, STEP_MAX);
+    let place = |time: u64, is_end: bool| LEFT + step * instants.partition_point(|instant| *instant < (time, is_end));
+    let width = LEFT + step * (instants.len() + 1);
     let height = ROW * rows.len() + 10;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
@@ -52,7 +55,7 @@ pub(crate) fn draw(bars: &[Bar]) -> String {
         let row = rows.iter().position(|row| *row == bar.row).unwrap_or(0);
         let (x, y) = (place(bar.from, false), row * ROW + 5 + (ROW - BAR) / 2);
         let end = bar.to.map_or(width, |to| place(to, true));
-        let long = end.saturating_sub(x).max(STEP / 2);
+        let long = end.saturating_sub(x).max(step / 2);
         let (open, mark) = (if bar.to.is_none() { " open" } else { "" }, if bar.is_marked { " mark" } else { "" });
         let on = if bar.is_marked { " class=\"on-mark\"" } else { "" };
         let label = shortened(&bar.label, long.saturating_sub(8) / CHARACTER);
