@@ -132,6 +132,26 @@ fn lists_session_and_time() {
     broken(&lost, "G0-realtime", &["strict-serializable", "strong-snapshot-isolation"]);
 }
 
+/// A shorter cycle that a weaker model allows does not hide the one it forbids.
+#[test]
+fn lists_g_single_behind_write_skew() {
+    let history = lists(&["1 0-9 rx ay1 rz3", "2 0-9 ry ax1", "3 0-9 rx1 az3"]);
+    assert_eq!(names(&history, "snapshot-isolation"), ["G-single"]);
+}
+
+/// Whose end nobody knows has happened, once somebody saw it.
+#[test]
+fn lists_unknown_but_seen() {
+    broken(&lists(&["1 0- ax1 ay1", "2 0-9 rx ry1", "3 0-9 rx1"]), "G-single", &FROM_SNAPSHOT);
+    broken(&registers(&["1 0- wx1 wy1", "2 0-9 rx ry1"]), "G-single", &FROM_SNAPSHOT);
+}
+
+/// What a client has begun before it was told of the other is in no order with it.
+#[test]
+fn lists_client_at_two_things_at_once() {
+    fine(&lists(&["1 0-9 ax1", "1 5-6 rx", "2 10-11 rx1"]));
+}
+
 #[test]
 fn lists_lost_update() {
     let history = lists(&["1 0-9 rx ax1", "2 0-9 rx ax2", "3 0-9 rx12"]);
