@@ -133,7 +133,9 @@ fn isolation_agrees_with_brute_force() {
             }
         }
         eprintln!("{workload:?}: {told} of {impossible} impossible histories told");
-        assert!(impossible > 1_000 && told * 100 > impossible * 95, "{workload:?}: {told} of {impossible}");
+        // A register's read says nothing of what was there before, so some of its order stays hidden.
+        let least = if workload == Workload::ListAppend { 100 } else { 99 };
+        assert!(impossible > 1_000 && told * 100 >= impossible * least, "{workload:?}: {told} of {impossible}");
     }
 }
 
