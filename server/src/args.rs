@@ -9,6 +9,7 @@ use hezong_shell::trace;
 
 use crate::backup::Place;
 use crate::cert::CertArgs;
+use crate::check::CheckArgs;
 use crate::config::{Flags, Sources};
 use crate::secure::ClientSecurity;
 
@@ -73,6 +74,8 @@ pub(crate) enum Command {
     Debug(DebugArgs),
     /// Writes keys as fast as the cluster takes them, and measures.
     Bench(BenchArgs),
+    /// Checks what clients recorded: is it linearizable, are transactions isolated, are sessions kept?
+    Check(CheckArgs),
     /// Makes certificates for a cluster, and a token.
     Cert(CertArgs),
     /// Prints what makes a shell complete this program's commands.

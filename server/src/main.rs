@@ -15,17 +15,19 @@
 //! | `backup.rs`, `restore.rs` | a state in a file; a new cluster from a file, or from what is left |
 //! | `debug.rs` | what a maintainer needs, in one file |
 //! | `bench.rs` | the load it can put on a cluster |
+//! | `check.rs` | whether what clients recorded fits what they were promised |
 //! | `help.rs` | completions and man pages |
 //! | `say.rs` | how it talks |
 //!
 //! Its word for failure: one sentence on stderr that names the thing, the limit and the remedy, and an exit code other
 //! than zero: 1 for most, 2 for arguments or a configuration that do not fit, 3 for a key that is absent, 4 when no node
-//! could serve in time, 5 when the outcome of a write is unknown.
+//! could serve in time, 5 when something stays unknown: the outcome of a write, or the verdict on a history.
 
 mod args;
 mod backup;
 mod bench;
 mod cert;
+mod check;
 mod config;
 mod data;
 mod debug;
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
             Command::Recover(recover) => restore::recover(&recover).await,
             Command::Debug(debug) => debug::run(debug).await,
             Command::Bench(bench) => bench::run(bench).await,
+            Command::Check(check) => check::run(&check),
             Command::Cert(cert) => cert::run(cert),
             Command::Completions(completions) => help::completions(&completions),
             Command::Man(man) => help::man(&man),

@@ -26,7 +26,7 @@ pub(crate) const UNFIT: u8 = 2;
 pub(crate) const ABSENT: u8 = 3;
 /// The exit code when no node could serve in time.
 pub(crate) const UNAVAILABLE: u8 = 4;
-/// The exit code when the outcome of a write is unknown.
+/// The exit code when the outcome of a write, or the verdict on a history, is unknown.
 pub(crate) const UNKNOWN: u8 = 5;
 
 /// Prints one line; a reader that has gone away (`hezong scan | head`) ends the program quietly.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::history::{Call, History, Operation};
-use crate::search::{Found, search};
+use crate::search::{Found, Patience, search};
 
 /// How long to search before giving up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,25 +60,59 @@ impl fmt::Display for Violation {
     }
 }
 
+/// How far a check is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Keys that are done.
+    pub keys: usize,
+    /// Keys there are.
+    pub keys_all: usize,
+    /// Steps taken so far, to the nearest few ten thousand.
+    pub steps: u64,
+}
+
 /// Decides whether some order explains the history.
 ///
 /// Keys are checked one by one: a history is linearizable exactly if each object's part of it is (Herlihy and Wing,
 /// theorem 1), and the parts are far smaller. Of several violations the one of the first key in order is told.
 #[must_use]
 pub fn check(history: &History, budget: Budget) -> Verdict {
+    check_while(history, budget, &mut |_| true)
+}
+
+/// As [`check`], but asks every few milliseconds whether to go on; `false` makes the keys that are left unknown. Only what
+/// is still open may be cut off so: a violation once found is narrowed down within the budget.
+#[must_use]
+pub fn check_while(history: &History, budget: Budget, go_on: &mut dyn FnMut(Progress) -> bool) -> Verdict {
     let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in &history.operations {
         keys.entry(&operation.key).or_default().push(operation);
     }
+    let mut progress = Progress { keys_all: keys.len(), ..Progress::default() };
     let mut unknown = Vec::new();
     for (key, operations) in keys {
-        match search(&operations, budget.steps) {
+        let mut asked = |steps| {
+            progress.steps += steps;
+            go_on(progress)
+        };
+        let found = if asked(0) {
+            search(&operations, &mut Patience { steps_max: budget.steps, go_on: &mut asked })
+        } else {
+            Found::GaveUp
+        };
+        match found {
             Found::Order => {}
             Found::GaveUp => unknown.push(key.to_string()),
             Found::Nothing => return Verdict::Violation(narrow(key, &operations, budget)),
         }
+        progress.keys += 1;
     }
     if unknown.is_empty() { Verdict::Linearizable } else { Verdict::Unknown { keys: unknown } }
+}
+
+/// Within the budget, however long it takes.
+fn search_within(operations: &[&Operation], budget: Budget) -> Found {
+    search(operations, &mut Patience { steps_max: budget.steps, go_on: &mut |_| true })
 }
 
 /// The shortest prefix in time that cannot be explained. Every prefix of a linearizable history is linearizable, so the
@@ -91,7 +125,7 @@ fn narrow(key: &str, operations: &[&Operation], budget: Budget) -> Violation {
     returns.dedup();
     let turn = returns.partition_point(|at| {
         let window = prefix(operations, *at);
-        search(&window.iter().collect::<Vec<_>>(), budget.steps) != Found::Nothing
+        search_within(&window.iter().collect::<Vec<_>>(), budget) != Found::Nothing
     });
     let last = returns.get(turn).or(returns.last()).copied().unwrap_or(u64::MAX);
     let (window, culprit) = split_off_culprit(prefix(operations, last), last, budget);
@@ -108,7 +142,7 @@ fn split_off_culprit(mut window: Vec<Operation>, last: u64, budget: Budget) -> (
         }
         let with_answer = window[place].clone();
         window[place].outcome = None;
-        let explained = search(&window.iter().collect::<Vec<_>>(), budget.steps) == Found::Order;
+        let explained = search_within(&window.iter().collect::<Vec<_>>(), budget) == Found::Order;
         culprit = Some((place, with_answer));
         if explained {
             break;

@@ -83,9 +83,20 @@ struct Op {
     share: u128,
 }
 
+/// How long to go on.
+pub(crate) struct Patience<'a> {
+    /// Steps of one search.
+    pub(crate) steps_max: u64,
+    /// Asked every [`STEPS_ASKED`] steps with how many there were since; `false` ends the search.
+    pub(crate) go_on: &'a mut dyn FnMut(u64) -> bool,
+}
+
+/// Some milliseconds.
+const STEPS_ASKED: u64 = 1 << 16;
+
 /// Looks for an order of these operations of one key.
-pub(crate) fn search(operations: &[&Operation], steps_max: u64) -> Found {
-    Search::new(operations).run(steps_max)
+pub(crate) fn search(operations: &[&Operation], patience: &mut Patience<'_>) -> Found {
+    Search::new(operations).run(patience)
 }
 
 /// A place in the list: the head, or the call or return of an operation.
@@ -195,7 +206,7 @@ impl Search {
         search
     }
 
-    fn run(&mut self, steps_max: u64) -> Found {
+    fn run(&mut self, patience: &mut Patience<'_>) -> Found {
         let mut choices: Vec<Choice> = Vec::new();
         let mut allowed = Allowed::Any;
         // Candidates are tried in order; this is the one tried last at this place.
@@ -209,7 +220,8 @@ impl Search {
             if self.left == 0 {
                 return Found::Order;
             }
-            if steps >= steps_max {
+            let asks = steps > 0 && steps.is_multiple_of(STEPS_ASKED);
+            if steps >= patience.steps_max || asks && !(patience.go_on)(STEPS_ASKED) {
                 return Found::GaveUp;
             }
             steps += 1;
