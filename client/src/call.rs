@@ -105,9 +105,9 @@ impl Request {
     }
 
     /// Whether this refusal speaks of every attempt: under an `Idempotency-Key` the log answers a repetition as it
-    /// answered the first, so what it says on the command itself (409, 422) would have been the first answer too.
+    /// answered the first, so what it says on the command itself (409, 412, 422) would have been the first answer too.
     fn is_settled_by(&self, error: &Error) -> bool {
-        let of_the_log = matches!(error, Error::Refused { status: 409 | 422, .. });
+        let of_the_log = matches!(error, Error::Refused { status: 409 | 412 | 422, .. });
         self.method == Method::GET || (self.once.is_some() && of_the_log)
     }
 

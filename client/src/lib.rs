@@ -130,6 +130,38 @@ impl Client {
         Ok(Deleted { deleted: body.deleted, at: reply.at })
     }
 
+    /// Sets one key if `modified` is the revision that last changed it ([`Found::modified`]), or if it is `None` and the key
+    /// is absent: what was read is still there. `None` when it is not, and nothing was done.
+    ///
+    /// # Errors
+    /// As [`Client::put`].
+    pub async fn put_if(
+        &self,
+        key: &[u8],
+        modified: Option<u64>,
+        value: impl Into<Bytes>,
+    ) -> Result<Option<Written>, Error> {
+        let target = format!("{}?if_modified={}", path::of_key(key), modified.unwrap_or(0));
+        let request = Request::write(Method::PUT, target, value.into(), self.caller.fresh_key());
+        match self.written(request, "/key/{k}").await {
+            Ok(written) => Ok(Some(written)),
+            Err(Error::Refused { status: 412, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds to a key that holds a decimal integer, where an absent one counts as 0. Returns the sum.
+    ///
+    /// # Errors
+    /// As [`Client::put`]; [`Error::Refused`] with status 409 when the value is no integer, or the sum too large for one.
+    pub async fn add(&self, key: &[u8], delta: i64) -> Result<i64, Error> {
+        let target = format!("{}?add={delta}", path::of_key(key));
+        let reply =
+            self.caller.call(Request::write(Method::POST, target, Bytes::new(), self.caller.fresh_key())).await?;
+        let body: types::AddedBody = parse(&reply.body, "POST /key/{k}")?;
+        Ok(body.value)
+    }
+
     /// Moves a value to another key, over whatever is there; harmless when there is none. Needs cluster version 2.
     ///
     /// # Errors

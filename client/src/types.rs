@@ -237,6 +237,11 @@ pub(crate) struct PageBody {
 }
 
 #[derive(Deserialize)]
+pub(crate) struct AddedBody {
+    pub(crate) value: i64,
+}
+
+#[derive(Deserialize)]
 pub(crate) struct DeletedBody {
     pub(crate) deleted: bool,
 }

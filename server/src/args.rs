@@ -258,7 +258,9 @@ pub(crate) struct GetArgs {
     Examples:\n  \
         hezong put foo bar\n  \
         hezong put app/config - < config.toml       the value from stdin\n  \
-        hezong put paid/17 yes --once order-17      safe to repeat, also from another machine")]
+        hezong put paid/17 yes --once order-17      safe to repeat, also from another machine\n  \
+        hezong put lock me --if-modified 0          only if there is no such key: exit code 1 if there is\n  \
+        hezong put n 8 --if-modified 41             only if revision 41 (`hezong get n --json`) set it last")]
 pub(crate) struct PutArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -269,6 +271,9 @@ pub(crate) struct PutArgs {
     /// The Idempotency-Key to send.
     #[arg(long, value_name = "KEY")]
     pub(crate) once: Option<String>,
+    /// Only if this revision was the last to change the key; 0: only if the key is absent.
+    #[arg(long, value_name = "REVISION", conflicts_with = "once")]
+    pub(crate) if_modified: Option<u64>,
 }
 
 /// `hezong rename`

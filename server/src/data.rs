@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use hezong_client::{Client, Error, Options, ReadAt, Scan};
+use hezong_client::{Client, Error, Options, ReadAt, Scan, Written};
 use hezong_shell::trace;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -133,11 +133,17 @@ pub(crate) async fn put(args: PutArgs) -> Result<()> {
     } else {
         args.value.into_bytes()
     };
-    let written = match &args.once {
-        Some(once) => client.put_with_key(args.key.as_bytes(), value, once).await,
-        None => client.put(args.key.as_bytes(), value).await,
+    let key = args.key.as_bytes();
+    let written = match (&args.once, args.if_modified) {
+        (Some(once), _) => client.put_with_key(key, value, once).await.map(Some),
+        (None, Some(revision)) => client.put_if(key, Some(revision).filter(|revision| *revision > 0), value).await,
+        (None, None) => client.put(key, value).await.map(Some),
     };
-    let at = written.map_err(explain)?.at;
+    let Some(Written { at }) = written.map_err(explain)? else {
+        let key = &args.key;
+        let message = format!("key {key:?} was changed meanwhile, and nothing was set; see `hezong get {key} --json`");
+        return Err(Exit { code: 1, message }.into());
+    };
     if args.cluster.json {
         say::line(json!({ "key": args.key, "index": at.index, "revision": at.revision }).to_string());
     }

@@ -37,6 +37,43 @@ fn raft_10_payment_sent_five_times_is_credited_once() {
     assert_eq!(other.json()["value"], 107);
 }
 
+/// What a client read is still there when it writes, or its write does not happen, whichever nodes are asked.
+#[test]
+fn conditional_put_happens_if_nobody_else_changed_the_key() {
+    let cluster = Cluster::new(3);
+    let nodes = cluster.https();
+    let put = |node: usize, modified: &str, value: &str, once: &str| {
+        let target = format!("/key/lock?if_modified={modified}");
+        settle(&nodes[node], "PUT", &target, &[("Idempotency-Key", once)], value.as_bytes())
+    };
+    assert_eq!(put(0, "0", "first", "a").status, 200, "an absent key is made");
+    let late = put(1, "0", "second", "b");
+    assert_eq!((late.status, late.code().as_str()), (412, "condition_failed"));
+    let found = settle(&nodes[2], "GET", "/key/lock?raw&level=consistent", &[], b"");
+    assert_eq!(found.text(), "first");
+    let modified = &found.headers["x-hezong-modified"];
+    assert_eq!(put(2, modified, "third", "c").status, 200);
+    assert_eq!(put(0, modified, "fourth", "d").status, 412);
+    let again = put(1, modified, "third", "c");
+    assert_eq!((again.status, again.headers["x-hezong-repeated"].as_str()), (200, "true"), "it happened already");
+    let late = put(1, "0", "second", "b");
+    assert_eq!(late.status, 412, "a repetition is told what the first was told");
+
+    let found = settle(&nodes[0], "GET", "/key/lock?raw&level=consistent", &[], b"");
+    assert_eq!(found.text(), "third");
+    let delete = |modified: &str| settle(&nodes[1], "DELETE", &format!("/key/lock?if_modified={modified}"), &[], b"");
+    assert_eq!(delete(modified).status, 412);
+    let deleted = delete(&found.headers["x-hezong-modified"]);
+    assert_eq!((deleted.status, &deleted.json()["deleted"]), (200, &true.into()));
+
+    let endpoints = nodes.join(",");
+    let cli = |modified: &str| hezong(&["put", "lock", "mine", "--if-modified", modified, "-e", &endpoints]);
+    assert_eq!(cli("0").0, 0);
+    let (code, _, said) = cli("0");
+    assert_eq!(code, 1);
+    assert!(said.contains("was changed meanwhile"), "{said}");
+}
+
 #[test]
 fn session_counts_each_number_once_and_ends_when_closed_or_expired() {
     let cluster = Cluster::new(3);

@@ -6,7 +6,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
 use hezong_base::Index;
-use hezong_kv::{Command, Done, KvError, LimitError, Once, Page, Reply, Request};
+use hezong_kv::{
+    Command, Condition, Done, Expect, KvError, LimitError, Once, Operation, Page, Reply, Request, Revision,
+};
 use hezong_node::ReadLevel;
 use hezong_raft::Version;
 use hezong_shell::{ProposeError, ReadError};
@@ -21,6 +23,9 @@ const MODIFIED: HeaderName = HeaderName::from_static("x-hezong-modified");
 const VERSION: HeaderName = HeaderName::from_static("x-hezong-version");
 const LAST_CONTACT: HeaderName = HeaderName::from_static("x-hezong-last-contact");
 const REPEATED: HeaderName = HeaderName::from_static("x-hezong-repeated");
+
+/// The parameter of a write that happens only if nobody else changed the key meanwhile.
+const IF_MODIFIED: &str = "if_modified";
 
 /// How many keys a page holds without `limit`, and at most.
 const PAGE_DEFAULT: u64 = 100;
@@ -37,12 +42,17 @@ pub(crate) async fn set<S: Store>(serving: &Serving<S>, head: &Parts, body: Body
     Ok(written(&reply, |_| {}))
 }
 
-/// `PUT /key/{k}`: sets a key to the bytes of the body.
+/// `PUT /key/{k}`: sets a key to the bytes of the body, with `?if_modified` only if nobody else has set it meanwhile.
 pub(crate) async fn put<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
-    Params::parse(head.uri.query(), &[])?;
+    let params = Params::parse(head.uri.query(), &[IF_MODIFIED])?;
     let key = key_of(head)?;
     let value = body::value(head, body, &serving.limits()).await?;
-    let reply = write(serving, head, Command::Put(vec![(key, value)]), false).await?;
+    let command = match condition(&params, &key)? {
+        None => Command::Put(vec![(key, value)]),
+        Some(condition) => Command::Txn { conditions: vec![condition], then: vec![Operation::Put { key, value }] },
+    };
+    let reply = write(serving, head, command, false).await?;
+    check_held(&reply, &params)?;
     Ok(written(&reply, |_| {}))
 }
 
@@ -86,15 +96,45 @@ async fn rename<S: Store>(serving: &Serving<S>, head: &Parts, body: Body, to: By
     }))
 }
 
-/// `DELETE /key/{k}`: harmless when absent.
+/// `DELETE /key/{k}`: harmless when absent; with `?if_modified` only if nobody else has set it meanwhile.
 pub(crate) async fn delete<S: Store>(serving: &Serving<S>, head: &Parts, body: Body) -> Answer {
-    Params::parse(head.uri.query(), &[])?;
+    let params = Params::parse(head.uri.query(), &[IF_MODIFIED])?;
+    let key = key_of(head)?;
     body::none(head, body).await?;
-    let reply = write(serving, head, Command::Delete(vec![key_of(head)?]), true).await?;
+    let command = match condition(&params, &key)? {
+        None => Command::Delete(vec![key]),
+        Some(condition) => Command::Txn { conditions: vec![condition], then: vec![Operation::Delete { key }] },
+    };
+    let reply = write(serving, head, command, true).await?;
+    check_held(&reply, &params)?;
     Ok(written(&reply, |to| {
-        let deleted = matches!(reply.result, Ok(Done::Deleted { keys: 1.. }));
+        let deleted = matches!(reply.result, Ok(Done::Deleted { keys: 1.. } | Done::Committed { deleted: 1.., .. }));
         to.extend_from_slice(format!(",\"deleted\":{deleted}").as_bytes());
     }))
+}
+
+/// What `?if_modified` asks of a key: that this revision was the last to change it; of 0, that it is absent.
+fn condition(params: &Params, key: &Bytes) -> Result<Option<Condition>, Failure> {
+    let expect = match params.number(IF_MODIFIED)? {
+        None => return Ok(None),
+        Some(0) => Expect::Absent,
+        Some(revision) => Expect::Modified(Revision(revision)),
+    };
+    Ok(Some(Condition { key: key.clone(), expect }))
+}
+
+/// 412 when the condition did not hold.
+fn check_held(reply: &Reply, params: &Params) -> Result<(), Failure> {
+    if !matches!(reply.result, Ok(Done::NotHeld { .. })) {
+        return Ok(());
+    }
+    let message = match params.number(IF_MODIFIED)? {
+        Some(0) | None => "the key is there; read it, and write if_modified= with its X-Hezong-Modified".to_owned(),
+        Some(revision) => format!(
+            "the key was changed or deleted since revision {revision}; read it again, and decide on what is there now"
+        ),
+    };
+    Err(Failure::new(StatusCode::PRECONDITION_FAILED, "condition_failed", message))
 }
 
 /// `GET /key/{k}`.
