@@ -25,7 +25,7 @@ mod join;
 mod load;
 mod memory;
 mod nodes;
-#[path = "../../server/tests/support/ports.rs"]
+#[path = "../../proof/torture/src/ports.rs"]
 #[expect(unreachable_pub, reason = "tests have it too")]
 mod ports;
 mod puts;

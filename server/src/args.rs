@@ -12,6 +12,7 @@ use crate::cert::CertArgs;
 use crate::check::CheckArgs;
 use crate::config::{Flags, Sources};
 use crate::secure::ClientSecurity;
+use crate::torture::TortureArgs;
 
 /// Keeps many machines agreed: a replicated, linearizable store of keys.
 #[derive(Debug, Parser)]
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Checks what clients recorded: is it linearizable, are transactions isolated, are sessions kept?
     Check(CheckArgs),
+    /// Starts a cluster, does everything bad to it, and judges what its clients saw.
+    Torture(TortureArgs),
     /// Makes certificates for a cluster, and a token.
     Cert(CertArgs),
     /// Prints what makes a shell complete this program's commands.
@@ -194,6 +197,9 @@ pub(crate) struct NodeArgs {
     /// Stops gracefully when stdin ends: how `up` takes its nodes with it.
     #[arg(long, hide = true, action = ArgAction::SetTrue)]
     pub(crate) stop_with_stdin: bool,
+    /// A file that says how the log's disk behaves: how `torture` makes it slow, or has it lose what was not synced.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) trial_disk: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) flags: Flags,
 }

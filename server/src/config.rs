@@ -32,6 +32,7 @@ use anyhow::Result;
 
 use self::file::InFile;
 pub(crate) use self::flags::Flags;
+pub(crate) use self::kind::span;
 use self::kind::{Raw, Value};
 pub(crate) use self::show::print;
 use self::show::{example, page};

@@ -43,6 +43,7 @@ mod say;
 mod secure;
 mod spans;
 mod top;
+mod torture;
 mod up;
 
 use std::process::ExitCode;
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
             Command::Debug(debug) => debug::run(debug).await,
             Command::Bench(bench) => bench::run(bench).await,
             Command::Check(check) => check::run(&check),
+            Command::Torture(torture) => torture::run_it(torture).await,
             Command::Cert(cert) => cert::run(cert),
             Command::Completions(completions) => help::completions(&completions),
             Command::Man(man) => help::man(&man),

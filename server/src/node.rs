@@ -7,7 +7,7 @@
 //! sentence and a code other than 0.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
 
     let export = Export::start(&settings)?;
     let tracer = export.as_ref().map(|export| Arc::clone(&export.tracer));
-    let opened = open(&settings, &secured, start, tracer).await;
+    let opened = open(&settings, &secured, start, tracer, args.trial_disk).await;
     let (node, keys) = opened.map_err(|error| explain_full(&settings, error))?;
     if bootstraps {
         bootstrap(&settings, &node).await?;
@@ -243,8 +243,10 @@ async fn open(
     secured: &Secured,
     start: Start,
     tracer: Option<Arc<Tracer>>,
+    trial_disk: Option<PathBuf>,
 ) -> Result<(Handle, KvReader<DiskStore>)> {
     let mut options = settings.options(start);
+    options.trial_disk = trial_disk;
     options.tls = secured.tls.clone();
     options.tracer = tracer;
     let state = settings.data_dir.join("state");

@@ -11,7 +11,7 @@ use hezong_base::{Index, Protocol};
 use hezong_codec::log::{Change, Witness, to_write};
 use hezong_node::{Node, StateError, StateFound};
 use hezong_raft::{Raft, Saved};
-use hezong_wal::{DiskFolder, Reader, Recovered, Repaired, RepairedGroup, Wal};
+use hezong_wal::{DiskFolder, Reader, Recovered, Repaired, RepairedGroup, TrialFolder, Wal};
 
 use crate::apply::{self, StateMachines};
 use crate::connection::Tcp;
@@ -141,7 +141,14 @@ fn open_log(
         Storage::Folder(folder) => {
             let path = folder.join("log");
             check_log(folder, &path)?;
-            Arc::new(DiskFolder::open(&path).map_err(|source| OpenError::Folder { path, source })?)
+            let disk = DiskFolder::open(&path).map_err(|source| OpenError::Folder { path, source })?;
+            match &options.trial_disk {
+                None => Arc::new(disk),
+                Some(control) => {
+                    let told = TrialFolder::new(disk, control.clone());
+                    Arc::new(told.map_err(|source| OpenError::Folder { path: control.clone(), source })?)
+                }
+            }
         }
         Storage::Memory(folder) => folder.handle(),
     };

@@ -32,6 +32,8 @@ pub struct Options {
     pub raft: hezong_raft::Config,
     /// The size of the files the log is kept in, set aside one ahead. Default 64 MiB.
     pub segment_bytes: u64,
+    /// For proofs on real processes: a file that says how the log's disk behaves (`hezong_wal::TrialFolder`). Default none.
+    pub trial_disk: Option<PathBuf>,
     /// Below this many free bytes on the log's disk, commands that free no space are refused. All disks of a cluster
     /// fill at the same pace, so what is kept back is what people need for deleting and repairing. Default 1 GiB.
     pub disk_reserve_bytes: u64,
@@ -103,6 +105,7 @@ impl Options {
             node: NodeConfig::new(id),
             raft: hezong_raft::Config::new(id),
             segment_bytes: 64 << 20,
+            trial_disk: None,
             disk_reserve_bytes: 1 << 30,
             disk_reserve_interval: Duration::from_secs(5),
             scrub_bytes_per_second: 1 << 20,

@@ -25,6 +25,7 @@
 //! | `index.rs`, `stretch.rs` | per group: state, base, and where each live entry lies |
 //! | `segment.rs`, `batch.rs`, `record.rs` | the bytes |
 //! | `folder.rs`, `disk.rs`, [`model`] | the file layer: what is needed, the real one, and one that can crash |
+//! | `disk_trial.rs` | the real one, losing with its process what was not synced |
 //!
 //! The layout and the reasons for it are in `docs/wal.md`.
 //!
@@ -36,6 +37,7 @@
 mod batch;
 mod bytes;
 mod disk;
+mod disk_trial;
 mod error;
 mod folder;
 #[cfg(test)]
@@ -53,6 +55,7 @@ mod stretch;
 mod writer;
 
 pub use disk::DiskFolder;
+pub use disk_trial::TrialFolder;
 pub use error::{IoFailure, Misfit, OpenError, ReadError, WriteError};
 pub use folder::{File, Folder, Lock};
 pub use reader::{Entries, Reader};

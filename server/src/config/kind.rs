@@ -298,6 +298,13 @@ fn within<T: Copy + PartialOrd>(bounds: &RangeInclusive<T>, value: &T, of: fn(T)
     Err(format!(", {side} {limit}; choose from {min} to {max}"))
 }
 
+/// A span of time on the command line, as `30m`.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    quantity(text.trim(), SPANS)
+        .map(Duration::from_micros)
+        .ok_or_else(|| "write a number and its unit, as 30m".to_owned())
+}
+
 /// A whole number; `_` may stand between digits.
 fn number(text: &str) -> Option<u64> {
     let well = text.starts_with(|c: char| c.is_ascii_digit()) && !text.ends_with('_') && !text.contains("__");

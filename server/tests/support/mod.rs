@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+#[path = "../../../proof/torture/src/ports.rs"]
 mod ports;
 
 #[allow(unused_imports, reason = "each test binary uses its own part")]

@@ -18,7 +18,7 @@ use hezong_shell::{
 use hezong_tls::make::{Authority, Pair, Validity};
 
 /// As the tests of the program find them.
-#[path = "../../../../server/tests/support/ports.rs"]
+#[path = "../../../../proof/torture/src/ports.rs"]
 mod ports;
 
 pub use ports::free_port;

@@ -1,0 +1,53 @@
+//! `hezong torture`, short: that faults come and do something, that the verdict rests on what clients saw, and that
+//! nothing is left running.
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::hezong;
+use tempfile::TempDir;
+
+#[test]
+fn torture_short_run_is_explained_and_leaves_its_history_and_picture() {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("run");
+    let folder = folder.to_str().unwrap();
+    let faults = "kill,pause,isolate,slow-links,transfer";
+    let (code, report, said) =
+        hezong(&["torture", "--time", "12s", "--seed", "7", "--faults", faults, "--dir", folder, "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["verdict"], "explained");
+    assert!(report["done"].as_u64().unwrap() > 500, "{report}");
+    let struck = report["faults"].as_object().unwrap();
+    assert!(struck.len() >= 3, "{report}");
+    assert!(struck.contains_key("isolate"), "{report}");
+    assert!(report["piecesHeld"].as_u64().unwrap() > 0, "what is cut off is cut off: {report}");
+
+    let (history, picture) = (report["history"].as_str().unwrap(), report["picture"].as_str().unwrap());
+    let (code, _, said) = hezong(&["check", history]);
+    assert_eq!(code, 0, "{said}");
+    let page = fs::read_to_string(picture).unwrap();
+    assert!(page.contains("<svg") && page.contains("node03") && page.contains("cut off"), "{page}");
+    let (code, _, said) = hezong(&["torture", "--dir", folder]);
+    assert_eq!(code, 1);
+    assert!(said.contains("holds another run"), "{said}");
+}
+
+#[test]
+fn torture_nonsense_is_refused_by_name() {
+    let cases: [(&[&str], &str); 5] = [
+        (&["--nodes", "2"], "--nodes is 2; write 3 to 9"),
+        (&["--time", "30"], "write a number and its unit, as 30m"),
+        (&["--faults", "kil"], "\"kil\" is no kind of fault; there are kill,"),
+        (&["--rate", "0"], "--rate is 0"),
+        (&["--unsynced", "drop"], "write keep or lose"),
+    ];
+    for (args, wanted) in cases {
+        let (code, _, said) = hezong(&[&["torture"][..], args].concat());
+        assert_ne!(code, 0, "{args:?}");
+        assert!(said.contains(wanted), "{args:?}: {said}");
+    }
+}
