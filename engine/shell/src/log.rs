@@ -20,12 +20,13 @@ use hezong_base::{AskId, GroupId, Index};
 use hezong_codec::log::{Record, decode_entry, to_change};
 use hezong_node::{BatchId, NodeInput};
 use hezong_raft::Write;
-use hezong_wal::{ReadError, Reader, Scrub, Wal, WriteError};
+use hezong_wal::{ReadError, Reader, Wal, WriteError};
 
 use crate::follow::DiskParts;
 use crate::inbox::Inbox;
 use crate::promise::Promise;
 use crate::run::MayWait;
+use crate::scrub::{Scrubber, log_damage};
 use crate::threads::{Shared, stop_process};
 
 /// A batch of the log is started anew beyond this, so that one append never meets the log's own limit.
@@ -51,9 +52,6 @@ const SYNC_QUICK: Duration = Duration::from_millis(5);
 
 /// Between two attempts to write where there was no room.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
-
-/// Between two rounds of scrubbing.
-const SCRUB_PAUSE: Duration = Duration::from_secs(1);
 
 /// The log of a node while it runs.
 pub(crate) struct Log {
@@ -200,12 +198,10 @@ fn fail(error: &WriteError) -> ! {
     stop_process(&format_args!("the log failed: {error}"))
 }
 
-/// Reads until the inbox is closed and empty; while nothing is wanted, scrubs so many bytes a second.
-pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &Reader, scrub_bytes_per_second: u64) {
-    let mut scrub = (scrub_bytes_per_second > 0).then(|| reader.scrub());
-    let mut scrub_at = Instant::now();
+/// Reads until the inbox is closed and empty; while nothing is wanted, scrubs.
+pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &Reader, mut scrubber: Scrubber) {
     let mut readings = Vec::new();
-    while inbox.take(&mut readings, scrub.as_ref().map(|_| scrub_at.saturating_duration_since(Instant::now()))) {
+    while inbox.take(&mut readings, scrubber.pause()) {
         for Reading { group, ask, from, through, bytes_max } in readings.drain(..) {
             if shared.is_abandoned() {
                 return;
@@ -221,31 +217,14 @@ pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &R
                 Err(ReadError::Absent { .. }) => Vec::new(),
                 // Left without an answer: there is none, and the node is about to stop.
                 Err(error) if error.is_damage() => {
-                    shared.damaged(&error);
+                    shared.damaged(&log_damage(&error));
                     continue;
                 }
                 Err(error) => stop_process(&format_args!("the log failed: {error}")),
             };
             shared.report(NodeInput::LogRead { group, ask, entries });
         }
-        let due = Instant::now() >= scrub_at;
-        match scrub.as_mut().filter(|_| due).map(Scrub::step) {
-            None => {}
-            Some(Ok(bytes)) => {
-                shared.metrics.log_scrubbed_bytes.add(bytes as usize);
-                let pause = Duration::from_secs_f64(bytes as f64 / scrub_bytes_per_second as f64);
-                scrub_at = Instant::now() + if bytes > 0 { pause } else { SCRUB_PAUSE };
-            }
-            Some(Err(error)) => {
-                scrub = None;
-                if error.is_damage() {
-                    shared.damaged(&error);
-                } else {
-                    // It may still be read when somebody needs it; if not, that is soon enough to stop.
-                    tracing::error!("the log is scrubbed no more: {error}");
-                }
-            }
-        }
+        scrubber.maybe_step(shared);
     }
 }
 
