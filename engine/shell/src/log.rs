@@ -164,7 +164,9 @@ fn append(shared: &Shared, wal: &mut Wal, records: &mut Vec<Record>) {
                 if shared.is_abandoned() {
                     break;
                 }
-                thread::sleep(ROOM_PAUSE);
+                if reclaim(wal) == 0 {
+                    thread::sleep(ROOM_PAUSE);
+                }
             }
             Err(error) => fail(&error),
         }
@@ -172,15 +174,34 @@ fn append(shared: &Shared, wal: &mut Wal, records: &mut Vec<Record>) {
     records.clear();
 }
 
-/// The log's own thread: writes until the inbox is closed and empty, then closes the log.
+/// Gives the disk what old segments take that nobody needs; tells how much that was.
+fn reclaim(wal: &mut Wal) -> u64 {
+    let freed = wal.reclaim().unwrap_or_else(|error| fail(&error));
+    if freed > 0 {
+        tracing::info!("the log gave {freed} bytes back to the disk");
+    }
+    freed
+}
+
+/// The log's own thread: writes until the inbox is closed and empty, then closes the log. While the disk is below its
+/// reserve, what the log no longer needs is given back to it now and then: little is written, and it might be long until
+/// that went by itself.
 pub(crate) fn run(shared: &Shared, log: &Log, mut promise: Option<Promise>) {
     let lock = || log.writer.lock().unwrap_or_else(PoisonError::into_inner);
     shared.room.look(shared);
-    while log.inbox.wait(shared.room.interval()) {
+    let interval = shared.room.interval();
+    let mut reclaimed = Instant::now();
+    while log.inbox.wait(interval) {
         let stored = log.write(shared, &mut lock());
         stored.into_iter().for_each(|batch| report(shared, batch));
         shared.room.look(shared);
         promise.iter_mut().for_each(Promise::settle);
+        if shared.room.is_below() && interval.is_some_and(|interval| reclaimed.elapsed() >= interval) {
+            if let Some(writer) = lock().as_mut() {
+                reclaim(&mut writer.wal);
+            }
+            reclaimed = Instant::now();
+        }
     }
     let writer = lock().take();
     if let Some(writer) = writer.filter(|_| !shared.is_abandoned()) {
