@@ -90,6 +90,24 @@ fn damaged_log_is_repaired_at_the_start() {
     reads_all(node);
 }
 
+/// Of the only file of a log nothing says any more what it is, but for what is in it.
+#[test]
+fn log_without_the_header_of_its_newest_file_is_repaired() {
+    let mut cluster = written();
+    let node = &mut cluster.nodes[1];
+    node.stop();
+    let newest = segments(node).pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    bytes[..64].fill(0);
+    fs::write(&newest, bytes).unwrap();
+    node.start(&[]);
+    node.wait_ready();
+    reads_all(node);
+    assert_eq!((metric(node, "hezong_log_repaired"), metric(node, "hezong_log_incomplete")), (1, 0));
+    let said = node.log_text();
+    assert!(said.contains("the header of") && said.contains("and lacks nothing"), "{said}");
+}
+
 /// The state is lost with it, so that what the log lacks has to come from the others: two logs are damaged at different
 /// places, and only the third has everything.
 #[test]
