@@ -29,7 +29,7 @@ const CACHE_BYTES: u64 = 32 << 20;
 const MEMORY_TABLE_BYTES: u64 = 16 << 20;
 
 /// A map's files. Merging takes as much room as what is merged, until that can go: with files of this size a few tables
-/// in memory and a part of the rest, with larger ones soon all of it.
+/// in memory and a part of the rest, with larger ones soon all of it. `docs/store.md` has figures; there is no bound.
 const FILE_BYTES: u64 = 8 << 20;
 
 /// Journals are kept until every map has written out what they hold. A map with few changes would keep them for ever,
