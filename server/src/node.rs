@@ -67,7 +67,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let export = Export::start(&settings)?;
     let tracer = export.as_ref().map(|export| Arc::clone(&export.tracer));
     let opened = open(&settings, &secured, start, tracer, args.trial_disk).await;
-    let (node, keys) = opened.map_err(|error| explain_full(&settings, error))?;
+    let Open { node, keys, state_repaired } = opened.map_err(|error| explain_full(&settings, error))?;
     if bootstraps {
         bootstrap(&settings, &node).await?;
     }
@@ -93,6 +93,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         peer: settings.peer,
         tls: secured.tls.clone(),
         token: secured.token,
+        state_repaired,
         version: env!("CARGO_PKG_VERSION"),
         debug: Debug { settings: shows, log: Arc::new(move || recent.text()) },
     };
@@ -130,12 +131,12 @@ async fn end(node: Handle, export: Option<Export>) -> Result<()> {
         export.finish().await;
     }
     match node.damage() {
-        Some(damage) => bail!("the log is damaged: {damage}; start the node again, which repairs it"),
+        Some(damage) => bail!("{damage}; start the node again, which repairs it"),
         None => Ok(()),
     }
 }
 
-/// Ends when something is found wrong with the log.
+/// Ends when something is found wrong with the log or the state.
 async fn damage_found(node: Handle) {
     let mut events = node.events();
     while node.damage().is_none() {
@@ -237,6 +238,14 @@ async fn join(settings: &Settings, secured: &Secured, replace: bool) -> Result<S
     Ok(Start::Join(Identity::joined(cluster, NodeId(node_id), &settings.id)))
 }
 
+/// A node that is open.
+struct Open {
+    node: Handle,
+    keys: KvReader<DiskStore>,
+    /// Whether its state was set aside.
+    state_repaired: bool,
+}
+
 /// Opens state and log.
 async fn open(
     settings: &Settings,
@@ -244,7 +253,7 @@ async fn open(
     start: Start,
     tracer: Option<Arc<Tracer>>,
     trial_disk: Option<PathBuf>,
-) -> Result<(Handle, KvReader<DiskStore>)> {
+) -> Result<Open> {
     let mut options = settings.options(start);
     options.trial_disk = trial_disk;
     options.tls = secured.tls.clone();
@@ -254,13 +263,14 @@ async fn open(
     tokio::task::spawn_blocking(move || {
         let mut reader = None;
         let node = hezong_shell::open_with(options, |_| {
-            let store = open_state(&state).map_err(StateError::new)?;
+            let (store, repaired) = open_state(&state).map_err(StateError::new)?;
             let kv = Kv::open(store, "kv", Rules::default())?;
-            reader = Some(kv.reader());
+            reader = Some((kv.reader(), repaired));
             let machine: Box<dyn StateMachine> = Box::new(kv);
             Ok(BTreeMap::from([(GROUP, machine)]))
         })?;
-        Ok((node, reader.expect("the machines are made before the node is open")))
+        let (keys, state_repaired) = reader.expect("the machines are made before the node is open");
+        Ok(Open { node, keys, state_repaired })
     })
     .await
     .context("opening the node was interrupted")?
@@ -283,16 +293,16 @@ fn explain_full(settings: &Settings, error: anyhow::Error) -> anyhow::Error {
 }
 
 /// Opens the state. One that cannot be read is set aside for people to look at: it is made anew from the log or, where
-/// that begins too late, from the leader's state.
-fn open_state(path: &Path) -> Result<DiskStore, StoreError> {
+/// that begins too late, from the leader's state. Tells whether it was so.
+fn open_state(path: &Path) -> Result<(DiskStore, bool), StoreError> {
     match hezong_store::open(path) {
         Err(damaged @ StoreError::Damaged { .. }) => {
             let aside = hezong_store::set_aside(path)
                 .map_err(|source| StoreError::Damaged { path: path.to_owned(), source: Box::new(source) })?;
             tracing::warn!("{damaged}; it is kept in {}, and the state is made anew", aside.display());
-            hezong_store::open(path)
+            Ok((hezong_store::open(path)?, true))
         }
-        opened => opened,
+        opened => Ok((opened?, false)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Logs whose bytes change on the disk: real processes, real files.
+//! Logs and states whose bytes change on the disk: real processes, real files.
 
 mod support;
 
@@ -42,16 +42,28 @@ fn segments(node: &Node) -> Vec<PathBuf> {
 
 /// Flips a bit where this was written, in whichever segment that lies.
 fn flip(node: &Node, written: &str) {
-    for path in segments(node) {
+    assert!(flip_in(segments(node), written), "{written} is in no segment of {}", node.id);
+}
+
+/// The files of the state that hold keys and values.
+fn tables(node: &Node) -> Vec<PathBuf> {
+    let maps = fs::read_dir(node.folder.join("state").join("keyspaces")).unwrap();
+    let tables = maps.flat_map(|map| fs::read_dir(map.unwrap().path().join("tables")).unwrap());
+    tables.map(|table| table.unwrap().path()).collect()
+}
+
+/// Whether this was written to any of these files, and a bit of it is flipped now.
+fn flip_in(files: Vec<PathBuf>, written: &str) -> bool {
+    for path in files {
         let mut bytes = fs::read(&path).unwrap();
         let found = bytes.windows(written.len()).position(|window| window == written.as_bytes());
         if let Some(at) = found {
             bytes[at] ^= 1;
             fs::write(&path, bytes).unwrap();
-            return;
+            return true;
         }
     }
-    panic!("{written} is in no segment of {}", node.id);
+    false
 }
 
 /// All that is lost was applied: nothing has to come from anybody.
@@ -76,6 +88,24 @@ fn damaged_log_is_repaired_at_the_start() {
     node.wait_ready();
     assert_eq!(metric(node, "hezong_log_repaired"), 0);
     reads_all(node);
+}
+
+/// Of the only file of a log nothing says any more what it is, but for what is in it.
+#[test]
+fn log_without_the_header_of_its_newest_file_is_repaired() {
+    let mut cluster = written();
+    let node = &mut cluster.nodes[1];
+    node.stop();
+    let newest = segments(node).pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    bytes[..64].fill(0);
+    fs::write(&newest, bytes).unwrap();
+    node.start(&[]);
+    node.wait_ready();
+    reads_all(node);
+    assert_eq!((metric(node, "hezong_log_repaired"), metric(node, "hezong_log_incomplete")), (1, 0));
+    let said = node.log_text();
+    assert!(said.contains("the header of") && said.contains("and lacks nothing"), "{said}");
 }
 
 /// The state is lost with it, so that what the log lacks has to come from the others: two logs are damaged at different
@@ -206,6 +236,75 @@ fn damage_is_found_by_reading() {
     cluster.nodes[away].wait_ready();
     let reply = settle(&cluster.nodes[away].http, "GET", "/key/k750?raw&level=consistent", &[], b"");
     assert_eq!((reply.status, reply.body), (200, much(750)));
+}
+
+/// Three nodes with more in their states than these keep in memory.
+fn written_to_the_state(more: &[&str]) -> Cluster {
+    let mut cluster = Cluster::steady(3);
+    for node in &mut cluster.nodes {
+        node.stop();
+        node.start(more);
+        node.wait_ready();
+    }
+    for n in 0..400 {
+        let reply = settle(&cluster.nodes[0].http, "PUT", &format!("/key/k{n}"), &[], &large(n));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    let leader = cluster.leader();
+    wait_until("some of it is in files", || !tables(&cluster.nodes[leader]).is_empty());
+    cluster
+}
+
+fn large(n: usize) -> Vec<u8> {
+    format!("value {n:06} {}", "x".repeat(60_000)).into_bytes()
+}
+
+/// It hands over and ends by itself, and not well; started again, it makes its state anew and has everything.
+fn ends_and_makes_its_state_anew(cluster: &mut Cluster, at: usize) {
+    let node = &mut cluster.nodes[at];
+    wait_until("it stops", || !node.runs());
+    let said = node.log_text();
+    assert!(said.contains("the state store") && said.contains("handed over"), "{said}");
+    assert!(said.contains("start the node again, which repairs it"), "{said}");
+    assert!(!node.ended().success());
+    node.start(&[]);
+    node.wait_ready();
+    let said = node.log_text();
+    assert!(said.contains("is damaged") && said.contains("the state is made anew"), "{said}");
+    assert!(node.folder.join("state.damaged").exists());
+    assert_eq!(metric(node, "hezong_state_repaired"), 1);
+    for n in 0..400 {
+        let reply = settle(&node.http, "GET", &format!("/key/k{n}?raw&level=consistent"), &[], b"");
+        assert_eq!((reply.status, reply.body), (200, large(n)), "{n}");
+    }
+    // It is whole now.
+    node.kill();
+    node.start(&[]);
+    node.wait_ready();
+    assert_eq!(metric(node, "hezong_state_repaired"), 0);
+}
+
+/// Nobody reads what is damaged.
+#[test]
+fn damage_of_the_state_is_found_by_scrubbing() {
+    let mut cluster = written_to_the_state(&["--scrub-bytes-per-second", "1GiB"]);
+    let leader = cluster.leader();
+    let node = &cluster.nodes[leader];
+    wait_until("it has read its state", || metric(node, "hezong_state_scrubbed_bytes_total") > 10 << 20);
+    assert!(flip_in(tables(node), "value 000020 "));
+    ends_and_makes_its_state_anew(&mut cluster, leader);
+}
+
+/// A client asks for what is damaged: it is told so, and the node stops though it could go on with the rest.
+#[test]
+fn damage_of_the_state_is_found_by_reading() {
+    let mut cluster = written_to_the_state(&["--scrub-bytes-per-second", "0"]);
+    let leader = cluster.leader();
+    let node = &cluster.nodes[leader];
+    assert!(flip_in(tables(node), "value 000020 "));
+    let reply = get(&node.http, "/key/k20?raw&level=stale").unwrap();
+    assert!(reply.status == 500 && reply.message().contains("is damaged"), "{}", reply.text());
+    ends_and_makes_its_state_anew(&mut cluster, leader);
 }
 
 /// What lay in a file that is gone, or has lost its header, was applied, or comes from the leader.

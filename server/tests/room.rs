@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -115,6 +116,36 @@ fn burst_is_refused_at_the_reserve_and_deletes_make_room() {
         send(&http, "PUT", "/key/after", &[], b"1").is_some_and(|it| it.status == 200)
     });
     assert!(process(&node).exists() && node.runs());
+    assert!(node.stop().success(), "{}", node.log_text());
+}
+
+/// What the files of a node's log take on the disk.
+fn log_bytes(node: &Node) -> u64 {
+    let files = fs::read_dir(node.folder.join("log")).unwrap();
+    // One may go meanwhile.
+    files.filter_map(|file| file.unwrap().metadata().ok()).map(|found| found.blocks() * 512).sum()
+}
+
+/// The log holds several segments of what is in the state by now. Nothing more is written, so that none is begun.
+#[test]
+fn log_gives_room_back_below_the_reserve_while_nothing_is_written() {
+    let Some(disk) = Disk::new(256 * MIB) else { return };
+    let mut node = disk.start(48 * MIB);
+    assert!(node.stop().success());
+    let once_a_second = ["--persist-interval", "1s", "--log-retain-bytes", "0", "--segment-bytes", "16MiB"];
+    node.start(&[&once_a_second[..], &SMALL[4..]].concat());
+    node.wait_ready();
+    let http = node.http.clone();
+    for _ in 0..40 * MIB / VALUE.len() as u64 {
+        assert_eq!(settle(&http, "PUT", "/key/one", &[], VALUE).status, 200);
+    }
+    assert!(log_bytes(&node) > 24 * MIB, "{}", log_bytes(&node));
+
+    let file = fs::File::create(disk.folder.join("other")).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, disk.free() - 40 * MIB).unwrap();
+    wait_until("the log is one segment", || log_bytes(&node) < 17 * MIB);
+    wait_until("it says so", || node.log_text().contains("the log gave"));
+    assert_there(&http, &["one".to_owned()]);
     assert!(node.stop().success(), "{}", node.log_text());
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{Index, LogId};
-use hezong_node::{Begun, Chunk, Snapshot, StateError, StateMachine};
+use hezong_node::{Begun, Chunk, Scrub, Snapshot, StateError, StateMachine};
 use hezong_raft::{Base, Entry, Membership, SnapshotId};
 use hezong_store::{Batch, Store, StoreError, View};
 use prost::Message;
@@ -85,7 +85,10 @@ pub enum KvError {
 
 impl From<KvError> for StateError {
     fn from(error: KvError) -> Self {
-        Self::new(error)
+        match error {
+            KvError::Store(damaged @ StoreError::Damaged { .. }) => Self::Damaged(Box::new(damaged)),
+            error => Self::new(error),
+        }
     }
 }
 
@@ -183,6 +186,11 @@ impl<S: Store> StateMachine for Kv<S> {
 
     fn reclaim(&mut self) -> Result<(), StateError> {
         Ok(self.store.reclaim().map_err(KvError::from)?)
+    }
+
+    fn scrub(&self) -> Option<Scrub> {
+        let mut step = self.store.scrub();
+        Some(Box::new(move || Ok(step().map_err(KvError::from)?)))
     }
 
     fn is_installed(&self) -> Result<bool, StateError> {

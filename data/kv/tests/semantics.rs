@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use hezong_kv::{
     Command, Condition, DecodeError, Done, Expect, Kv, KvError, Once, Operation, Refusal, Reply, Request, Revision,
     Rules, SessionId,
 };
-use hezong_node::StateMachine;
+use hezong_node::{StateError, StateMachine};
 use hezong_raft::{Entry, Member, Membership, Payload};
 use hezong_store::ModelStore;
 use prost::Message;
@@ -328,6 +329,11 @@ fn base_follows_every_entry() {
     assert_eq!(kv.persist().unwrap(), Some(LogId::new(3, 2)));
 }
 
+/// What failed.
+fn cause(error: &StateError) -> Option<&KvError> {
+    error.source()?.downcast_ref()
+}
+
 #[test]
 fn entries_out_of_order_stop_the_node() {
     let mut kv = Cluster::new();
@@ -335,7 +341,7 @@ fn entries_out_of_order_stop_the_node() {
     for index in [1, 3] {
         let entry = Entry { id: LogId::new(1, index), time: Duration::ZERO, payload: Payload::Empty };
         let error = kv.kv.apply(&[entry]).unwrap_err();
-        assert!(matches!(error.0.downcast_ref(), Some(KvError::Order { expected: Index(2), .. })), "{error}");
+        assert!(matches!(cause(&error), Some(KvError::Order { expected: Index(2), .. })), "{error}");
     }
 }
 
@@ -358,9 +364,7 @@ fn commands_of_a_newer_version_stop_the_node() {
         let good = Payload::Command(Request::plain(put(&[("a", "2")])).encode());
         let entry = |index, payload| Entry { id: LogId::new(1, index), time: Duration::ZERO, payload };
         let error = kv.kv.apply(&[entry(2, good), entry(3, Payload::Command(bytes.into()))]).unwrap_err();
-        let Some(KvError::Entry { index: Index(3), source }) = error.0.downcast_ref::<KvError>() else {
-            panic!("{error}")
-        };
+        let Some(KvError::Entry { index: Index(3), source }) = cause(&error) else { panic!("{error}") };
         assert!(source.to_string().contains(wanted), "{source}");
         assert_eq!(revisions(&kv, "a").unwrap().0, "1", "nothing of a slice that fails is applied");
     }

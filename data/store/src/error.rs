@@ -16,8 +16,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// What is there is not what a store wrote: the disk damaged it, or a power failure left a hole in what was not
-    /// persisted yet. [`set_aside`](crate::set_aside) and open an empty one: the log builds the state again.
-    #[error("the state store {} is damaged; set it aside and it is built again from the log", path.display())]
+    /// persisted yet. Close it, [`set_aside`](crate::set_aside) and open an empty one: the log builds the state again.
+    /// Where an open store found it, opening it says the same, whatever became of the process.
+    #[error("the state store {} is damaged: {source}", path.display())]
     Damaged {
         /// The store's folder or file.
         path: PathBuf,
@@ -65,6 +66,8 @@ pub enum Operation {
     Persist,
     /// Giving room back to the disk.
     Reclaim,
+    /// Reading all again to find damage.
+    Scrub,
 }
 
 impl fmt::Display for Operation {
@@ -78,6 +81,7 @@ impl fmt::Display for Operation {
             Self::Range => "read a range of keys",
             Self::Persist => "persist",
             Self::Reclaim => "give room back to the disk",
+            Self::Scrub => "read all of it again",
         })
     }
 }

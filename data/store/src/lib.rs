@@ -10,9 +10,10 @@
 //! |---|---|
 //! | `store.rs` | the traits [`Store`] and [`View`], and ranges of keys |
 //! | `batch.rs` | [`Batch`]: changes that happen together, readable before they happen |
-//! | `birth.rs` | folders of stores: made whole or not at all, set aside when damaged |
+//! | `birth.rs` | folders of stores: made whole or not at all, marked and set aside when damaged |
 //! | `error.rs` | what can go wrong; all of it is fatal to the node |
 //! | `on_fjall.rs` | [`FjallStore`], a log-structured merge tree: the one the server runs on |
+//! | `on_fjall/scrub.rs` | reading its files again, so that damage is found early |
 //! | `on_redb.rs` | `RedbStore`, a copy-on-write B-tree: the other candidate, behind the feature `redb` |
 //! | `model.rs` | [`ModelStore`], in memory, with a crash that forgets: the simulator's disk |
 //!
@@ -42,7 +43,7 @@ pub use model::{ModelStore, ModelView};
 pub use on_fjall::{FjallStore, FjallView};
 #[cfg(feature = "redb")]
 pub use on_redb::{RedbStore, RedbView};
-pub use store::{KeyRange, Map, Pair, Store, View};
+pub use store::{KeyRange, Map, Pair, Scrub, Store, View};
 
 /// The store the server runs on.
 #[cfg(feature = "fjall")]

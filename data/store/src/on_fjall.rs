@@ -13,11 +13,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use fjall::compaction::Leveled;
 use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode, Readable, Snapshot};
+use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::birth::make_whole;
+use crate::birth::{make_whole, mark};
 use crate::error::is_damaged_file;
-use crate::{Batch, KeyRange, Map, Operation, Pair, Store, StoreError, View};
+use crate::{Batch, KeyRange, Map, Operation, Pair, Scrub, Store, StoreError, View};
+
+mod scrub;
 
 /// Cache of blocks read from disk, shared by all maps. Data beyond it is read from the operating system's cache.
 const CACHE_BYTES: u64 = 32 << 20;
@@ -26,7 +29,7 @@ const CACHE_BYTES: u64 = 32 << 20;
 const MEMORY_TABLE_BYTES: u64 = 16 << 20;
 
 /// A map's files. Merging takes as much room as what is merged, until that can go: with files of this size a few tables
-/// in memory and a part of the rest, with larger ones soon all of it.
+/// in memory and a part of the rest, with larger ones soon all of it. `docs/store.md` has figures; there is no bound.
 const FILE_BYTES: u64 = 8 << 20;
 
 /// Journals are kept until every map has written out what they hold. A map with few changes would keep them for ever,
@@ -90,7 +93,7 @@ impl FjallStore {
     }
 
     fn opened(&self) -> Result<Arc<Open>, StoreError> {
-        self.shared.open.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Reopening)
+        self.shared.opened().ok_or(StoreError::Reopening)
     }
 
     /// Changes something, as often as it takes until there is room for it.
@@ -105,10 +108,14 @@ impl FjallStore {
             let open = self.opened()?;
             let error = match attempt(&open) {
                 Ok(done) => return Ok(done),
-                // Found by a thread of fjall's, who knows when: there may be room again by now.
-                Err(error @ fjall::Error::Poisoned) if is_first => error,
                 Err(error) if self.shared.is_full(operation, &error) => error,
-                Err(error) => return Err(StoreError::failed(operation)(error)),
+                // Found by a thread of fjall's, who knows when: it may be that there is room again by now. Or what it
+                // merges is damaged, which it would find again and again.
+                Err(error @ fjall::Error::Poisoned) if is_first => {
+                    self.shared.check()?;
+                    error
+                }
+                Err(error) => return Err(self.shared.failed(operation)(error)),
             };
             if is_first {
                 let (path, free) = (self.shared.path.display(), self.shared.free_bytes());
@@ -126,6 +133,27 @@ impl FjallStore {
 }
 
 impl Shared {
+    /// `None` while it is opened anew.
+    fn opened(&self) -> Option<Arc<Open>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells damage from other failures of an open store, and marks it.
+    fn failed(&self, operation: Operation) -> impl Fn(fjall::Error) -> StoreError {
+        move |error| match is_found_damaged(operation, &error) {
+            true => self.damaged(Box::new(error)),
+            false => StoreError::failed(operation)(error),
+        }
+    }
+
+    /// Notes on disk that the store is damaged, for whoever opens it next.
+    fn damaged(&self, source: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
+        if let Err(error) = mark(&self.path, &source.to_string()) {
+            tracing::error!("that the state store {} is damaged cannot be noted in it: {error}", self.path.display());
+        }
+        StoreError::Damaged { path: self.path.clone(), source }
+    }
+
     /// Whether it failed for want of room.
     fn is_full(&self, operation: Operation, error: &fjall::Error) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
@@ -254,6 +282,22 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
 #[error("fjall panicked while it recovered; what it said is on standard error")]
 struct Panicked;
 
+/// Whether what an open store says comes from bytes that are not what was written, or that the disk does not give back.
+fn is_found_damaged(operation: Operation, error: &fjall::Error) -> bool {
+    let reads = matches!(operation, Operation::Get | Operation::Range | Operation::Scrub);
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) if reads => is_lost(error),
+        // Of a file that cannot be written nothing is known.
+        fjall::Error::Io(_) | fjall::Error::Storage(LsmError::Io(_)) => false,
+        error => is_damage(error),
+    }
+}
+
+/// Whether a file could not be read as it was written.
+fn is_lost(error: &std::io::Error) -> bool {
+    is_damaged_file(error) || Errno::from_io_error(error) == Some(Errno::IO)
+}
+
 /// Whether an error tells of bytes that are not what was written, rather than of a newer version or a missing right.
 fn is_damage(error: &fjall::Error) -> bool {
     match error {
@@ -314,7 +358,8 @@ impl Store for FjallStore {
         let open = self.opened()?;
         // The maps first: a map made in between is then missing from the view instead of unknown to the snapshot.
         let maps = open.maps();
-        Ok(FjallView { snapshot: open.database.snapshot(), maps, _open: open })
+        let shared = Arc::clone(&self.shared);
+        Ok(FjallView { snapshot: open.database.snapshot(), maps, shared, _open: open })
     }
 
     fn persist(&self) -> Result<(), StoreError> {
@@ -338,12 +383,17 @@ impl Store for FjallStore {
             open.forget()
         })
     }
+
+    fn scrub(&self) -> Scrub {
+        scrub::of(Arc::clone(&self.shared))
+    }
 }
 
 /// A state of a [`FjallStore`].
 pub struct FjallView {
     snapshot: Snapshot,
     maps: Arc<Vec<Option<Keyspace>>>,
+    shared: Arc<Shared>,
     /// The database stays open while a view is.
     _open: Arc<Open>,
 }
@@ -351,7 +401,7 @@ pub struct FjallView {
 impl View for FjallView {
     fn get(&self, map: Map, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let Some(map) = self.maps.get(map.0 as usize).and_then(Option::as_ref) else { return Ok(None) };
-        let value = self.snapshot.get(map, key).map_err(StoreError::failed(Operation::Get))?;
+        let value = self.snapshot.get(map, key).map_err(self.shared.failed(Operation::Get))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -363,7 +413,7 @@ impl View for FjallView {
         let map = self.maps.get(map.0 as usize).and_then(Option::as_ref).filter(|_| !range.is_empty());
         let steps = map.map(|map| self.snapshot.range::<&[u8], _>(map, range.bounds()));
         Ok(steps.into_iter().flatten().map(|step| {
-            let (key, value) = step.into_inner().map_err(StoreError::failed(Operation::Range))?;
+            let (key, value) = step.into_inner().map_err(self.shared.failed(Operation::Range))?;
             Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
         }))
     }

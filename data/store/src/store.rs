@@ -13,6 +13,11 @@ pub type Pair = (Bytes, Bytes);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Map(pub(crate) u32);
 
+/// Reads a piece of what is stored again at each call, about a megabyte and from the disk where it can, and tells how
+/// much that was; 0 once all was read, and it begins anew. It holds no view, so that it keeps nothing from being freed.
+/// [`StoreError::Damaged`] where something is not what was written; every round from then on finds it again.
+pub type Scrub = Box<dyn FnMut() -> Result<u64, StoreError> + Send>;
+
 /// Named ordered maps from bytes to bytes. A handle: clones are the same store, which closes when the last handle and
 /// the last view are gone. Closing persists nothing that was not persisted before.
 ///
@@ -63,6 +68,11 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// [`StoreError::Failed`].
     fn reclaim(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// What finds damage while nobody reads what is damaged. Where there is nothing to compare with, it finds nothing.
+    fn scrub(&self) -> Scrub {
+        Box::new(|| Ok(0))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -69,6 +69,7 @@ suite!(
     values_large_and_empty,
     persisted_survives_reopen,
     twin_agrees,
+    scrub_reads_all_and_finds_nothing,
 );
 
 fn batch(changes: &[(Map, &str, Option<&str>)]) -> Batch {
@@ -420,6 +421,174 @@ fn bytes_in(folder: &Path) -> u64 {
             Err(_) => 0,
         }
     })
+}
+
+/// Goes through it once; tells how much was read.
+fn scrub(store: &impl Store) -> Result<u64, StoreError> {
+    let mut step = store.scrub();
+    let mut bytes = 0;
+    loop {
+        match step()? {
+            0 => return Ok(bytes),
+            more => bytes += more,
+        }
+    }
+}
+
+/// In whatever state a store is, and beside one who writes to it, a round ends and nothing is found.
+fn scrub_reads_all_and_finds_nothing(mut disk: impl Disk) {
+    let work = tempfile::tempdir().unwrap();
+    let folder = work.path().join("state");
+    let store = disk.open(&folder);
+    let (map, gone) = (store.map("map").unwrap(), store.map("gone").unwrap());
+    scrub(&store).unwrap();
+    let mut step = store.scrub();
+    for n in 0..40_u32 {
+        let mut changes = Batch::new();
+        for map in [map, gone] {
+            changes.put(map, Bytes::copy_from_slice(&n.to_be_bytes()), Bytes::from(vec![n as u8; 1 << 20]));
+        }
+        store.apply(&changes).unwrap();
+        step().unwrap();
+    }
+    store.remove(gone).unwrap();
+    scrub(&store).unwrap();
+    while step().unwrap() > 0 {}
+    let view = store.view().unwrap();
+    assert_eq!(view.range(map, KeyRange::ALL).unwrap().count(), 40);
+}
+
+/// What nobody reads, in any part of a file, in the middle of what is read otherwise.
+#[test]
+fn fjall_scrub_finds_damage_anywhere_and_has_the_next_start_know() {
+    let work = tempfile::tempdir().unwrap();
+    let whole = work.path().join("whole");
+    let store = FjallStore::open(&whole).unwrap();
+    let map = store.map("map").unwrap();
+    for n in 0..40_u32 {
+        let mut changes = Batch::new();
+        changes.put(map, Bytes::copy_from_slice(&n.to_be_bytes()), Bytes::from(vec![n as u8; 1 << 20]));
+        store.apply(&changes).unwrap();
+    }
+    store.persist().unwrap();
+    store.reclaim().unwrap();
+    let read = scrub(&store).unwrap();
+    assert!(read > 40 << 20, "{read} bytes were read");
+    drop(store);
+
+    let tables = tables(&whole);
+    assert!(tables.len() > 1);
+    let mut rng = Rng::new(7);
+    for case in 0..8 {
+        let folder = work.path().join("damaged");
+        copy(&whole, &folder);
+        let store = FjallStore::open(&folder).unwrap();
+        assert!(store.map("map").is_ok() && scrub(&store).is_ok());
+        // Only now, since a damaged end is found when it is opened.
+        let path = folder.join(&tables[rng.below(tables.len() as u64) as usize]);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = match case {
+            0 => 0,
+            1 => bytes.len() - 1,
+            _ => rng.below(bytes.len() as u64) as usize,
+        };
+        bytes[at] ^= 1 << rng.below(8);
+        fs::write(&path, bytes).unwrap();
+        let error = scrub(&store).unwrap_err();
+        let said = error.to_string();
+        assert!(matches!(error, StoreError::Damaged { .. }) && said.contains(path.to_str().unwrap()), "{said}");
+        drop(store);
+        let again = FjallStore::open(&folder).err().unwrap();
+        assert_eq!(again.to_string(), said);
+        let aside = set_aside(&folder).unwrap();
+        drop(FjallStore::open(&folder).unwrap());
+        fs::remove_dir_all(aside).unwrap();
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+/// What a reader finds is noted as well, and a file that is gone is damage.
+#[test]
+fn fjall_damage_found_otherwise_has_the_next_start_know() {
+    let work = tempfile::tempdir().unwrap();
+    for is_gone in [false, true] {
+        let folder = work.path().join(is_gone.to_string());
+        let store = FjallStore::open(&folder).unwrap();
+        let map = store.map("map").unwrap();
+        store.apply(&batch(&[(map, "key", Some("value that is looked for"))])).unwrap();
+        store.reclaim().unwrap();
+        drop(store);
+        let store = FjallStore::open(&folder).unwrap();
+        let map = store.map("map").unwrap();
+        for table in tables(&folder) {
+            let path = folder.join(table);
+            let mut bytes = fs::read(&path).unwrap();
+            if is_gone {
+                fs::remove_file(path).unwrap();
+            } else if let Some(at) = bytes.windows(5).position(|bytes| bytes == b"value") {
+                bytes[at] ^= 1;
+                fs::write(path, bytes).unwrap();
+            }
+        }
+        let error = match is_gone {
+            true => scrub(&store).unwrap_err(),
+            false => store.view().unwrap().get(map, b"key").unwrap_err(),
+        };
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        drop(store);
+        assert!(matches!(FjallStore::open(&folder).err(), Some(StoreError::Damaged { .. })));
+    }
+}
+
+/// A thread of fjall's meets it, and does not say so: it is looked for, rather than the store opened anew for ever.
+#[test]
+fn fjall_damage_met_by_merging_is_told() {
+    let work = tempfile::tempdir().unwrap();
+    let store = FjallStore::open(work.path()).unwrap();
+    let map = store.map("map").unwrap();
+    // The same keys again and again, so that files must be merged.
+    let mut n = 0_u32;
+    let mut write = || {
+        n += 1;
+        let mut changes = Batch::new();
+        changes.put(map, Bytes::copy_from_slice(&(n % 10).to_be_bytes()), Bytes::from(vec![n as u8; 1 << 20]));
+        store.apply(&changes)
+    };
+    while tables(work.path()).is_empty() {
+        write().unwrap();
+    }
+    let path = work.path().join(&tables(work.path())[0]);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1_000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = (0..1_000).find_map(|_| write().err()).unwrap();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}
+
+/// The files with keys and values, within the folder, but for those of the list of maps, which is read at every start.
+fn tables(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for keyspace in fs::read_dir(folder.join("keyspaces")).unwrap() {
+        let tables = keyspace.unwrap().path().join("tables");
+        if tables.starts_with(folder.join("keyspaces").join("0")) {
+            continue;
+        }
+        found.extend(fs::read_dir(tables).unwrap().map(|table| table.unwrap().path()));
+    }
+    found.iter().map(|path| path.strip_prefix(folder).unwrap().to_owned()).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use hezong_base::NodeId;
 use hezong_kv::{BackupMember, BackupWriter, Header, KvError, KvView};
 use hezong_raft::Member;
+use hezong_shell::Handle;
 use hezong_store::{Store, View};
 use http_body_util::channel::{Channel, Sender};
 
 use crate::error::Failure;
-use crate::keys::{broken, readable};
+use crate::keys::{broken, readable, tell_damage};
 use crate::members::stands;
 use crate::query::Params;
 use crate::{Answer, Serving, tell};
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) async fn stream<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) -> Answer {
     let params = Params::parse(head.uri.query(), &["level", "min_index"])?;
     let fresh = readable(serving, head, &params).await?;
-    let view = serving.api.keys.view().map_err(broken)?;
+    let view = serving.api.keys.view().map_err(broken(serving))?;
     let Some(last) = view.applied() else {
         let message = "nothing was applied here yet, so there is nothing to back up; wait until GET /ready says 200";
         return Err(Failure::unavailable("catching_up", message));
@@ -63,12 +64,12 @@ pub(crate) async fn stream<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     tell(headers, Some(last.index.0), view.revision().0);
     fresh.tell(&mut response);
-    tokio::spawn(send(view, header, sender));
+    tokio::spawn(send(serving.api.node.clone(), view, header, sender));
     Ok(response)
 }
 
 /// Sends all of it, or lets the stream break off: without its trailer nobody takes it for whole.
-async fn send<V: View>(view: KvView<V>, header: Header, mut sender: Sender<Bytes, KvError>) {
+async fn send<V: View>(node: Handle, view: KvView<V>, header: Header, mut sender: Sender<Bytes, KvError>) {
     let (mut writer, first) = BackupWriter::begin(&header);
     let mut next = first;
     let (mut view, mut cursor) = (view, None::<Bytes>);
@@ -93,6 +94,7 @@ async fn send<V: View>(view: KvView<V>, header: Header, mut sender: Sender<Bytes
         let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(error) => {
+                tell_damage(&node, &error);
                 tracing::error!(%error, "a backup broke off");
                 return sender.abort(error);
             }

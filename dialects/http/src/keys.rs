@@ -11,7 +11,7 @@ use hezong_kv::{
 };
 use hezong_node::ReadLevel;
 use hezong_raft::Version;
-use hezong_shell::{ProposeError, ReadError};
+use hezong_shell::{Handle, ProposeError, ReadError};
 use hezong_store::{Store, StoreError};
 
 use crate::error::{Failure, refused};
@@ -145,8 +145,8 @@ pub(crate) async fn get<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) -
     check_key(&key, serving.limits().key_bytes_max)?;
     let fresh = readable(serving, head, &params).await?;
 
-    let view = serving.api.keys.view().map_err(broken)?;
-    let found = view.get(&key).map_err(broken)?;
+    let view = serving.api.keys.view().map_err(broken(serving))?;
+    let found = view.get(&key).map_err(broken(serving))?;
     let mut response = match &found {
         Some(found) if raw => {
             let mut response = Response::new(Body::from(found.value.clone()));
@@ -199,7 +199,7 @@ pub(crate) async fn scan<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) 
         let page = view.range(&prefix, after.as_deref(), limit, PAGE_BYTES_MAX)?;
         Ok((page, view.index(), view.revision()))
     });
-    let (page, index, revision) = read.await.map_err(|_| stopping())?.map_err(broken)?;
+    let (page, index, revision) = read.await.map_err(|_| stopping())?.map_err(broken(serving))?;
     let mut response = json(page_text(&page));
     tell(response.headers_mut(), index.map(|index| index.0), revision.0);
     fresh.tell(&mut response);
@@ -373,13 +373,23 @@ fn check_key(key: &[u8], limit: usize) -> Result<(), LimitError> {
     }
 }
 
-/// The state store failed. The thread that applies meets the same and stops the node.
-pub(crate) fn broken(error: KvError) -> Failure {
-    if let KvError::Store(StoreError::Reopening) = error {
-        return Failure::unavailable("state_reopening", error.to_string());
+/// The state store failed. Where it is damaged, the node is told, and stops; else the thread that applies meets the same.
+pub(crate) fn broken<S: Store>(serving: &Serving<S>) -> impl Fn(KvError) -> Failure {
+    |error| {
+        if let KvError::Store(StoreError::Reopening) = error {
+            return Failure::unavailable("state_reopening", error.to_string());
+        }
+        tell_damage(&serving.api.node, &error);
+        tracing::error!(%error, "the state cannot be read");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("the state cannot be read: {error}"))
     }
-    tracing::error!(%error, "the state cannot be read");
-    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("the state cannot be read: {error}"))
+}
+
+/// Tells the node where it is damage that a reader has met.
+pub(crate) fn tell_damage(node: &Handle, error: &KvError) {
+    if let KvError::Store(StoreError::Damaged { .. }) = error {
+        node.found_damaged(error);
+    }
 }
 
 fn stopping() -> Failure {

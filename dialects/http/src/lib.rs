@@ -96,6 +96,8 @@ pub struct Api<S: Store> {
     pub tls: Option<NodeTls>,
     /// What must be shown to change who takes part or leads, and for a backup; `None` lets everybody.
     pub token: Option<Token>,
+    /// Whether the state was found damaged when the node started, and set aside, for `/metrics`.
+    pub state_repaired: bool,
     /// The program's version, for `/status`.
     pub version: &'static str,
     /// What it tells of itself to who looks for a cause.

@@ -355,7 +355,7 @@ fn changed(error: ChangeError, head: &Parts) -> Failure {
 fn respond<S: Store>(serving: &Serving<S>, status: &GroupStatus, mut reply: Value) -> Answer {
     reply["clusterId"] = json!(serving.api.node.identity().cluster.to_string());
     let mut response = crate::json(format!("{reply}\n").into_bytes());
-    let revision = serving.api.keys.view().map_err(crate::keys::broken)?.revision();
+    let revision = serving.api.keys.view().map_err(crate::keys::broken(serving))?.revision();
     tell(response.headers_mut(), status.applied.map(|applied| applied.index.0), revision.0);
     Ok(response)
 }

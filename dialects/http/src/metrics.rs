@@ -95,7 +95,7 @@ pub(crate) async fn show<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) 
     Params::parse(head.uri.query(), &[])?;
     let status = stands(serving).await?;
     let stats = serving.api.node.stats().await.map_err(|error| refused(&error.0, "/"))?;
-    let view = serving.api.keys.view().map_err(crate::keys::broken)?;
+    let view = serving.api.keys.view().map_err(crate::keys::broken(serving))?;
     let mut text = Text::default();
     text.head("hezong_build_info", "gauge", "1, with the version that runs.");
     text.push(format_args!("hezong_build_info{{version=\"{}\"}} 1\n", serving.api.version));
@@ -103,6 +103,8 @@ pub(crate) async fn show<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) 
     text.keys(view.revision().0, view.keys(), view.sessions(), view.once());
     text.group(&status);
     text.node(&stats);
+    let help = "1 if the state was found damaged and made anew when the node started, else 0.";
+    text.gauge("hezong_state_repaired", help, u8::from(serving.api.state_repaired));
     if let Some(end) = serving.api.tls.as_ref().and_then(NodeTls::valid_until) {
         let end = end.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let help = "When the certificate in use expires, in seconds since 1970.";
@@ -250,6 +252,8 @@ impl Text {
         self.counter("hezong_log_reads_total", "Times that entries were read back from the log.", own.log_reads);
         let help = "Bytes of the log read again to find damage.";
         self.counter("hezong_log_scrubbed_bytes_total", help, own.log_scrubbed_bytes);
+        let help = "Bytes of the state read again to find damage.";
+        self.counter("hezong_state_scrubbed_bytes_total", help, own.state_scrubbed_bytes);
         let help = "1 if the log was found damaged and repaired when the node started, else 0.";
         self.gauge("hezong_log_repaired", help, own.log_repairs);
         self.counter("hezong_peer_frames_sent_total", "Frames sent to peers.", own.frames_sent);

@@ -21,7 +21,7 @@ pub(crate) async fn status<S: Store>(serving: &Serving<S>, head: &Parts, _: Body
     Params::parse(head.uri.query(), &[])?;
     let status = stands(serving).await?;
     let stats = serving.api.node.stats().await.map_err(|error| refused(&error.0, "/"))?;
-    let view = serving.api.keys.view().map_err(crate::keys::broken)?;
+    let view = serving.api.keys.view().map_err(crate::keys::broken(serving))?;
     let api = &serving.api;
     let identity = api.node.identity();
     let raft = &status.raft;

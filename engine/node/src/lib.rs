@@ -94,6 +94,6 @@ pub use api::{
     SnapshotWork,
 };
 pub use config::{NodeConfig, StartError, Tuning};
-pub use machine::{Begun, Chunk, Snapshot, StateError, StateMachine};
+pub use machine::{Begun, Chunk, Scrub, Snapshot, StateError, StateMachine};
 pub use node::{Node, StateFound};
 pub use status::{GroupStatus, NodeStats};

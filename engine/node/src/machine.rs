@@ -12,15 +12,25 @@ use hezong_raft::{Base, Entry, SnapshotId};
 /// version. It stops the node, because going on would let this replica drift from the others. A failure that all
 /// replicas share, such as a malformed command, is a reply instead.
 #[derive(Debug, thiserror::Error)]
-#[error("the state machine failed: {0}")]
-pub struct StateError(#[source] pub Box<dyn Error + Send + Sync>);
+pub enum StateError {
+    /// Whatever it was.
+    #[error("the state machine failed: {0}")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// What is stored is not what was written. The next start makes the state anew, from the log or from other nodes.
+    #[error("{0}")]
+    Damaged(#[source] Box<dyn Error + Send + Sync>),
+}
 
 impl StateError {
     /// Wraps what went wrong.
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(error.into())
+        Self::Failed(error.into())
     }
 }
+
+/// Reads a piece of a state again at each call, about a megabyte, and tells how much that was; 0 once all was read, and it
+/// begins anew. [`StateError::Damaged`] where something is not what was written.
+pub type Scrub = Box<dyn FnMut() -> Result<u64, StateError> + Send>;
 
 /// A state that follows from the entries of a log alone: the same entries in the same order give the same state and
 /// the same replies on every replica. It reads no clock (each entry carries the leader's) and draws no chance.
@@ -55,6 +65,12 @@ pub trait StateMachine: Send {
     /// The disk failed; the node stops.
     fn reclaim(&mut self) -> Result<(), StateError> {
         Ok(())
+    }
+
+    /// What finds damage in the state while nobody reads what is damaged, for another thread to call as slowly as it likes.
+    /// `None` where nothing is stored that a disk could damage.
+    fn scrub(&self) -> Option<Scrub> {
+        None
     }
 
     /// Whether the state came whole, by [`StateMachine::finish`], and nothing was applied to it since: then it may be

@@ -58,10 +58,10 @@ pub enum Event {
         /// What was wrong with it.
         reason: String,
     },
-    /// Something in the log is not what was written, as reading or scrubbing found. The node is to be shut down and opened
+    /// Something in the log or the state is not what was written, as reading or scrubbing found. The node is to be shut down and opened
     /// again, which repairs it; if it is not within half a minute, the process ends. Told once.
-    LogDamaged {
-        /// Where, and what is wrong.
+    Damaged {
+        /// What is damaged, where, and what is wrong with it.
         damage: String,
     },
     /// The disk fell below its reserve, or rose above it again.
@@ -89,8 +89,8 @@ impl fmt::Display for Event {
                 "this node was removed from its cluster, says {by}: stop it, or empty its folder and let it join anew"
             ),
             Self::Garbage { address, reason } => write!(f, "closed a connection from {address}: {reason}"),
-            Self::LogDamaged { damage } => {
-                write!(f, "the log is damaged: {damage}; the node stops, and repairs it when it is started again")
+            Self::Damaged { damage } => {
+                write!(f, "{damage}; the node stops, and repairs it when it is started again")
             }
             Self::DiskReserve { below: true, free_bytes } => {
                 write!(f, "disk below its reserve: {free_bytes} bytes are free; only deletes are accepted")

@@ -29,6 +29,7 @@
 //! | `options.rs`, `identity.rs`, `open.rs` | what an embedder chooses, whose folder it is, and how a node is opened |
 //! | `offline.rs` | data folders while no node runs on them |
 //! | `run.rs`, `log.rs`, `apply.rs`, `snapshot.rs` | the threads |
+//! | `scrub.rs` | reading log and states again, to find damage early |
 //! | `peers.rs`, `connection.rs`, `wire.rs` | who is connected and what waits to be sent; handshakes; sockets, encrypted or not |
 //! | `memory.rs` | a network within one process, for tests |
 //! | `promise.rs` | the longest lease this node may have granted, kept over restarts |
@@ -58,6 +59,7 @@ mod peers;
 mod promise;
 mod room;
 mod run;
+mod scrub;
 mod slow;
 mod snapshot;
 mod threads;

@@ -20,12 +20,13 @@ use hezong_base::{AskId, GroupId, Index};
 use hezong_codec::log::{Record, decode_entry, to_change};
 use hezong_node::{BatchId, NodeInput};
 use hezong_raft::Write;
-use hezong_wal::{ReadError, Reader, Scrub, Wal, WriteError};
+use hezong_wal::{ReadError, Reader, Wal, WriteError};
 
 use crate::follow::DiskParts;
 use crate::inbox::Inbox;
 use crate::promise::Promise;
 use crate::run::MayWait;
+use crate::scrub::{Scrubber, log_damage};
 use crate::threads::{Shared, stop_process};
 
 /// A batch of the log is started anew beyond this, so that one append never meets the log's own limit.
@@ -51,9 +52,6 @@ const SYNC_QUICK: Duration = Duration::from_millis(5);
 
 /// Between two attempts to write where there was no room.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
-
-/// Between two rounds of scrubbing.
-const SCRUB_PAUSE: Duration = Duration::from_secs(1);
 
 /// The log of a node while it runs.
 pub(crate) struct Log {
@@ -166,7 +164,9 @@ fn append(shared: &Shared, wal: &mut Wal, records: &mut Vec<Record>) {
                 if shared.is_abandoned() {
                     break;
                 }
-                thread::sleep(ROOM_PAUSE);
+                if reclaim(wal) == 0 {
+                    thread::sleep(ROOM_PAUSE);
+                }
             }
             Err(error) => fail(&error),
         }
@@ -174,15 +174,34 @@ fn append(shared: &Shared, wal: &mut Wal, records: &mut Vec<Record>) {
     records.clear();
 }
 
-/// The log's own thread: writes until the inbox is closed and empty, then closes the log.
+/// Gives the disk what old segments take that nobody needs; tells how much that was.
+fn reclaim(wal: &mut Wal) -> u64 {
+    let freed = wal.reclaim().unwrap_or_else(|error| fail(&error));
+    if freed > 0 {
+        tracing::info!("the log gave {freed} bytes back to the disk");
+    }
+    freed
+}
+
+/// The log's own thread: writes until the inbox is closed and empty, then closes the log. While the disk is below its
+/// reserve, what the log no longer needs is given back to it now and then: little is written, and it might be long until
+/// that went by itself.
 pub(crate) fn run(shared: &Shared, log: &Log, mut promise: Option<Promise>) {
     let lock = || log.writer.lock().unwrap_or_else(PoisonError::into_inner);
     shared.room.look(shared);
-    while log.inbox.wait(shared.room.interval()) {
+    let interval = shared.room.interval();
+    let mut reclaimed = Instant::now();
+    while log.inbox.wait(interval) {
         let stored = log.write(shared, &mut lock());
         stored.into_iter().for_each(|batch| report(shared, batch));
         shared.room.look(shared);
         promise.iter_mut().for_each(Promise::settle);
+        if shared.room.is_below() && interval.is_some_and(|interval| reclaimed.elapsed() >= interval) {
+            if let Some(writer) = lock().as_mut() {
+                reclaim(&mut writer.wal);
+            }
+            reclaimed = Instant::now();
+        }
     }
     let writer = lock().take();
     if let Some(writer) = writer.filter(|_| !shared.is_abandoned()) {
@@ -200,12 +219,10 @@ fn fail(error: &WriteError) -> ! {
     stop_process(&format_args!("the log failed: {error}"))
 }
 
-/// Reads until the inbox is closed and empty; while nothing is wanted, scrubs so many bytes a second.
-pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &Reader, scrub_bytes_per_second: u64) {
-    let mut scrub = (scrub_bytes_per_second > 0).then(|| reader.scrub());
-    let mut scrub_at = Instant::now();
+/// Reads until the inbox is closed and empty; while nothing is wanted, scrubs.
+pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &Reader, mut scrubber: Scrubber) {
     let mut readings = Vec::new();
-    while inbox.take(&mut readings, scrub.as_ref().map(|_| scrub_at.saturating_duration_since(Instant::now()))) {
+    while inbox.take(&mut readings, scrubber.pause()) {
         for Reading { group, ask, from, through, bytes_max } in readings.drain(..) {
             if shared.is_abandoned() {
                 return;
@@ -221,31 +238,14 @@ pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &R
                 Err(ReadError::Absent { .. }) => Vec::new(),
                 // Left without an answer: there is none, and the node is about to stop.
                 Err(error) if error.is_damage() => {
-                    shared.damaged(&error);
+                    shared.damaged(&log_damage(&error));
                     continue;
                 }
                 Err(error) => stop_process(&format_args!("the log failed: {error}")),
             };
             shared.report(NodeInput::LogRead { group, ask, entries });
         }
-        let due = Instant::now() >= scrub_at;
-        match scrub.as_mut().filter(|_| due).map(Scrub::step) {
-            None => {}
-            Some(Ok(bytes)) => {
-                shared.metrics.log_scrubbed_bytes.add(bytes as usize);
-                let pause = Duration::from_secs_f64(bytes as f64 / scrub_bytes_per_second as f64);
-                scrub_at = Instant::now() + if bytes > 0 { pause } else { SCRUB_PAUSE };
-            }
-            Some(Err(error)) => {
-                scrub = None;
-                if error.is_damage() {
-                    shared.damaged(&error);
-                } else {
-                    // It may still be read when somebody needs it; if not, that is soon enough to stop.
-                    tracing::error!("the log is scrubbed no more: {error}");
-                }
-            }
-        }
+        scrubber.maybe_step(shared);
     }
 }
 

@@ -78,6 +78,8 @@ counters! {
     log_reads,
     /// Bytes of the log that were read again to find damage.
     log_scrubbed_bytes,
+    /// Bytes of states that were read again to find damage.
+    state_scrubbed_bytes,
     /// Whether the log was found damaged when it was opened, and repaired.
     log_repairs,
     /// Entries applied to state machines.

@@ -23,6 +23,7 @@ use crate::peers::Peers;
 use crate::promise::Promise;
 use crate::room::Room;
 use crate::run::{Inboxes, Link, Runner, run};
+use crate::scrub::{Part, Scrubber};
 use crate::threads::{Shared, chance, spawn};
 use crate::{clock, log, snapshot};
 
@@ -67,6 +68,9 @@ pub fn open_with(
     let unbounded = usize::MAX;
     let readings = Arc::new(Inbox::new(unbounded));
     let reader = wal.reader();
+    let states = machines.values().filter_map(|machine| machine.scrub()).map(Part::State);
+    let parts = [Part::Log(reader.scrub())].into_iter().chain(states).collect();
+    let scrubber = Scrubber::new(parts, options.scrub_bytes_per_second);
     let groups = machines.keys().copied().collect();
     let held = Arc::default();
     let inboxes = Inboxes {
@@ -95,7 +99,7 @@ pub fn open_with(
         shutdown_timeout: options.shutdown_timeout,
         stopping: None,
     };
-    if let Err(error) = start(&mut runner, &options, reader, promise) {
+    if let Err(error) = start(&mut runner, reader, scrubber, promise) {
         runner.abandon();
         return Err(OpenError::Thread(error));
     }
@@ -301,7 +305,7 @@ fn open_link(
 
 /// Starts the threads beside the node's own. The one that applies ends before the log's, so that the last thing written
 /// is the end of the log.
-fn start(runner: &mut Runner, options: &Options, reader: Reader, promise: Option<Promise>) -> std::io::Result<()> {
+fn start(runner: &mut Runner, reader: Reader, scrubber: Scrubber, promise: Option<Promise>) -> std::io::Result<()> {
     let shared = || Arc::clone(&runner.shared);
     let inboxes = &runner.inboxes;
     let mut threads = Vec::new();
@@ -311,8 +315,7 @@ fn start(runner: &mut Runner, options: &Options, reader: Reader, promise: Option
         let (of_node, inbox, held) = (shared(), Arc::clone(&inboxes.snapshots), Arc::clone(&runner.held));
         threads.push(spawn("hezong-snapshot", move || snapshot::read(&of_node, &inbox, &held))?);
         let (of_node, inbox) = (shared(), Arc::clone(&inboxes.readings));
-        let scrub = options.scrub_bytes_per_second;
-        threads.push(spawn("hezong-read", move || log::read(&of_node, &inbox, &reader, scrub))?);
+        threads.push(spawn("hezong-read", move || log::read(&of_node, &inbox, &reader, scrubber))?);
         let (of_node, log) = (shared(), Arc::clone(&inboxes.log));
         threads.push(spawn("hezong-log", move || log::run(&of_node, &log, promise))?);
         if let Link::Tcp(tcp) = &runner.link {

@@ -39,7 +39,7 @@ pub struct Options {
     pub disk_reserve_bytes: u64,
     /// How often free space is looked at, at least: also whenever a sixteenth of the reserve was written. Default 5 s.
     pub disk_reserve_interval: Duration,
-    /// How many bytes of the log are read again in a second to find damage early; 0 turns that off. Default 1 MiB.
+    /// How many bytes of log and states are read again in a second to find damage early; 0 turns that off. Default 1 MiB.
     pub scrub_bytes_per_second: u64,
     /// The most bytes waiting for the node's thread. Above it clients are refused and peers wait. Default 64 MiB.
     pub inbox_bytes_max: usize,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use hezong_base::{GroupId, NodeId};
-use hezong_node::{NodeInput, Snapshot, SnapshotDone};
+use hezong_node::{NodeInput, Snapshot, SnapshotDone, StateError};
 use hezong_raft::SnapshotId;
 
 use crate::inbox::Inbox;
@@ -44,18 +44,24 @@ impl Held {
 }
 
 /// Reads until the inbox is closed and empty.
-pub(crate) fn read(shared: &Shared, inbox: &Inbox<Reading>, held: &Held) {
+pub(crate) fn read(shared: &Arc<Shared>, inbox: &Inbox<Reading>, held: &Held) {
     let mut readings = Vec::new();
     while inbox.take(&mut readings, None) {
         for Reading { group, id, to, cursor, bytes_max } in readings.drain(..) {
             if shared.is_abandoned() {
                 return;
             }
-            // A state that cannot be read is for the state machine to find; the one who fetches asks elsewhere.
+            // The one who fetches asks elsewhere. A state that cannot be read is for the state machine to find, unless it is
+            // known to be damaged.
             let chunk = held.get(group, id).and_then(|snapshot| {
                 let read = snapshot.chunk(cursor.as_deref(), bytes_max);
-                read.inspect_err(|error| tracing::error!("snapshot {id} of group {} cannot be read: {error}", group.0))
-                    .ok()
+                let failed = |error: &StateError| {
+                    tracing::error!("snapshot {id} of group {} cannot be read: {error}", group.0);
+                    if let StateError::Damaged(damage) = error {
+                        shared.damaged(damage);
+                    }
+                };
+                read.inspect_err(failed).ok()
             });
             let done = SnapshotDone::Read { id, to, cursor, chunk };
             shared.report(NodeInput::Snapshot { group, done });

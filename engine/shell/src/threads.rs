@@ -25,7 +25,7 @@ use crate::run::{Afterwards, Mail, MayWait, Runner};
 use crate::slow::Slow;
 use crate::trace::Tracer;
 
-/// How long whoever runs a node has to stop it once its log was found damaged.
+/// How long whoever runs a node has to stop it once its log or its state was found damaged.
 const DAMAGE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What every thread of a node holds.
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     /// The peer that said that this node was removed. Set once: whoever is removed stays so.
     pub(crate) removed_by: OnceLock<NodeId>,
-    /// What was found wrong with the log. Set once: the node is to stop.
+    /// What was found wrong with the log or the state. Set once: the node is to stop.
     pub(crate) damage: OnceLock<String>,
     /// Set when the node stops as if it had crashed: what waits in inboxes is not to be worked off.
     abandoned: AtomicBool,
@@ -121,7 +121,7 @@ impl Shared {
             | Event::PeerRefused { .. }
             | Event::Garbage { .. }
             | Event::DiskReserve { below: true, .. } => tracing::warn!("{event}"),
-            Event::LogDamaged { .. } => tracing::error!("{event}"),
+            Event::Damaged { .. } => tracing::error!("{event}"),
         }
         // Nobody listening is fine.
         drop(self.events.send(event));
@@ -134,18 +134,19 @@ impl Shared {
         }
     }
 
-    /// The log is not what was written. Whoever runs the node shuts it down, so that leadership is handed over and the log
+    /// The log or the state is not what was written. Whoever runs the node shuts it down, so that leadership is handed over and the log
     /// closed, after which what is certain of it is known; if nobody does, the process ends.
     pub(crate) fn damaged(self: &Arc<Self>, damage: &dyn Display) {
-        if self.damage.set(damage.to_string()).is_err() {
+        let damage = damage.to_string();
+        if self.damage.set(damage.clone()).is_err() {
             return;
         }
-        self.tell(Event::LogDamaged { damage: damage.to_string() });
+        self.tell(Event::Damaged { damage: damage.clone() });
         let shared = Arc::clone(self);
         let waited = spawn("hezong-damage", move || {
             thread::sleep(DAMAGE_PATIENCE);
             if shared.runner.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-                stop_process(&"the log is damaged, and nobody stopped the node");
+                stop_process(&format_args!("{damage}, and nobody stopped the node"));
             }
         });
         if let Err(error) = waited {

@@ -247,7 +247,7 @@ impl Recovery<'_> {
     /// Follows the chain from the newest segment; the links come oldest first, the headers newest first.
     fn walk(&mut self, newest: u64) -> Result<(VecDeque<Link>, Vec<segment::Header>), OpenError> {
         let mut chain = VecDeque::new();
-        let mut headers = vec![self.open_segment(newest, newest)?];
+        let mut headers = vec![self.open_newest(newest)?];
         let oldest = headers[0].oldest;
         let mut current = newest;
         while current != oldest {
@@ -279,6 +279,25 @@ impl Recovery<'_> {
             current = link.number;
         }
         Ok((chain, headers))
+    }
+
+    /// Opens the newest segment. Without its header nothing tells which others count, and they are a gap as a whole; its own
+    /// batches are told by their checksums, which hold its number and their place.
+    fn open_newest(&mut self, number: u64) -> Result<segment::Header, OpenError> {
+        let error = match self.open_segment(number, number) {
+            Err(error @ OpenError::Corrupt { .. }) => error,
+            result => return result,
+        };
+        let Some(doubts) = &mut self.doubts else { return Err(error) };
+        let path = self.folder.path(&segment::name(number));
+        let file = self.folder.open(&segment::name(number)).map_err(io_failure("open", &path, 0))?;
+        let bytes = file.size().map_err(io_failure("measure", &path, 0))?;
+        doubts.on_gap(Gap { path: path.clone(), segment: number, offset: 0, bytes, is_missing: false }, &self.index);
+        self.index.files.insert(number, Arc::new(SegmentFile::new(path, file)));
+        let identity = self.options.identity.clone();
+        // How far its opening was synced, the first batch behind it tells.
+        let opening_end = segment::header_bytes(&identity) as u64;
+        Ok(segment::Header { number, previous: None, oldest: number, opening_end, identity })
     }
 
     fn open_segment(&mut self, number: u64, named_by: u64) -> Result<segment::Header, OpenError> {

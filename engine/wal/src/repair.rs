@@ -1,7 +1,8 @@
 //! Opening a damaged log: what is certain all the same, what is dropped, and what the node then owes.
 //!
 //! A *gap* is a stretch of a segment that was synced once and is not what it was, or a segment whose header is not, or whose
-//! file is gone, with all before it: its header alone told how far they count. Which records of which groups lay in it
+//! file is gone, with all before it: its header alone told how far they count. The newest without its header can be read all the
+//! same, for each batch says where it belongs, and only what is before it is a gap. Which records of which groups lay in it
 //! nobody knows, so every group is in doubt, and believed again only where a later record says it all:
 //! - Term and vote must be stated behind the last gap, by a State or an Opening. If they are not, the log is refused: a
 //!   node that may have voted must not vote again.
@@ -89,7 +90,7 @@ impl fmt::Display for Gap {
         } else if self.is_whole() {
             write!(
                 f,
-                "the header of {path} is damaged, and neither it nor the files before it can be read; they are kept with .damaged behind their names"
+                "the header of {path} is damaged, and the files before it cannot be read without it; they are kept with .damaged behind their names"
             )
         } else {
             write!(f, "{bytes} bytes of {path} are damaged at offset {offset}; it is kept as {path}.damaged")

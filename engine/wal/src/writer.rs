@@ -23,6 +23,9 @@ const BUFFER_BYTES_KEPT: usize = 4 << 20;
 /// How much is written before the groups are stated again.
 const RESTATE_BYTES: u64 = 64 << 10;
 
+/// Of a disk with little room, a segment may take this part of what it takes otherwise.
+const SMALL_PART: u64 = 4;
+
 /// How a log is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -50,6 +53,8 @@ pub struct Wal {
     chain: VecDeque<Link>,
     number: u64,
     file: Arc<SegmentFile>,
+    /// How much was set aside for the current segment: as the options say, or less where there was no room for that.
+    bytes: u64,
     /// Where the next batch goes. Rises by a batch at a time; starts at the end of the segment's opening.
     offset: u64,
     /// Where the current segment's opening ends.
@@ -118,6 +123,7 @@ impl Wal {
         let opening = recovery::open(&*folder, &options, witness)?;
         let wal = Self {
             folder,
+            bytes: options.segment_bytes,
             options,
             shared: opening.shared,
             chain: opening.chain,
@@ -177,6 +183,28 @@ impl Wal {
             result => self.note(result)?,
         }
         self.sync()
+    }
+
+    /// Goes on to the next segment before the current one is full, if that gives the disk a good part of a segment: old ones
+    /// that hold little or nothing live then go. For a disk with little room, on which little may be written, so that it
+    /// might be long until they went otherwise. Tells how many bytes that is; 0 where it is not worth it, or where there
+    /// is no room for the next segment.
+    ///
+    /// # Errors
+    /// As [`Wal::sync`].
+    pub fn reclaim(&mut self) -> Result<u64, WriteError> {
+        self.refuse_if_failed()?;
+        for bytes in [self.options.segment_bytes, self.options.segment_bytes / SMALL_PART] {
+            let Some((carry, freed)) = self.choose_reclaim(bytes) else { continue };
+            let (last, end) = (Arc::clone(&self.file), self.offset);
+            // What was set aside in the last one is for nobody now. Where it is gone as a whole, this does no harm.
+            let cut = |()| Ok(last.file.cut(end).map_err(io_failure("cut", &last.path, end))?);
+            match self.turn(bytes, &carry).and_then(cut) {
+                Err(Failure::Full(_)) => {}
+                result => return self.note(result).map(|()| freed),
+            }
+        }
+        Ok(0)
     }
 
     /// A handle for reading, also from another thread.
@@ -267,8 +295,9 @@ impl Wal {
         let count = encode(&mut buffer, &self.shared.index());
         let length = buffer.len() - batch::HEADER_BYTES;
         let end = self.offset + batch::total_bytes(length) as u64;
-        // A segment holds one batch at least, however large.
-        if end > self.options.segment_bytes && self.offset > self.opening_end {
+        // A segment of the usual size holds one batch at least, however large.
+        let is_small = self.bytes < self.options.segment_bytes;
+        if end > self.bytes && (self.offset > self.opening_end || is_small) {
             self.rotate()?;
         }
         batch::finish(&mut buffer, count, self.number, self.offset, self.synced);
@@ -291,24 +320,30 @@ impl Wal {
         Ok(())
     }
 
-    /// Goes on to the next segment. The current one is synced first: that all but the newest are, in full, is what lets
-    /// recovery call anything wrong in them corruption.
+    /// Goes on to the next segment, as the current one is full.
     fn rotate(&mut self) -> Result<(), Failure> {
+        let carry = self.choose_carry();
+        self.turn(self.options.segment_bytes, &carry)
+    }
+
+    /// Goes on to the next segment, with so many bytes set aside. The current one is synced first: that all but the newest
+    /// are, in full, is what lets recovery call anything wrong in them corruption.
+    fn turn(&mut self, bytes: u64, carry: &Carry) -> Result<(), Failure> {
         self.sync_file()?;
         let begin = Begin {
             folder: &*self.folder,
             shared: &self.shared,
             identity: &self.options.identity,
-            bytes: self.options.segment_bytes,
+            bytes,
             number: self.number + 1,
         };
         // First of all: where there is no room, this is tried again.
         let file = begin.create()?;
         self.chain.push_back(Link { number: self.number, end: self.offset });
-        let carry = self.choose_carry();
-        let begun = begin.run(file, &mut self.chain, &carry)?;
+        let begun = begin.run(file, &mut self.chain, carry)?;
         self.number = begun.number;
         self.file = begun.file;
+        self.bytes = bytes;
         self.offset = begun.end;
         self.opening_end = begun.end;
         self.synced = begun.end;
@@ -324,12 +359,41 @@ impl Wal {
     fn choose_carry(&self) -> Carry {
         let index = self.shared.index();
         let live = index.live_bytes();
-        let used: u64 = self.chain.iter().map(|link| link.end).sum();
+        let used: u64 = self.links().map(|link| link.end).sum();
         let bound = 2 * live.values().sum::<u64>() + 2 * self.options.segment_bytes;
-        let oldest = self.chain.iter().map(|link| link.number).find(|number| live.contains_key(number));
+        let oldest = self.links().map(|link| link.number).find(|number| live.contains_key(number));
         match oldest {
             Some(oldest) if used > bound => index.within(oldest, 0, self.options.segment_bytes / 2),
             _ => Vec::new(),
         }
+    }
+
+    /// What moves when the oldest segments are to go, into a next one of so many bytes, and how much that frees; `None` if
+    /// it frees less than a quarter of a usual one. No more moves than a quarter of what the next one takes, and from no
+    /// segment more than half: that it frees as much again is what is gained.
+    fn choose_reclaim(&self, bytes: u64) -> Option<(Carry, u64)> {
+        let index = self.shared.index();
+        let live = index.live_bytes();
+        let mut opening = Vec::new();
+        index.groups.iter().for_each(|(id, group)| group.encode_opening(*id, &mut opening));
+        let begins = segment::header_bytes(&self.options.identity) + opening.len();
+        let (mut moved, mut freed, mut carry) = (begins as u64, 0, Carry::new());
+        let tail = self.bytes.saturating_sub(self.offset);
+        for link in self.links() {
+            let kept = live.get(&link.number).copied().unwrap_or_default();
+            moved += kept;
+            if kept > link.end / 2 || moved > bytes / 4 {
+                break;
+            }
+            freed += link.end;
+            carry.extend(index.within(link.number, 0, u64::MAX));
+        }
+        let freed = (freed + tail).saturating_sub(bytes);
+        (freed >= self.options.segment_bytes / 4).then_some((carry, freed))
+    }
+
+    /// All segments, the current one included, oldest first.
+    fn links(&self) -> impl Iterator<Item = Link> {
+        self.chain.iter().copied().chain([Link { number: self.number, end: self.offset }])
     }
 }

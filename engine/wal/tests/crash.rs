@@ -17,11 +17,13 @@ struct History {
     twins: Vec<Twin>,
     /// How many batches were synced for certain.
     synced: usize,
+    /// Whether it is made smaller now and then.
+    reclaims: bool,
 }
 
 impl History {
     fn new(first: Twin) -> Self {
-        Self { twins: vec![first], synced: 0 }
+        Self { twins: vec![first], synced: 0, reclaims: false }
     }
 
     fn check(&self, found: &Twin, what: &str) {
@@ -47,6 +49,9 @@ impl History {
             wal.append(&records)?;
             if rng.chance(250) {
                 wal.sync()?;
+                self.synced = self.twins.len() - 1;
+            }
+            if self.reclaims && rng.chance(150) && wal.reclaim()? > 0 {
                 self.synced = self.twins.len() - 1;
             }
         }
@@ -79,6 +84,7 @@ fn random_lives() {
                     history.check(&twin, &what);
                     // Told is told: from here on it must not change, synced before or not.
                     history = History::new(twin);
+                    history.reclaims = seed % 2 == 0;
                     opened += 1;
                     Some(wal)
                 }
@@ -224,6 +230,74 @@ fn full_disk_refuses_and_goes_on_with_room() {
     model.limit_space(None);
     let (_, twin) = open(&model).unwrap();
     history.check(&twin, "with room again");
+}
+
+/// What was written is not needed any more, and nothing more is: the log goes on to a next segment at once, out of room
+/// for a whole one or for less, wherever the machine stops meanwhile.
+#[test]
+fn reclaim_gives_room_back_and_survives_every_crash() {
+    const SEGMENT: u64 = 16 << 10;
+    let written = || {
+        let model = ModelFolder::new();
+        let (mut wal, _) = Wal::open(model.handle(), options(SEGMENT)).unwrap();
+        let mut twin = Twin::default();
+        let mut put = |wal: &mut Wal, record| {
+            wal.append(std::slice::from_ref(&record)).unwrap();
+            twin.apply(&record);
+        };
+        put(&mut wal, reset(2, None, b"members"));
+        put(&mut wal, append(2, 1, &[b"an idle group's, which pins all of it"]));
+        for index in 1..=180 {
+            put(&mut wal, append(1, index, &[&[b'b'; 300]]));
+        }
+        put(&mut wal, compact(1, 178, b"base"));
+        wal.sync().unwrap();
+        (model, wal, twin)
+    };
+    for spare in [SEGMENT, SEGMENT / 2, SEGMENT / 8] {
+        let mut stops = 0;
+        loop {
+            let (model, mut wal, mut twin) = written();
+            let before = model.bytes();
+            assert!(before > 3 * SEGMENT && wal.segments() > 3);
+            model.limit_space(Some(before + spare));
+            model.stop_after(stops);
+            let freed = wal.reclaim();
+            if let Ok(freed) = freed {
+                model.stop_after(u64::MAX);
+                assert!(freed >= 2 * SEGMENT || spare < SEGMENT / 4, "{freed} of {before}");
+                assert!(before - model.bytes() >= freed, "{freed} of {before}");
+                // A small one may leave the last to the next.
+                let more = wal.reclaim().unwrap();
+                assert!(before - model.bytes() >= freed + more);
+                assert_eq!(wal.reclaim().unwrap(), 0, "that is all");
+                if freed > 0 {
+                    assert!(wal.segments() <= 2);
+                    // And goes on from there, into segments of the usual size.
+                    for index in 181..=300 {
+                        let record = append(1, index, &[&[b'c'; 300]]);
+                        wal.append(std::slice::from_ref(&record)).unwrap();
+                        twin.apply(&record);
+                        let record = compact(1, index - 1, b"base");
+                        wal.append(std::slice::from_ref(&record)).unwrap();
+                        twin.apply(&record);
+                    }
+                    wal.sync().unwrap();
+                }
+            }
+            let is_over = freed.is_ok();
+            drop(wal);
+            model.crash(&mut Rng::new(stops));
+            model.limit_space(None);
+            let (wal, recovered) = Wal::open(model.handle(), options(SEGMENT)).unwrap();
+            assert_eq!(Twin::of(&wal, &recovered), twin, "{spare} spare, stopped after {stops}");
+            if is_over {
+                break;
+            }
+            stops += 1;
+        }
+        assert!(stops > 5 || spare < SEGMENT / 4, "{stops}");
+    }
 }
 
 /// Many groups that do nothing and one that does much: the log does not grow with what was written.

@@ -92,6 +92,12 @@ impl Disk {
         Ok(())
     }
 
+    /// Gives room back, as a node does below its reserve.
+    pub(crate) fn reclaim(&mut self) -> Result<(), Stopped> {
+        let wal = self.wal.as_mut().ok_or(Stopped)?;
+        wal.reclaim().map(drop).map_err(|_| Stopped)
+    }
+
     /// After so many more operations on its files the machine stands still in the middle of what it is doing.
     pub(crate) fn stop_after(&mut self, operations: u64) {
         self.folder.stop_after(operations);

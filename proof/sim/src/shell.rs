@@ -224,7 +224,12 @@ impl Sim {
     /// The sync under way is done.
     pub(crate) fn on_disk_done(&mut self, node: NodeId) -> Result<(), Violation> {
         let mut answers = Vec::new();
-        match self.processes[place(node)].disk.finish(&mut answers) {
+        let process = &mut self.processes[place(node)];
+        let mut done = process.disk.finish(&mut answers);
+        if done.is_ok() && process.room.is_full() {
+            done = process.disk.reclaim();
+        }
+        match done {
             Ok(()) => self.begin_disk(node)?,
             Err(Stopped) => return self.die_writing(node),
         }

@@ -189,7 +189,7 @@ settings! {
     disk.disk_reserve: u64 = Size(0..=1024 * TIB), Fixed("256MiB"), Restart;
     /// How often free space is looked at, at least: also whenever a sixteenth of the reserve was written.
     disk.disk_reserve_interval: Duration = Span(ms(100)..=seconds(3_600)), Fixed("5s"), Restart;
-    /// How many bytes of the log are read again in a second to find damage while others still have what it took; 0: none.
+    /// How many bytes of log and state are read again in a second to find damage while others still have what it took; 0: none.
     disk.scrub_bytes_per_second: u64 = Size(0..=TIB), Fixed("1MiB"), Restart;
     /// The size of the files the log is kept in, set aside one ahead.
     disk.segment_bytes: u64 = Size(MIB..=GIB), Fixed("64MiB"), Restart;
