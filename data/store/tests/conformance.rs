@@ -1,8 +1,9 @@
 //! What every store must do, run over all three. The dumb twin is one `BTreeMap` a map.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Bound;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -554,13 +555,17 @@ fn fjall_damage_met_by_merging_is_told() {
         changes.put(map, Bytes::copy_from_slice(&(n % 10).to_be_bytes()), Bytes::from(vec![n as u8; 1 << 20]));
         store.apply(&changes)
     };
-    while tables(work.path()).is_empty() {
+    while tables(work.path()).len() < 2 {
         write().unwrap();
     }
-    let path = work.path().join(&tables(work.path())[0]);
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[1_000] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    // One of them may be half written: what is struck in place stays struck, whatever is written behind it.
+    for table in tables(work.path()) {
+        let file = File::options().read(true).write(true).open(work.path().join(table)).unwrap();
+        let mut byte = [0];
+        if file.read_exact_at(&mut byte, 1_000).is_ok() {
+            file.write_all_at(&[byte[0] ^ 1], 1_000).unwrap();
+        }
+    }
     let error = (0..1_000).find_map(|_| write().err()).unwrap();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
 }

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
 use crate::Error;
-use crate::links::{Link, Links};
+use crate::links::{Link, Links, Way};
 use crate::nodes::{Node, client};
 use crate::plan::{Fault, Strike};
 
@@ -75,105 +75,109 @@ impl Cluster {
     /// Begins a fault. `None` where it could not do anything just now.
     pub(crate) async fn begin(&mut self, strike: &Strike) -> Result<Option<Wound>, Error> {
         let place = self.met(strike).await;
-        let label = self.nodes[place].label.clone();
-        let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != place).collect();
-        let one = |what: String, heal: Heal| Ok(Some(Wound { what, places: vec![place], heal }));
         match strike.fault {
-            Fault::Kill => {
-                if !self.nodes[place].kill().await {
-                    return Ok(None);
-                }
-                one(format!("{label} killed"), Heal::Start(vec![place]))
+            Fault::Kill | Fault::KillAll | Fault::Pause => Ok(self.strike_process(strike.fault, place).await),
+            Fault::Isolate | Fault::Mute | Fault::Deaf | Fault::Split | Fault::Flap | Fault::SlowLinks => {
+                Ok(Some(self.strike_links(strike, place)))
             }
-            Fault::KillAll => {
-                let mut killed = Vec::new();
-                for (place, node) in self.nodes.iter_mut().enumerate() {
-                    if node.kill().await {
-                        killed.push(place);
-                    }
-                }
-                let (what, places) = (format!("{} nodes killed at once", killed.len()), killed.clone());
-                Ok(Some(Wound { what, places, heal: Heal::Start(killed) }))
+            Fault::SlowDisk | Fault::FullDisk => self.strike_disk(strike, place).map(Some),
+            Fault::Transfer => self.hand_over().await,
+            Fault::Replace => self.replace(place).await,
+        }
+    }
+
+    async fn strike_process(&mut self, fault: Fault, place: usize) -> Option<Wound> {
+        let label = self.nodes[place].label.clone();
+        if fault == Fault::Pause {
+            let heal = Heal::Continue(place);
+            let stopped = self.nodes[place].signal(Signal::STOP);
+            return stopped.then(|| Wound { what: format!("{label} stopped"), places: vec![place], heal });
+        }
+        let mut killed = Vec::new();
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            if (fault == Fault::KillAll || at == place) && node.kill().await {
+                killed.push(at);
             }
-            Fault::Pause => {
-                if !self.nodes[place].signal(Signal::STOP) {
-                    return Ok(None);
-                }
-                one(format!("{label} stopped"), Heal::Continue(place))
-            }
-            Fault::Isolate => {
-                let away = others.iter().flat_map(|other| [(place, *other), (*other, place)]);
-                self.links.set(away.map(|way| (way, Link::Cut)));
-                one(format!("{label} cut off"), Heal::Mend)
-            }
-            Fault::Mute => {
-                self.links.set(others.iter().map(|other| ((place, *other), Link::Cut)));
-                one(format!("{label} not heard"), Heal::Mend)
-            }
-            Fault::Deaf => {
-                self.links.set(others.iter().map(|other| ((*other, place), Link::Cut)));
-                one(format!("{label} hears nobody"), Heal::Mend)
-            }
+        }
+        let what = match killed.len() {
+            0 => return None,
+            1 => format!("{} killed", self.nodes[killed[0]].label),
+            many => format!("{many} nodes killed at once"),
+        };
+        Some(Wound { what, places: killed.clone(), heal: Heal::Start(killed) })
+    }
+
+    fn strike_links(&self, strike: &Strike, place: usize) -> Wound {
+        let label = &self.nodes[place].label;
+        let all = 0..self.nodes.len();
+        let others: Vec<usize> = all.clone().filter(|other| *other != place).collect();
+        let from_it = others.iter().map(|other| (place, *other));
+        let to_it = others.iter().map(|other| (*other, place));
+        let (mut places, mut heal, mut link) = (vec![place], Heal::Mend, Link::Cut);
+        let (what, ways): (String, Vec<Way>) = match strike.fault {
+            Fault::Mute => (format!("{label} not heard"), from_it.collect()),
+            Fault::Deaf => (format!("{label} hears nobody"), to_it.collect()),
             Fault::Split => {
                 let other = others[usize::try_from(strike.choice / 64 % others.len() as u64).unwrap_or(0)];
-                self.links.set([((place, other), Link::Cut), ((other, place), Link::Cut)]);
+                places.push(other);
                 let what = format!("{label} and {} cut off from each other", self.nodes[other].label);
-                Ok(Some(Wound { what, places: vec![place, other], heal: Heal::Mend }))
-            }
-            Fault::Flap => {
-                let links = self.links.clone();
-                let away: Vec<_> = others.iter().flat_map(|other| [(place, *other), (*other, place)]).collect();
-                let flapping = tokio::spawn(async move {
-                    loop {
-                        links.set(away.iter().map(|way| (*way, Link::Cut)));
-                        tokio::time::sleep(FLAP).await;
-                        links.set([]);
-                        tokio::time::sleep(FLAP).await;
-                    }
-                });
-                one(format!("{label} cut off and back, again and again"), Heal::MendFlapping(flapping))
+                (what, vec![(place, other), (other, place)])
             }
             Fault::SlowLinks => {
                 let delay = Duration::from_millis(20 + strike.choice / 64 % 200);
-                let all: Vec<usize> = (0..self.nodes.len()).collect();
-                let ways = all.iter().flat_map(|from| all.iter().map(move |to| (*from, *to)));
-                self.links.set(ways.map(|way| (way, Link::Slow(delay))));
-                let what = format!("all links {} ms slower", delay.as_millis());
-                Ok(Some(Wound { what, places: all, heal: Heal::Mend }))
+                places = all.clone().collect();
+                link = Link::Slow(delay);
+                let ways = all.clone().flat_map(|from| all.clone().map(move |to| (from, to)));
+                (format!("all links {} ms slower", delay.as_millis()), ways.collect())
             }
-            Fault::SlowDisk => {
-                let delay = Duration::from_millis(50 + strike.choice / 64 % 1_500);
-                let disk = &self.nodes[place].disk;
-                disk.delay(delay).map_err(Error::file(disk.trial()))?;
-                one(format!("{label}: fdatasync {} ms slower", delay.as_millis()), Heal::Quicken(place))
+            Fault::Flap => {
+                let ways: Vec<Way> = from_it.chain(to_it).collect();
+                heal = Heal::MendFlapping(tokio::spawn(flap(self.links.clone(), ways.clone())));
+                (format!("{label} cut off and back, again and again"), ways)
             }
-            Fault::FullDisk => {
-                let disk = &self.nodes[place].disk;
-                let left = strike.choice / 64 % 2 * (16 << 20);
-                let taken = disk.fill(left).map_err(Error::file(disk.data()))?;
-                one(format!("{label}: disk full ({} MB taken, {left} bytes left)", taken >> 20), Heal::Empty(place))
-            }
-            Fault::Transfer => {
-                let asked = client(&self.endpoints(), Duration::from_secs(2))?.transfer(None).await;
-                let Ok(members) = asked else { return Ok(None) };
-                let led = |member: &&hezong_client::Member| Some(member.node_id) == members.leader;
-                let to = members.members.iter().find(led).map_or("another", |member| member.id.as_str());
-                let what = format!("leadership handed over to {to}");
-                Ok(Some(Wound { what, places: Vec::new(), heal: Heal::Nothing }))
-            }
-            Fault::Replace => {
-                let join = others.iter().map(|other| self.nodes[*other].http.clone()).collect::<Vec<_>>().join(",");
-                let node = &mut self.nodes[place];
-                if !node.kill().await {
-                    return Ok(None);
-                }
-                node.disk.lose().map_err(Error::file(node.disk.data()))?;
-                node.start(&["--join", &join, "--replace"])?;
-                node.wait_ready().await?;
-                self.learn(place).await;
-                one(format!("{label} lost its disk, and a new one took its place"), Heal::Nothing)
-            }
+            _ => (format!("{label} cut off"), from_it.chain(to_it).collect()),
+        };
+        self.links.set(ways.into_iter().map(|way| (way, link)));
+        Wound { what, places, heal }
+    }
+
+    fn strike_disk(&self, strike: &Strike, place: usize) -> Result<Wound, Error> {
+        let Node { label, disk, .. } = &self.nodes[place];
+        let (what, heal) = if strike.fault == Fault::SlowDisk {
+            let delay = Duration::from_millis(50 + strike.choice / 64 % 1_500);
+            disk.delay(delay).map_err(Error::file(disk.trial()))?;
+            (format!("{label}: fdatasync {} ms slower", delay.as_millis()), Heal::Quicken(place))
+        } else {
+            let left = strike.choice / 64 % 2 * (16 << 20);
+            let taken = disk.fill(left).map_err(Error::file(disk.data()))?;
+            (format!("{label}: disk full ({} MB taken, {left} bytes left)", taken >> 20), Heal::Empty(place))
+        };
+        Ok(Wound { what, places: vec![place], heal })
+    }
+
+    async fn hand_over(&self) -> Result<Option<Wound>, Error> {
+        let asked = client(&self.endpoints(), Duration::from_secs(2))?.transfer(None).await;
+        // It may be refused: nobody leads just now, or nobody could take over.
+        let Ok(members) = asked else { return Ok(None) };
+        let led = |member: &&hezong_client::Member| Some(member.node_id) == members.leader;
+        let to = members.members.iter().find(led).map_or("another", |member| member.id.as_str());
+        let what = format!("leadership handed over to {to}");
+        Ok(Some(Wound { what, places: Vec::new(), heal: Heal::Nothing }))
+    }
+
+    async fn replace(&mut self, place: usize) -> Result<Option<Wound>, Error> {
+        let mut endpoints = self.endpoints();
+        endpoints.remove(place);
+        let node = &mut self.nodes[place];
+        if !node.kill().await {
+            return Ok(None);
         }
+        node.disk.lose().map_err(Error::file(node.disk.data()))?;
+        node.start(&["--join", &endpoints.join(","), "--replace"])?;
+        node.wait_ready().await?;
+        let what = format!("{} lost its disk, and a new one took its place", node.label);
+        self.learn(place).await;
+        Ok(Some(Wound { what, places: vec![place], heal: Heal::Nothing }))
     }
 
     /// Ends a fault.
@@ -210,6 +214,16 @@ impl Cluster {
         if let Some(status) = self.nodes[place].status().await {
             self.links.know(status.number, place);
         }
+    }
+}
+
+/// Cuts links and mends them, until it is stopped.
+async fn flap(links: Links, ways: Vec<Way>) {
+    loop {
+        links.set(ways.iter().map(|way| (*way, Link::Cut)));
+        tokio::time::sleep(FLAP).await;
+        links.set([]);
+        tokio::time::sleep(FLAP).await;
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) enum Link {
 }
 
 /// From which node to which, by their places.
-type Way = (usize, usize);
+pub(crate) type Way = (usize, usize);
 
 /// All links of a cluster.
 #[derive(Clone)]

@@ -124,17 +124,15 @@ pub async fn run(
         true => start(options).await?,
         false => Cluster { nodes: Vec::new(), links: Links::new() },
     };
-    let mut kinds = options.faults.clone();
-    if cluster.nodes.is_empty() {
-        kinds.clear();
-    } else if kinds.contains(&Fault::FullDisk) && !cluster.nodes.iter().all(|node| node.disk.is_own()) {
-        kinds.retain(|kind| *kind != Fault::FullDisk);
-        notes.push("full-disk is left out: no disk in memory can be mounted here; run it as root".to_owned());
-    }
+    let kinds = kinds(options, &cluster, &mut notes);
     let endpoints = if cluster.nodes.is_empty() { options.endpoints.clone() } else { cluster.endpoints() };
     let asked = client(&endpoints, RECOVERY)?;
-    let prefix = format!("torture/{:x}", rng.next_u64());
-    asked.put(format!("{prefix}/ready").as_bytes(), "yes").await?;
+    // An index is given once in the life of a cluster: no run meets the keys of another.
+    let first = asked.put(b"torture", options.seed.to_string()).await?.at.index.unwrap_or(0);
+    let prefix = format!("torture/{first}");
+    if cluster.nodes.is_empty() {
+        notes.push(format!("what the clients wrote is still there, below {prefix}/"));
+    }
     say(format!("{} nodes are up; {} clients work for {} s", endpoints.len(), options.clients, options.time.as_secs()));
 
     let began = Instant::now();
@@ -163,6 +161,11 @@ pub async fn run(
     watching.abort();
     if let Ok(Verdict::Explained) = verdict {
         verdict = same_everywhere(&endpoints, &asked, &prefix).await;
+        if let Ok(Verdict::Violation(_)) = verdict {
+            // A write that its client had given up may have come between two of the reads. Once more, and it has not.
+            tokio::time::sleep(CALL * 2).await;
+            verdict = same_everywhere(&endpoints, &asked, &prefix).await;
+        }
     }
     let untidy = end(&mut cluster).await;
     let mut verdict = match verdict {
@@ -185,19 +188,29 @@ pub async fn run(
             }
         }
     }
-    let history_path = options.folder.join("history.jsonl");
-    let file = fs::File::create(&history_path).map_err(Error::file(&history_path))?;
-    history.write(std::io::BufWriter::new(file)).map_err(Error::file(&history_path))?;
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut report = report(options, seconds, verdict, &record, &events, &cluster.links, notes, history_path, &seen);
+    let mut report = report(options, seconds, verdict, &record, &events, &cluster.links, notes, &seen);
+    report.history = options.folder.join("history.jsonl");
+    let file = fs::File::create(&report.history).map_err(Error::file(&report.history))?;
+    history.write(std::io::BufWriter::new(file)).map_err(Error::file(&report.history))?;
     report.picture = options.folder.join("torture.html");
-    let labels: Vec<String> = match cluster.nodes.is_empty() {
-        true => endpoints,
-        false => cluster.nodes.iter().map(|node| node.label.clone()).collect(),
-    };
+    let labels = cluster.nodes.iter().map(|node| node.label.clone()).collect();
+    let labels = if cluster.nodes.is_empty() { endpoints } else { labels };
     let page = record.told(|told| picture::page(&report, &labels, &events, &seen, &told.ends));
     fs::write(&report.picture, page).map_err(Error::file(&report.picture))?;
     Ok(report)
+}
+
+/// The kinds of faults that can be had here.
+fn kinds(options: &Options, cluster: &Cluster, notes: &mut Vec<String>) -> Vec<Fault> {
+    let mut kinds = options.faults.clone();
+    if cluster.nodes.is_empty() {
+        kinds.clear();
+    } else if kinds.contains(&Fault::FullDisk) && !cluster.nodes.iter().all(|node| node.disk.is_own()) {
+        kinds.retain(|kind| *kind != Fault::FullDisk);
+        notes.push("full-disk is left out: no disk in memory can be mounted here; run it as root".to_owned());
+    }
+    kinds
 }
 
 /// Starts the nodes, each behind its proxy.
@@ -433,7 +446,6 @@ fn report(
     events: &[Event],
     links: &Links,
     notes: Vec<String>,
-    history: PathBuf,
     seen: &Seen,
 ) -> Report {
     let mut faults = BTreeMap::new();
@@ -477,7 +489,7 @@ fn report(
             longest_gap_ms: longest_gap / 1_000_000,
             reasons: std::mem::take(&mut told.reasons),
             notes,
-            history,
+            history: PathBuf::new(),
             picture: PathBuf::new(),
         }
     })
