@@ -118,7 +118,7 @@ pub async fn run(
 ) -> Result<Report, Error> {
     fs::create_dir_all(&options.folder).map_err(Error::file(&options.folder))?;
     let mut rng = Rng::new(options.seed);
-    let (faults_rng, mut clients_rng) = (rng.fork(), rng.fork());
+    let faults_rng = rng.fork();
     let mut notes = Vec::new();
     let mut cluster = match options.endpoints.is_empty() {
         true => start(options).await?,
@@ -137,12 +137,7 @@ pub async fn run(
 
     let began = Instant::now();
     let record = Arc::new(Record::new(began, prefix.clone()));
-    let mut tasks = JoinSet::new();
-    for number in 0..options.clients {
-        let (record, client, rng) = (record.clone(), client(&endpoints, CALL)?, clients_rng.fork());
-        let pause = Duration::from_secs(options.clients) / u32::try_from(options.rate.max(1)).unwrap_or(u32::MAX);
-        tasks.spawn(async move { record.work(number, client, rng, pause).await });
-    }
+    let mut tasks = employ(options, &endpoints, &record, rng)?;
     let seen = Arc::new(Mutex::new(vec![Vec::new(); endpoints.len()]));
     let watching = tokio::spawn(look(endpoints.clone(), record.clone(), seen.clone()));
 
@@ -199,6 +194,17 @@ pub async fn run(
     let page = record.told(|told| picture::page(&report, &labels, &events, &seen, &told.ends));
     fs::write(&report.picture, page).map_err(Error::file(&report.picture))?;
     Ok(report)
+}
+
+/// Sets the clients to work.
+fn employ(options: &Options, endpoints: &[String], record: &Arc<Record>, mut rng: Rng) -> Result<JoinSet<()>, Error> {
+    let pause = Duration::from_secs(options.clients) / u32::try_from(options.rate.max(1)).unwrap_or(u32::MAX);
+    let mut tasks = JoinSet::new();
+    for number in 0..options.clients {
+        let (record, client, rng) = (record.clone(), client(endpoints, CALL)?, rng.fork());
+        tasks.spawn(async move { record.work(number, client, rng, pause).await });
+    }
+    Ok(tasks)
 }
 
 /// The kinds of faults that can be had here.
