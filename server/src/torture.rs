@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use hezong_torture::{Fault, Options, Report, Unsynced, Verdict, run};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::span;
@@ -97,11 +98,18 @@ pub(crate) async fn run_it(args: TortureArgs) -> Result<()> {
     };
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
-        // Where signals cannot be heard, the run ends by its time.
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stop.send_replace(true);
-            std::future::pending::<()>().await;
+        let (Ok(mut terminate), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+        else {
+            // Where signals cannot be heard, the run ends by its time.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
+        stop.send_replace(true);
+        std::future::pending::<()>().await;
     });
     // For people it is there to be watched; a machine that asked for JSON gets that alone on stdout.
     let json = args.json;

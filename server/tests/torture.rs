@@ -36,6 +36,19 @@ fn torture_short_run_is_explained_and_leaves_its_history_and_picture() {
     assert!(said.contains("holds another run"), "{said}");
 }
 
+/// Nodes dial each other before anybody knows their numbers; those connections are cut as well, and nobody makes others.
+#[test]
+fn torture_links_are_cut_that_were_there_from_the_start() {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("run");
+    let args = ["torture", "--time", "8s", "--seed", "3", "--faults", "isolate", "--json", "--dir"];
+    let (code, report, said) = hezong(&[&args[..], &[folder.to_str().unwrap()]].concat());
+    assert_eq!(code, 0, "{said}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert!(report["piecesHeld"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["faults"]["isolate"].as_u64().unwrap() > 0, "{report}");
+}
+
 #[test]
 fn torture_nonsense_is_refused_by_name() {
     let cases: [(&[&str], &str); 5] = [

@@ -151,9 +151,10 @@ impl File for TrialFile {
         }
         // Whoever reads meanwhile waits: between the two places it would find the bytes in neither.
         let mut held = locked(&self.held);
-        for (offset, bytes) in held.drain(..) {
-            self.file.write_at(offset, &bytes)?;
+        for (offset, bytes) in held.iter() {
+            self.file.write_at(*offset, bytes)?;
         }
+        held.clear();
         self.file.sync()
     }
 

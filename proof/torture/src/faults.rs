@@ -12,6 +12,8 @@ use crate::plan::{Fault, Strike};
 
 /// How often a flapping link is cut, or mended.
 const FLAP: Duration = Duration::from_millis(150);
+/// How often a node is asked for its number.
+const STATUS_TRIES: u32 = 20;
 
 /// The nodes that are ours, and the links between them.
 pub(crate) struct Cluster {
@@ -174,9 +176,8 @@ impl Cluster {
         }
         node.disk.lose().map_err(Error::file(node.disk.data()))?;
         node.start(&["--join", &endpoints.join(","), "--replace"])?;
-        node.wait_ready().await?;
         let what = format!("{} lost its disk, and a new one took its place", node.label);
-        self.learn(place).await;
+        self.settle(place).await?;
         Ok(Some(Wound { what, places: vec![place], heal: Heal::Nothing }))
     }
 
@@ -209,11 +210,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Learns which number the node at this place has.
-    pub(crate) async fn learn(&self, place: usize) {
-        if let Some(status) = self.nodes[place].status().await {
-            self.links.know(status.number, place);
+    /// Waits until the node at this place takes part, and learns which number it has.
+    pub(crate) async fn settle(&mut self, place: usize) -> Result<(), Error> {
+        let node = &mut self.nodes[place];
+        node.wait_ready().await?;
+        for _ in 0..STATUS_TRIES {
+            if let Some(status) = node.status().await {
+                self.links.know(status.number, place);
+                return Ok(());
+            }
         }
+        Err(node.failed(format!("it is ready, and does not tell how it stands in {STATUS_TRIES} tries")))
     }
 }
 
@@ -229,9 +236,6 @@ async fn flap(links: Links, ways: Vec<Way>) {
 
 /// Whether two faults may come together: not two of the links, whose end mends all, and none with what wants all to be well.
 pub(crate) fn go_together(one: Fault, other: Fault) -> bool {
-    let of_links = |fault| {
-        matches!(fault, Fault::Isolate | Fault::Mute | Fault::Deaf | Fault::Split | Fault::Flap | Fault::SlowLinks)
-    };
     let alone = |fault| matches!(fault, Fault::Replace | Fault::KillAll | Fault::Transfer);
-    !(one == other || alone(one) || alone(other) || (of_links(one) && of_links(other)))
+    !(one == other || alone(one) || alone(other) || (one.is_of_links() && other.is_of_links()))
 }

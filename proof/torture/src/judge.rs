@@ -18,6 +18,18 @@ pub enum Verdict {
     Unknown(String),
 }
 
+impl Verdict {
+    /// Both: the worse of the two, and of two violations all that is known.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Violation(one), Self::Violation(other)) => Self::Violation(format!("{one}\n{other}")),
+            (Self::Violation(why), _) | (_, Self::Violation(why)) => Self::Violation(why),
+            (Self::Unknown(why), _) | (_, Self::Unknown(why)) => Self::Unknown(why),
+            (Self::Explained, Self::Explained) => Self::Explained,
+        }
+    }
+}
+
 /// Judges what clients were told. Takes the operations out, and gives them back as a history.
 pub(crate) fn judge(told: &mut Told) -> (History, Verdict) {
     let history = History { operations: std::mem::take(&mut told.operations) };

@@ -36,6 +36,15 @@ pub(crate) enum Link {
 /// From which node to which, by their places.
 pub(crate) type Way = (usize, usize);
 
+/// One direction of a connection: who dialled, the place that was dialled, and whether it is the way back.
+#[derive(Clone, Copy)]
+struct Direction {
+    /// `None` when the first frame did not say.
+    from: Option<NodeId>,
+    to: usize,
+    back: bool,
+}
+
 /// All links of a cluster.
 #[derive(Clone)]
 pub(crate) struct Links {
@@ -94,12 +103,12 @@ impl Links {
             }
             match decode(&mut first.clone(), HELLO_BYTES_MAX) {
                 Ok(None) => {}
-                Ok(Some(Frame::Hello(hello))) => break self.place_of(hello.from),
+                Ok(Some(Frame::Hello(hello))) => break Some(hello.from),
                 // Whoever it is, it is for the node to refuse.
                 _ => break None,
             }
         };
-        let (there, back) = (from.map(|from| (from, to)), from.map(|from| (to, from)));
+        let (there, back) = (Direction { from, to, back: false }, Direction { from, to, back: true });
         self.pass(there).await;
         let mut node = TcpStream::connect(at).await?;
         node.set_nodelay(true)?;
@@ -113,13 +122,16 @@ impl Links {
         result
     }
 
-    fn place_of(&self, number: NodeId) -> Option<usize> {
-        self.shared.places.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied()
+    /// Which way this is. Asked each time: a node dials before anybody knows its number.
+    fn way(&self, Direction { from, to, back }: Direction) -> Option<Way> {
+        let places = self.shared.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = *places.get(&from?)?;
+        Some(if back { (to, from) } else { (from, to) })
     }
 
     /// Returns once the link lets something pass.
-    async fn pass(&self, way: Option<Way>) {
-        let Some(way) = way else { return };
+    async fn pass(&self, direction: Direction) {
+        let Some(way) = self.way(direction) else { return };
         let mut ways = self.shared.ways.subscribe();
         let link_of = |ways: &BTreeMap<Way, Link>| ways.get(&way).copied().unwrap_or_default();
         let now = link_of(&ways.borrow());
@@ -139,7 +151,7 @@ impl Links {
 }
 
 /// Carries bytes one way until either end is gone.
-async fn pump(links: Links, way: Option<Way>, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
+async fn pump(links: Links, way: Direction, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let read = from.read(&mut buffer).await?;
@@ -185,8 +197,8 @@ mod tests {
     #[tokio::test]
     async fn cut_holds_one_direction_until_mended() {
         let (links, short, long) = (Links::new(), Duration::from_millis(200), Duration::from_secs(20));
-        links.know(NodeId(1), 0);
         let (mut dialled, mut taken) = joined(&links, NodeId(1), crate::ports::free_ports(2)).await;
+        links.know(NodeId(1), 0);
         links.set([((0, 1), Link::Cut)]);
         dialled.write_all(b"a").await.unwrap();
         taken.write_all(b"b").await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use hezong_base::NodeId;
@@ -90,7 +90,7 @@ impl Node {
     /// Waits until it takes part.
     pub(crate) async fn wait_ready(&mut self) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
-        let asked = client(std::slice::from_ref(&self.http), STATUS_TIMEOUT)?;
+        let asked = client_of(&self.http, STATUS_TIMEOUT)?;
         loop {
             if asked.ask("/ready").await.is_ok() {
                 return Ok(());
@@ -105,10 +105,14 @@ impl Node {
         }
     }
 
-    /// As `kill -9`; false when it does not run.
+    /// As `kill -9`; false when it does not run. One that ended by itself is left for [`Node::ended`] to tell.
     pub(crate) async fn kill(&mut self) -> bool {
-        let Some(mut child) = self.child.take() else { return false };
-        child.kill().await.is_ok()
+        let Some(child) = &mut self.child else { return false };
+        if !matches!(child.try_wait(), Ok(None)) || child.kill().await.is_err() {
+            return false;
+        }
+        self.child = None;
+        true
     }
 
     /// Sends a signal; false when it does not run.
@@ -117,11 +121,16 @@ impl Node {
         id.and_then(Pid::from_raw).is_some_and(|id| kill_process(id, signal).is_ok())
     }
 
-    /// How it ended by itself, if it did.
-    pub(crate) fn ended(&mut self) -> Option<String> {
+    /// How it ended, if it did.
+    pub(crate) fn exit(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok()??;
         self.child = None;
-        Some(format!("it ended by itself: {status}"))
+        Some(status)
+    }
+
+    /// How it ended by itself, if it did.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        self.exit().map(|status| format!("it ended by itself: {status}"))
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -147,7 +156,7 @@ pub(crate) struct Status {
 
 /// Asks a node how it stands; `None` if it does not answer.
 pub(crate) async fn status(http: &str) -> Option<Status> {
-    let told = client(&[http.to_owned()], STATUS_TIMEOUT).ok()?.status().await.ok()?;
+    let told = client_of(http, STATUS_TIMEOUT).ok()?.status().await.ok()?;
     let number = |name: &str| told[name].as_u64();
     Some(Status {
         number: NodeId(number("nodeId")?),
@@ -156,9 +165,17 @@ pub(crate) async fn status(http: &str) -> Option<Status> {
     })
 }
 
-/// A client of these nodes alone.
+/// A client of the cluster that these nodes are of.
 pub(crate) fn client(endpoints: &[String], timeout: Duration) -> Result<Client, Error> {
-    let given_only = endpoints.len() == 1;
+    made(endpoints, timeout, false)
+}
+
+/// A client of this node alone.
+pub(crate) fn client_of(endpoint: &str, timeout: Duration) -> Result<Client, Error> {
+    made(&[endpoint.to_owned()], timeout, true)
+}
+
+fn made(endpoints: &[String], timeout: Duration, given_only: bool) -> Result<Client, Error> {
     let options = ClientOptions {
         timeout,
         attempt_timeout: timeout.min(Duration::from_secs(1)),

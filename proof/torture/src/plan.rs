@@ -107,6 +107,11 @@ impl Fault {
         Self::Replace,
     ];
 
+    /// Whether it changes what passes between nodes.
+    pub(crate) fn is_of_links(self) -> bool {
+        matches!(self, Self::Isolate | Self::Mute | Self::Deaf | Self::Split | Self::Flap | Self::SlowLinks)
+    }
+
     /// What it is called on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -172,6 +177,11 @@ pub(crate) struct Draw {
 impl Draw {
     pub(crate) fn new(rng: Rng, kinds: Vec<Fault>) -> Self {
         Self { rng, kinds, left: Vec::new() }
+    }
+
+    /// Lets one that could not come now come later in this round.
+    pub(crate) fn put_back(&mut self, strike: Strike) {
+        self.left.push(strike.fault);
     }
 
     /// `None` where no kind may come.

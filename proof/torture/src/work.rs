@@ -4,18 +4,21 @@
 //! get), compare-and-set, a list that is appended to by compare-and-set, and a counter. Keys are left for new ones every
 //! few seconds: what nobody knows the outcome of must be thought of at every later moment, and would add up.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hezong_base::Rng;
 use hezong_check::{Answer, Call, Operation, Outcome};
-use hezong_client::{Client, Error, Level};
+use hezong_client::{Client, Error, Found, Level};
 
 use crate::counter::Count;
 
 /// For so long the same keys are used.
 const EPOCH: Duration = Duration::from_secs(10);
+/// How soon a client hears that it is to stop.
+const NAP: Duration = Duration::from_millis(100);
 /// How many keys each kind of work has.
 const KEYS: u64 = 4;
 /// A list is let be at this length.
@@ -50,7 +53,7 @@ pub(crate) struct Told {
     /// When each operation ended, in nanoseconds since the start, how long it took, and how.
     pub(crate) ends: Vec<(u64, u64, End)>,
     /// The first reason of each kind why something was not done.
-    pub(crate) reasons: std::collections::BTreeMap<&'static str, (u64, String)>,
+    pub(crate) reasons: BTreeMap<&'static str, (u64, String)>,
 }
 
 impl Record {
@@ -79,8 +82,31 @@ impl Record {
             self.one(number, &client, &mut rng).await;
             // Turns that were missed while a call took long are not made up for.
             turn = (turn + rng.between(Duration::ZERO, pause * 2)).max(Instant::now() - pause);
-            tokio::time::sleep_until(turn.into()).await;
+            while Instant::now() < turn && !self.stop.load(Ordering::Relaxed) {
+                tokio::time::sleep(turn.saturating_duration_since(Instant::now()).min(NAP)).await;
+            }
         }
+    }
+
+    /// Reads every key once more that anybody used, as another client: what was acknowledged long ago is still there.
+    pub(crate) async fn read_all(&self, number: u64, client: &Client) -> Result<(), Error> {
+        let (keys, counters) = self.told(|told| {
+            let keys: BTreeSet<_> = told.operations.iter().map(|operation| operation.key.clone()).collect();
+            (keys, told.counts.iter().map(|(key, _)| key.clone()).collect::<BTreeSet<_>>())
+        });
+        for key in keys {
+            let called = self.now();
+            let found = client.get(key.as_bytes(), Level::Consistent).await?;
+            let found = found.map(|found| String::from_utf8_lossy(&found.value).into_owned());
+            self.record(number, &key, called, Call::Get, Ok(Answer::Found(found)));
+        }
+        for key in counters {
+            let called = self.now();
+            let found = client.get(key.as_bytes(), Level::Consistent).await?;
+            let outcome = Some((self.now(), number_of(found.as_ref())));
+            self.told(|told| told.counts.push((key, Count { called, outcome, adds: false })));
+        }
+        Ok(())
     }
 
     async fn one(&self, number: u64, client: &Client, rng: &mut Rng) {
@@ -152,8 +178,7 @@ impl Record {
         let sum = if adds {
             client.add(key.as_bytes(), 1).await
         } else {
-            let found = client.get(key.as_bytes(), level).await;
-            found.map(|found| found.map_or(0, |found| String::from_utf8_lossy(&found.value).parse().unwrap_or(-1)))
+            client.get(key.as_bytes(), level).await.map(|found| number_of(found.as_ref()))
         };
         let end = self.end(called, sum.as_ref().err());
         if end == End::Done || (end == End::Unknown && adds) {
@@ -198,4 +223,9 @@ impl Record {
     fn fresh(&self) -> String {
         self.next.fetch_add(1, Ordering::Relaxed).to_string()
     }
+}
+
+/// What a counter holds; absent it is 0, and what is no number is below all that may be.
+fn number_of(found: Option<&Found>) -> i64 {
+    found.map_or(0, |found| String::from_utf8_lossy(&found.value).parse().unwrap_or(-1))
 }
