@@ -96,8 +96,21 @@ impl FjallStore {
         self.shared.opened().ok_or(StoreError::Reopening)
     }
 
-    /// Changes something, as often as it takes until there is room for it.
+    /// Changes something, as often as it takes until there is room for it. Without that the node cannot go on: where damage
+    /// is in the way, the store is condemned.
     fn change<T>(
+        &self,
+        operation: Operation,
+        attempt: impl Fn(&Open) -> Result<T, fjall::Error>,
+    ) -> Result<T, StoreError> {
+        let changed = self.change_with_room(operation, attempt);
+        if let Err(StoreError::Damaged { source, .. }) = &changed {
+            self.condemn(&source.to_string());
+        }
+        changed
+    }
+
+    fn change_with_room<T>(
         &self,
         operation: Operation,
         attempt: impl Fn(&Open) -> Result<T, fjall::Error>,
@@ -138,7 +151,7 @@ impl Shared {
         self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells damage from other failures of an open store, and marks it.
+    /// Tells damage from other failures of an open store.
     fn failed(&self, operation: Operation) -> impl Fn(fjall::Error) -> StoreError {
         move |error| match is_found_damaged(operation, &error) {
             true => self.damaged(Box::new(error)),
@@ -146,11 +159,7 @@ impl Shared {
         }
     }
 
-    /// Notes on disk that the store is damaged, for whoever opens it next.
     fn damaged(&self, source: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
-        if let Err(error) = mark(&self.path, &source.to_string()) {
-            tracing::error!("that the state store {} is damaged cannot be noted in it: {error}", self.path.display());
-        }
         StoreError::Damaged { path: self.path.clone(), source }
     }
 
@@ -382,6 +391,15 @@ impl Store for FjallStore {
             }
             open.forget()
         })
+    }
+
+    fn condemn(&self, why: &str) {
+        let path = &self.shared.path;
+        // That it is damaged is said again by whoever is refused.
+        let why = why.strip_prefix(&format!("the state store {} is damaged: ", path.display())).unwrap_or(why);
+        if let Err(error) = mark(path, why) {
+            tracing::error!("that the state store {} is damaged cannot be noted in it: {error}", path.display());
+        }
     }
 
     fn scrub(&self) -> Scrub {
