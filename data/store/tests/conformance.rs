@@ -509,6 +509,34 @@ fn fjall_scrub_finds_damage_anywhere_and_the_next_start_knows_of_it() {
     }
 }
 
+/// A file is not believed to be damaged before it was read twice.
+#[test]
+fn fjall_scrub_reads_again_what_differs_once() {
+    let work = tempfile::tempdir().unwrap();
+    let store = FjallStore::open(work.path()).unwrap();
+    let map = store.map("map").unwrap();
+    store.apply(&batch(&[(map, "key", Some("value"))])).unwrap();
+    store.reclaim().unwrap();
+    let [table] = &tables(work.path())[..] else { panic!("there is one file") };
+    let flip = || {
+        let file = File::options().read(true).write(true).open(work.path().join(table)).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 10).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], 10).unwrap();
+    };
+    let mut step = store.scrub();
+    flip();
+    assert!(step().unwrap() > 1, "it is read at once");
+    assert_eq!(step().unwrap(), 1, "and differs");
+    flip();
+    while step().unwrap() > 0 {}
+    // That it differed is forgotten by the next round.
+    flip();
+    assert!(step().unwrap() > 1 && step().is_ok());
+    let error = (0..3).find_map(|_| step().err()).unwrap();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}
+
 /// What a reader finds is damage as well, and so is a file that is gone. The store goes on as it is until it is condemned.
 #[test]
 fn fjall_damage_found_otherwise_is_told_and_condemned_on_demand() {
