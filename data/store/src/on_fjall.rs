@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -65,6 +66,9 @@ struct Shared {
     open: RwLock<Option<Arc<Open>>>,
     /// Held by whoever changes something.
     changing: Mutex<()>,
+    /// It failed and nobody knows why, was opened anew, and has not failed since for want of room. If it fails again so,
+    /// its files are looked at.
+    is_suspect: AtomicBool,
 }
 
 /// An open database: nobody may hold on to it for long.
@@ -89,7 +93,8 @@ impl FjallStore {
         })?;
         let open = Open { database: open_database(path)?, maps: RwLock::default() };
         let open = RwLock::new(Some(Arc::new(open)));
-        Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), open, changing: Mutex::new(()) }) })
+        let (changing, is_suspect) = (Mutex::default(), AtomicBool::default());
+        Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), open, changing, is_suspect }) })
     }
 
     fn opened(&self) -> Result<Arc<Open>, StoreError> {
@@ -121,11 +126,20 @@ impl FjallStore {
             let open = self.opened()?;
             let error = match attempt(&open) {
                 Ok(done) => return Ok(done),
-                Err(error) if self.shared.is_full(operation, &error) => error,
+                Err(error) if self.shared.is_full(operation, &error) => {
+                    self.shared.is_suspect.store(false, Ordering::Relaxed);
+                    error
+                }
                 // Found by a thread of fjall's, who knows when: it may be that there is room again by now. Or what it
-                // merges is damaged, which it would find again and again.
-                Err(error @ fjall::Error::Poisoned) if is_first => {
-                    self.shared.check()?;
+                // merges is damaged, which it finds again and again; reading all files to tell takes long.
+                Err(error @ fjall::Error::Poisoned) => {
+                    if self.shared.is_suspect.swap(true, Ordering::Relaxed) {
+                        self.shared.check()?;
+                        self.shared.is_suspect.store(false, Ordering::Relaxed);
+                        if !is_first {
+                            return Err(self.shared.failed(operation)(error));
+                        }
+                    }
                     error
                 }
                 Err(error) => return Err(self.shared.failed(operation)(error)),
