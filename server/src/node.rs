@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -21,7 +21,7 @@ use hezong_node::{StateError, StateMachine};
 use hezong_raft::{Member, Membership};
 use hezong_shell::trace::Tracer;
 use hezong_shell::{ClusterId, Handle, Identity, Start};
-use hezong_store::{DiskStore, StoreError};
+use hezong_store::{DiskStore, Store as _, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
@@ -41,6 +41,8 @@ pub(crate) const GROUP: GroupId = GroupId(1);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the cluster a member names again with `--join` may take to say which one it is.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two attempts of a node whose state is damaged to have another one take over.
+const TAKE_OVER_PAUSE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let sources = args.sources();
@@ -67,7 +69,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let export = Export::start(&settings)?;
     let tracer = export.as_ref().map(|export| Arc::clone(&export.tracer));
     let opened = open(&settings, &secured, start, tracer, args.trial_disk).await;
-    let Open { node, keys, state_repaired } = opened.map_err(|error| explain_full(&settings, error))?;
+    let Open { node, keys, state, state_repaired } = opened.map_err(|error| explain_full(&settings, error))?;
     if bootstraps {
         bootstrap(&settings, &node).await?;
     }
@@ -97,7 +99,8 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         debug: Debug { settings: shows, log: Arc::new(move || recent.text()) },
     };
-    let stop = stop(told_to_stop(args.stop_with_stdin)?, node.clone());
+    let left_for = Arc::new(OnceLock::new());
+    let stop = stop(told_to_stop(args.stop_with_stdin)?, node.clone(), state, Arc::clone(&left_for));
     let reload = Reload { sources, values, shown, log, limits, node: node.clone() };
     let reload = tokio::spawn(reload.on(hangup));
     if let Some(tls) = secured.tls {
@@ -106,14 +109,17 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     notify::ready();
     hezong_http::serve(listener, hezong_http::router(api), sockets, stop).await;
     reload.abort();
-    end(node, export).await
+    end(node, export, left_for.get()).await
 }
 
-/// Ends when the node is to stop and has handed over.
-async fn stop(told: impl Future<Output = ()>, node: Handle) {
+/// Ends when the node is to stop and has handed over. Where it leaves by itself, `left_for` says why.
+async fn stop(told: impl Future<Output = ()>, node: Handle, state: DiskStore, left_for: Arc<OnceLock<String>>) {
     tokio::select! {
         () = told => {}
-        () = damage_found(node.clone()) => {}
+        damage = found(&node, Handle::log_damage) => left_for.set(damage).expect("one of these ends"),
+        damage = replaced(&node, &state) => {
+            return left_for.set(damage).expect("one of these ends");
+        }
     }
     // While clients are still served, so that they hear who leads next. If nobody can take over, so be it.
     if let Ok(next) = node.transfer(GROUP, None).await {
@@ -122,7 +128,7 @@ async fn stop(told: impl Future<Output = ()>, node: Handle) {
 }
 
 /// Closes a node that serves nobody any more.
-async fn end(node: Handle, export: Option<Export>) -> Result<()> {
+async fn end(node: Handle, export: Option<Export>, left_for: Option<&String>) -> Result<()> {
     notify::stopping();
     tracing::info!("stopping");
     node.shutdown().await;
@@ -130,20 +136,52 @@ async fn end(node: Handle, export: Option<Export>) -> Result<()> {
     if let Some(export) = export {
         export.finish().await;
     }
-    match node.damage() {
+    match left_for {
         Some(damage) => bail!("{damage}; start the node again, which repairs it"),
         None => Ok(()),
     }
 }
 
-/// Ends when something is found wrong with the log or the state.
-async fn damage_found(node: Handle) {
+/// Ends when such damage is found, and tells what it is.
+async fn found(node: &Handle, damage: fn(&Handle) -> Option<String>) -> String {
     let mut events = node.events();
-    while node.damage().is_none() {
+    loop {
+        if let Some(damage) = damage(node) {
+            return damage;
+        }
         // What was missed may have been it.
         if let Err(RecvError::Closed) = events.recv().await {
             return std::future::pending().await;
         }
+    }
+}
+
+/// Ends when the state is found damaged and another node leads, which has what it takes to make it anew; the next start
+/// does. Until then the node serves what is whole: without others, the state would be lost with what is damaged.
+async fn replaced(node: &Handle, state: &DiskStore) -> String {
+    let damage = found(node, Handle::state_damage).await;
+    let me = node.identity().node;
+    let mut is_said = false;
+    loop {
+        let mut leader = node.leader(GROUP).await.ok().flatten().map(|leader| leader.id);
+        if leader == Some(me) {
+            leader = node.transfer(GROUP, None).await.ok().map(|next| next.id);
+            if let Some(next) = leader {
+                tracing::info!(node = next.0, "handed over");
+            }
+        }
+        if leader.is_some_and(|leader| leader != me) {
+            state.condemn(&damage);
+            return damage;
+        }
+        if !is_said {
+            tracing::error!(
+                "the state is damaged and no other node can take over, so it stays in service; take a backup (hezong \
+                 backup) and add nodes, or restore it"
+            );
+        }
+        is_said = true;
+        tokio::time::sleep(TAKE_OVER_PAUSE).await;
     }
 }
 
@@ -242,6 +280,7 @@ async fn join(settings: &Settings, secured: &Secured, replace: bool) -> Result<S
 struct Open {
     node: Handle,
     keys: KvReader<DiskStore>,
+    state: DiskStore,
     /// Whether its state was set aside.
     state_repaired: bool,
 }
@@ -258,19 +297,19 @@ async fn open(
     options.trial_disk = trial_disk;
     options.tls = secured.tls.clone();
     options.tracer = tracer;
-    let state = settings.data_dir.join("state");
+    let folder = settings.data_dir.join("state");
     // The log may be long; reading it must not hold up the runtime.
     tokio::task::spawn_blocking(move || {
-        let mut reader = None;
+        let mut parts = None;
         let node = hezong_shell::open_with(options, |_| {
-            let (store, repaired) = open_state(&state).map_err(StateError::new)?;
-            let kv = Kv::open(store, "kv", Rules::default())?;
-            reader = Some((kv.reader(), repaired));
+            let (store, repaired) = open_state(&folder).map_err(StateError::new)?;
+            let kv = Kv::open(store.clone(), "kv", Rules::default())?;
+            parts = Some((kv.reader(), store, repaired));
             let machine: Box<dyn StateMachine> = Box::new(kv);
             Ok(BTreeMap::from([(GROUP, machine)]))
         })?;
-        let (keys, state_repaired) = reader.expect("the machines are made before the node is open");
-        Ok(Open { node, keys, state_repaired })
+        let (keys, state, state_repaired) = parts.expect("the machines are made before the node is open");
+        Ok(Open { node, keys, state, state_repaired })
     })
     .await
     .context("opening the node was interrupted")?

@@ -238,9 +238,9 @@ fn damage_is_found_by_reading() {
     assert_eq!((reply.status, reply.body), (200, much(750)));
 }
 
-/// Three nodes with more in their states than these keep in memory.
-fn written_to_the_state(more: &[&str]) -> Cluster {
-    let mut cluster = Cluster::steady(3);
+/// So many nodes with more in their states than these keep in memory.
+fn written_to_the_state(count: usize, more: &[&str]) -> Cluster {
+    let mut cluster = Cluster::steady(count);
     for node in &mut cluster.nodes {
         node.stop();
         node.start(more);
@@ -287,7 +287,7 @@ fn ends_and_makes_its_state_anew(cluster: &mut Cluster, at: usize) {
 /// Nobody reads what is damaged.
 #[test]
 fn damage_of_the_state_is_found_by_scrubbing() {
-    let mut cluster = written_to_the_state(&["--scrub-bytes-per-second", "1GiB"]);
+    let mut cluster = written_to_the_state(3, &["--scrub-bytes-per-second", "1GiB"]);
     let leader = cluster.leader();
     let node = &cluster.nodes[leader];
     wait_until("it has read its state", || metric(node, "hezong_state_scrubbed_bytes_total") > 10 << 20);
@@ -295,10 +295,35 @@ fn damage_of_the_state_is_found_by_scrubbing() {
     ends_and_makes_its_state_anew(&mut cluster, leader);
 }
 
+/// Nobody else has what it takes to make it anew: the node goes on with what is whole, after a restart too.
+#[test]
+fn damage_of_the_only_state_leaves_the_node_in_service() {
+    let scrub = ["--scrub-bytes-per-second", "1GiB"];
+    let mut cluster = written_to_the_state(1, &scrub);
+    let node = &mut cluster.nodes[0];
+    wait_until("it has read its state", || metric(node, "hezong_state_scrubbed_bytes_total") > 10 << 20);
+    assert!(flip_in(tables(node), "value 000020 "));
+    for times in 1..=2 {
+        wait_until("it says so", || node.log_text().matches("it stays in service").count() == times || !node.runs());
+        assert!(node.runs(), "{}", node.log_text());
+        assert_eq!(metric(node, "hezong_state_damaged"), 1);
+        let whole = settle(&node.http, "GET", "/key/k300?raw&level=consistent", &[], b"");
+        assert_eq!((whole.status, whole.body), (200, large(300)));
+        let reply = settle(&node.http, "PUT", "/key/more", &[], b"and writes");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let damaged = get(&node.http, "/key/k20?raw&level=stale").unwrap();
+        assert_eq!(damaged.status, 500, "{}", damaged.text());
+        assert!(node.stop().success(), "{}", node.log_text());
+        node.start(&scrub);
+        node.wait_ready();
+    }
+    assert_eq!(metric(node, "hezong_state_repaired"), 0);
+}
+
 /// A client asks for what is damaged: it is told so, and the node stops though it could go on with the rest.
 #[test]
 fn damage_of_the_state_is_found_by_reading() {
-    let mut cluster = written_to_the_state(&["--scrub-bytes-per-second", "0"]);
+    let mut cluster = written_to_the_state(3, &["--scrub-bytes-per-second", "0"]);
     let leader = cluster.leader();
     let node = &cluster.nodes[leader];
     assert!(flip_in(tables(node), "value 000020 "));

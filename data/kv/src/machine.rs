@@ -147,6 +147,15 @@ impl<S: Store> Kv<S> {
         Ok(replies)
     }
 
+    /// Passes on what came of something the node cannot go on without. Where damage was in its way, the state is not to be
+    /// opened again as it is: the same would be in the way again.
+    fn or_condemned<T>(&self, done: Result<T, KvError>) -> Result<T, StateError> {
+        if let Err(KvError::Store(damaged @ StoreError::Damaged { .. })) = &done {
+            self.store.condemn(&damaged.to_string());
+        }
+        Ok(done?)
+    }
+
     /// How far the state is goes into the same batch as the data, or a crash between the two would apply entries twice.
     pub(crate) fn write(&self, batch: &mut Batch, state: &StateRecord, membership: Option<&Membership>) {
         let meta = self.shelf.maps().meta;
@@ -175,12 +184,14 @@ impl<S: Store> StateMachine for Kv<S> {
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateError> {
-        Ok(self.apply_all(entries)?)
+        let applied = self.apply_all(entries);
+        self.or_condemned(applied)
     }
 
     fn persist(&mut self) -> Result<Option<LogId>, StateError> {
         self.store.persist().map_err(KvError::from)?;
-        self.shelf.persisted()?;
+        let persisted = self.shelf.persisted();
+        self.or_condemned(persisted)?;
         Ok(self.state.as_ref().map(StateRecord::last))
     }
 
@@ -204,15 +215,18 @@ impl<S: Store> StateMachine for Kv<S> {
     }
 
     fn begin(&mut self, id: SnapshotId) -> Result<Begun, StateError> {
-        Ok(self.shelf.begin(id)?)
+        let begun = self.shelf.begin(id);
+        self.or_condemned(begun)
     }
 
     fn install(&mut self, id: SnapshotId, chunk: &Chunk) -> Result<bool, StateError> {
-        Ok(self.shelf.install(id, chunk)?)
+        let installed = self.shelf.install(id, chunk);
+        self.or_condemned(installed)
     }
 
     fn finish(&mut self, id: SnapshotId, base: &Base) -> Result<(), StateError> {
-        let (state, membership) = self.shelf.finish(id, base)?;
+        let finished = self.shelf.finish(id, base);
+        let (state, membership) = self.or_condemned(finished)?;
         (self.state, self.membership) = (Some(state), membership);
         Ok(())
     }

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::StoreError;
 
-/// In a store that was found damaged while it was open, this file says why. It moves away with the folder.
+/// In a store that was condemned while it was open, this file says why. It moves away with the folder.
 const MARK: &str = "damaged";
 
 /// An open store was found damaged. Opening it again finds no more than a part of that, so this is believed instead.
@@ -18,8 +18,8 @@ const MARK: &str = "damaged";
 struct Marked(String);
 
 /// Makes a store in `folder` unless one is there. Both disk stores leave a folder that they refuse to open when they are
-/// killed while they make it; so it is made beside its place, synced, and moved there in one step. One that was found
-/// damaged when it was last open is refused as [`StoreError::Damaged`].
+/// killed while they make it; so it is made beside its place, synced, and moved there in one step. One that was
+/// condemned when it was last open is refused as [`StoreError::Damaged`].
 ///
 /// Whoever calls this holds the lock of the data folder around it: two at a time would make it in the same place.
 pub(crate) fn make_whole(folder: &Path, make: impl FnOnce(&Path) -> Result<(), StoreError>) -> Result<(), StoreError> {

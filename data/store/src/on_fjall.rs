@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -65,6 +66,9 @@ struct Shared {
     open: RwLock<Option<Arc<Open>>>,
     /// Held by whoever changes something.
     changing: Mutex<()>,
+    /// It failed and nobody knows why, was opened anew, and has not failed since for want of room. If it fails again so,
+    /// its files are looked at.
+    is_suspect: AtomicBool,
 }
 
 /// An open database: nobody may hold on to it for long.
@@ -89,15 +93,29 @@ impl FjallStore {
         })?;
         let open = Open { database: open_database(path)?, maps: RwLock::default() };
         let open = RwLock::new(Some(Arc::new(open)));
-        Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), open, changing: Mutex::new(()) }) })
+        let (changing, is_suspect) = (Mutex::default(), AtomicBool::default());
+        Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), open, changing, is_suspect }) })
     }
 
     fn opened(&self) -> Result<Arc<Open>, StoreError> {
         self.shared.opened().ok_or(StoreError::Reopening)
     }
 
-    /// Changes something, as often as it takes until there is room for it.
+    /// Changes something, as often as it takes until there is room for it. Without that the node cannot go on: where damage
+    /// is in the way, the store is condemned.
     fn change<T>(
+        &self,
+        operation: Operation,
+        attempt: impl Fn(&Open) -> Result<T, fjall::Error>,
+    ) -> Result<T, StoreError> {
+        let changed = self.change_with_room(operation, attempt);
+        if let Err(StoreError::Damaged { source, .. }) = &changed {
+            self.condemn(&source.to_string());
+        }
+        changed
+    }
+
+    fn change_with_room<T>(
         &self,
         operation: Operation,
         attempt: impl Fn(&Open) -> Result<T, fjall::Error>,
@@ -108,11 +126,20 @@ impl FjallStore {
             let open = self.opened()?;
             let error = match attempt(&open) {
                 Ok(done) => return Ok(done),
-                Err(error) if self.shared.is_full(operation, &error) => error,
+                Err(error) if self.shared.is_full(operation, &error) => {
+                    self.shared.is_suspect.store(false, Ordering::Relaxed);
+                    error
+                }
                 // Found by a thread of fjall's, who knows when: it may be that there is room again by now. Or what it
-                // merges is damaged, which it would find again and again.
-                Err(error @ fjall::Error::Poisoned) if is_first => {
-                    self.shared.check()?;
+                // merges is damaged, which it finds again and again; reading all files to tell takes long.
+                Err(error @ fjall::Error::Poisoned) => {
+                    if self.shared.is_suspect.swap(true, Ordering::Relaxed) {
+                        self.shared.check()?;
+                        self.shared.is_suspect.store(false, Ordering::Relaxed);
+                        if !is_first {
+                            return Err(self.shared.failed(operation)(error));
+                        }
+                    }
                     error
                 }
                 Err(error) => return Err(self.shared.failed(operation)(error)),
@@ -138,7 +165,7 @@ impl Shared {
         self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells damage from other failures of an open store, and marks it.
+    /// Tells damage from other failures of an open store.
     fn failed(&self, operation: Operation) -> impl Fn(fjall::Error) -> StoreError {
         move |error| match is_found_damaged(operation, &error) {
             true => self.damaged(Box::new(error)),
@@ -146,11 +173,7 @@ impl Shared {
         }
     }
 
-    /// Notes on disk that the store is damaged, for whoever opens it next.
     fn damaged(&self, source: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
-        if let Err(error) = mark(&self.path, &source.to_string()) {
-            tracing::error!("that the state store {} is damaged cannot be noted in it: {error}", self.path.display());
-        }
         StoreError::Damaged { path: self.path.clone(), source }
     }
 
@@ -382,6 +405,15 @@ impl Store for FjallStore {
             }
             open.forget()
         })
+    }
+
+    fn condemn(&self, why: &str) {
+        let path = &self.shared.path;
+        // That it is damaged is said again by whoever is refused.
+        let why = why.strip_prefix(&format!("the state store {} is damaged: ", path.display())).unwrap_or(why);
+        if let Err(error) = mark(path, why) {
+            tracing::error!("that the state store {} is damaged cannot be noted in it: {error}", path.display());
+        }
     }
 
     fn scrub(&self) -> Scrub {

@@ -70,6 +70,10 @@ pub trait Store: Clone + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Has opening it refused from now on as damaged, for this reason. For whoever found damage and lets the store go:
+    /// opening it again might not find it before something is to be applied to what is damaged.
+    fn condemn(&self, _why: &str) {}
+
     /// What finds damage while nobody reads what is damaged. Where there is nothing to compare with, it finds nothing.
     fn scrub(&self) -> Scrub {
         Box::new(|| Ok(0))

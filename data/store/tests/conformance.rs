@@ -461,7 +461,7 @@ fn scrub_reads_all_and_finds_nothing(mut disk: impl Disk) {
 
 /// What nobody reads, in any part of a file, in the middle of what is read otherwise.
 #[test]
-fn fjall_scrub_finds_damage_anywhere_and_has_the_next_start_know() {
+fn fjall_scrub_finds_damage_anywhere_and_the_next_start_knows_of_it() {
     let work = tempfile::tempdir().unwrap();
     let whole = work.path().join("whole");
     let store = FjallStore::open(&whole).unwrap();
@@ -498,6 +498,7 @@ fn fjall_scrub_finds_damage_anywhere_and_has_the_next_start_know() {
         let error = scrub(&store).unwrap_err();
         let said = error.to_string();
         assert!(matches!(error, StoreError::Damaged { .. }) && said.contains(path.to_str().unwrap()), "{said}");
+        store.condemn(&said);
         drop(store);
         let again = FjallStore::open(&folder).err().unwrap();
         assert_eq!(again.to_string(), said);
@@ -508,9 +509,37 @@ fn fjall_scrub_finds_damage_anywhere_and_has_the_next_start_know() {
     }
 }
 
-/// What a reader finds is noted as well, and a file that is gone is damage.
+/// A file is not believed to be damaged before it was read twice.
 #[test]
-fn fjall_damage_found_otherwise_has_the_next_start_know() {
+fn fjall_scrub_reads_again_what_differs_once() {
+    let work = tempfile::tempdir().unwrap();
+    let store = FjallStore::open(work.path()).unwrap();
+    let map = store.map("map").unwrap();
+    store.apply(&batch(&[(map, "key", Some("value"))])).unwrap();
+    store.reclaim().unwrap();
+    let [table] = &tables(work.path())[..] else { panic!("there is one file") };
+    let flip = || {
+        let file = File::options().read(true).write(true).open(work.path().join(table)).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 10).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], 10).unwrap();
+    };
+    let mut step = store.scrub();
+    flip();
+    assert!(step().unwrap() > 1, "it is read at once");
+    assert_eq!(step().unwrap(), 1, "and differs");
+    flip();
+    while step().unwrap() > 0 {}
+    // That it differed is forgotten by the next round.
+    flip();
+    assert!(step().unwrap() > 1 && step().is_ok());
+    let error = (0..3).find_map(|_| step().err()).unwrap();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}
+
+/// What a reader finds is damage as well, and so is a file that is gone. The store goes on as it is until it is condemned.
+#[test]
+fn fjall_damage_found_otherwise_is_told_and_condemned_on_demand() {
     let work = tempfile::tempdir().unwrap();
     for is_gone in [false, true] {
         let folder = work.path().join(is_gone.to_string());
@@ -537,6 +566,10 @@ fn fjall_damage_found_otherwise_has_the_next_start_know() {
         };
         assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
         drop(store);
+        if !is_gone {
+            let store = FjallStore::open(&folder).unwrap();
+            store.condemn(&error.to_string());
+        }
         assert!(matches!(FjallStore::open(&folder).err(), Some(StoreError::Damaged { .. })));
     }
 }

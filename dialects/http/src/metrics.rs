@@ -105,6 +105,8 @@ pub(crate) async fn show<S: Store>(serving: &Serving<S>, head: &Parts, _: Body) 
     text.node(&stats);
     let help = "1 if the state was found damaged and made anew when the node started, else 0.";
     text.gauge("hezong_state_repaired", help, u8::from(serving.api.state_repaired));
+    let help = "1 if the state was found damaged since the node started, and it still serves what is whole, else 0.";
+    text.gauge("hezong_state_damaged", help, u8::from(serving.api.node.state_damage().is_some()));
     if let Some(end) = serving.api.tls.as_ref().and_then(NodeTls::valid_until) {
         let end = end.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let help = "When the certificate in use expires, in seconds since 1970.";

@@ -149,7 +149,8 @@ pub enum StartError {
     /// it are gone.
     #[error(
         "group {}: the log begins after entry {base}, but the state has applied {}: the state was lost; \
-         empty the data folder and join the cluster as a new node",
+         restore a backup, or empty the data folder and join the cluster as a new node; if there is a state.damaged in it, keep \
+         that copy elsewhere first: it holds what is left of the state",
         group.0, applied.map_or("nothing".to_owned(), |applied| applied.to_string())
     )]
     StateLost {

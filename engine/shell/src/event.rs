@@ -58,10 +58,16 @@ pub enum Event {
         /// What was wrong with it.
         reason: String,
     },
-    /// Something in the log or the state is not what was written, as reading or scrubbing found. The node is to be shut down and opened
+    /// Something in the log is not what was written, as reading or scrubbing found. The node is to be shut down and opened
     /// again, which repairs it; if it is not within half a minute, the process ends. Told once.
-    Damaged {
-        /// What is damaged, where, and what is wrong with it.
+    LogDamaged {
+        /// Where, and what is wrong with it.
+        damage: String,
+    },
+    /// The same of the state. It goes on with the rest of it. Whoever runs the node may have it make its state anew, once
+    /// another node has a whole one to give.
+    StateDamaged {
+        /// Where, and what is wrong with it.
         damage: String,
     },
     /// The disk fell below its reserve, or rose above it again.
@@ -89,8 +95,11 @@ impl fmt::Display for Event {
                 "this node was removed from its cluster, says {by}: stop it, or empty its folder and let it join anew"
             ),
             Self::Garbage { address, reason } => write!(f, "closed a connection from {address}: {reason}"),
-            Self::Damaged { damage } => {
+            Self::LogDamaged { damage } => {
                 write!(f, "{damage}; the node stops, and repairs it when it is started again")
+            }
+            Self::StateDamaged { damage } => {
+                write!(f, "{damage}; the node stops once another leads, and repairs it when it is started again")
             }
             Self::DiskReserve { below: true, free_bytes } => {
                 write!(f, "disk below its reserve: {free_bytes} bytes are free; only deletes are accepted")

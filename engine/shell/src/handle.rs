@@ -354,17 +354,22 @@ impl Handle {
         self.0.shared.events.subscribe()
     }
 
-    /// What was found wrong with the log or the state since they were opened, as [`Event::Damaged`] tells: the node is to be
-    /// shut down.
+    /// What was found wrong with the log since it was opened, as [`Event::LogDamaged`] tells: the node is to be shut down.
     #[must_use]
-    pub fn damage(&self) -> Option<String> {
-        self.0.shared.damage.get().cloned()
+    pub fn log_damage(&self) -> Option<String> {
+        self.0.shared.log_damage.get().cloned()
+    }
+
+    /// What was found wrong with the state since it was opened, as [`Event::StateDamaged`] tells.
+    #[must_use]
+    pub fn state_damage(&self) -> Option<String> {
+        self.0.shared.state_damage.get().cloned()
     }
 
     /// For those who read the state beside the state machine, and find that it is not what was written: see
-    /// [`Event::Damaged`].
+    /// [`Event::StateDamaged`].
     pub fn found_damaged(&self, damage: &dyn fmt::Display) {
-        self.0.shared.damaged(damage);
+        self.0.shared.state_damaged(damage);
     }
 
     /// From now on keeps another stretch of the log, and fetches snapshots at another pace.

@@ -238,7 +238,7 @@ pub(crate) fn read(shared: &Arc<Shared>, inbox: &Arc<Inbox<Reading>>, reader: &R
                 Err(ReadError::Absent { .. }) => Vec::new(),
                 // Left without an answer: there is none, and the node is about to stop.
                 Err(error) if error.is_damage() => {
-                    shared.damaged(&log_damage(&error));
+                    shared.log_damaged(&log_damage(&error));
                     continue;
                 }
                 Err(error) => stop_process(&format_args!("the log failed: {error}")),

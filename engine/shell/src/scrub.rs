@@ -1,7 +1,7 @@
 //! Reading log and states again, slowly, so that damage is found while other nodes still have what it took.
 //!
-//! One after the other and at one rate, so that the disk never has more of it to bear. Damage stops the node, and the next
-//! start repairs it.
+//! One after the other and at one rate, so that the disk never has more of it to bear. The next start repairs
+//! what is damaged: a log stops the node at once, a state when another node can take over.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Part {
                     shared.metrics.log_scrubbed_bytes.add(bytes as usize);
                     return Ok(bytes);
                 }
-                Err(error) if error.is_damage() => shared.damaged(&log_damage(&error)),
+                Err(error) if error.is_damage() => shared.log_damaged(&log_damage(&error)),
                 Err(error) => tracing::error!("the log is scrubbed no more: {error}"),
             },
             Self::State(step) => match step() {
@@ -85,7 +85,7 @@ impl Part {
                     shared.metrics.state_scrubbed_bytes.add(bytes as usize);
                     return Ok(bytes);
                 }
-                Err(StateError::Damaged(damage)) => shared.damaged(&damage),
+                Err(StateError::Damaged(damage)) => shared.state_damaged(&damage),
                 Err(error) => tracing::error!("the state is scrubbed no more: {error}"),
             },
         }

@@ -58,7 +58,7 @@ pub(crate) fn read(shared: &Arc<Shared>, inbox: &Inbox<Reading>, held: &Held) {
                 let failed = |error: &StateError| {
                     tracing::error!("snapshot {id} of group {} cannot be read: {error}", group.0);
                     if let StateError::Damaged(damage) = error {
-                        shared.damaged(damage);
+                        shared.state_damaged(damage);
                     }
                 };
                 read.inspect_err(failed).ok()

@@ -25,7 +25,7 @@ use crate::run::{Afterwards, Mail, MayWait, Runner};
 use crate::slow::Slow;
 use crate::trace::Tracer;
 
-/// How long whoever runs a node has to stop it once its log or its state was found damaged.
+/// How long whoever runs a node has to stop it once its log was found damaged.
 const DAMAGE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What every thread of a node holds.
@@ -41,8 +41,10 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     /// The peer that said that this node was removed. Set once: whoever is removed stays so.
     pub(crate) removed_by: OnceLock<NodeId>,
-    /// What was found wrong with the log or the state. Set once: the node is to stop.
-    pub(crate) damage: OnceLock<String>,
+    /// What was found wrong with the log. Set once: the node is to stop.
+    pub(crate) log_damage: OnceLock<String>,
+    /// What was found wrong with the state. Set once.
+    pub(crate) state_damage: OnceLock<String>,
     /// Set when the node stops as if it had crashed: what waits in inboxes is not to be worked off.
     abandoned: AtomicBool,
 }
@@ -60,7 +62,8 @@ impl Shared {
             room,
             events,
             removed_by: OnceLock::new(),
-            damage: OnceLock::new(),
+            log_damage: OnceLock::new(),
+            state_damage: OnceLock::new(),
             abandoned: AtomicBool::new(false),
         }
     }
@@ -121,7 +124,7 @@ impl Shared {
             | Event::PeerRefused { .. }
             | Event::Garbage { .. }
             | Event::DiskReserve { below: true, .. } => tracing::warn!("{event}"),
-            Event::Damaged { .. } => tracing::error!("{event}"),
+            Event::LogDamaged { .. } | Event::StateDamaged { .. } => tracing::error!("{event}"),
         }
         // Nobody listening is fine.
         drop(self.events.send(event));
@@ -134,14 +137,14 @@ impl Shared {
         }
     }
 
-    /// The log or the state is not what was written. Whoever runs the node shuts it down, so that leadership is handed over and the log
+    /// The log is not what was written. Whoever runs the node shuts it down, so that leadership is handed over and the log
     /// closed, after which what is certain of it is known; if nobody does, the process ends.
-    pub(crate) fn damaged(self: &Arc<Self>, damage: &dyn Display) {
+    pub(crate) fn log_damaged(self: &Arc<Self>, damage: &dyn Display) {
         let damage = damage.to_string();
-        if self.damage.set(damage.clone()).is_err() {
+        if self.log_damage.set(damage.clone()).is_err() {
             return;
         }
-        self.tell(Event::Damaged { damage: damage.clone() });
+        self.tell(Event::LogDamaged { damage: damage.clone() });
         let shared = Arc::clone(self);
         let waited = spawn("hezong-damage", move || {
             thread::sleep(DAMAGE_PATIENCE);
@@ -151,6 +154,14 @@ impl Shared {
         });
         if let Err(error) = waited {
             stop_process(&error);
+        }
+    }
+
+    /// The state is not what was written. What is whole of it still serves.
+    pub(crate) fn state_damaged(&self, damage: &dyn Display) {
+        let damage = damage.to_string();
+        if self.state_damage.set(damage.clone()).is_ok() {
+            self.tell(Event::StateDamaged { damage });
         }
     }
 

@@ -195,7 +195,7 @@ impl Wal {
     pub fn reclaim(&mut self) -> Result<u64, WriteError> {
         self.refuse_if_failed()?;
         for bytes in [self.options.segment_bytes, self.options.segment_bytes / SMALL_PART] {
-            let Some((carry, freed)) = self.choose_reclaim(bytes) else { continue };
+            let Some((carry, freed)) = self.choose_reclaim(bytes) else { return Ok(0) };
             let (last, end) = (Arc::clone(&self.file), self.offset);
             // What was set aside in the last one is for nobody now. Where it is gone as a whole, this does no harm.
             let cut = |()| Ok(last.file.cut(end).map_err(io_failure("cut", &last.path, end))?);
@@ -298,7 +298,7 @@ impl Wal {
         // A segment of the usual size holds one batch at least, however large.
         let is_small = self.bytes < self.options.segment_bytes;
         if end > self.bytes && (self.offset > self.opening_end || is_small) {
-            self.rotate()?;
+            self.rotate(batch::total_bytes(length) as u64)?;
         }
         batch::finish(&mut buffer, count, self.number, self.offset, self.synced);
         self.file.file.write_at(self.offset, &buffer).map_err(io_failure("write", &self.file.path, self.offset))?;
@@ -320,10 +320,22 @@ impl Wal {
         Ok(())
     }
 
-    /// Goes on to the next segment, as the current one is full.
-    fn rotate(&mut self) -> Result<(), Failure> {
+    /// Goes on to the next segment, as the current one is full. Where there is no room for it, to a small one, if the next
+    /// batch fits there; nothing moves then, since half a segment would not.
+    fn rotate(&mut self, next: u64) -> Result<(), Failure> {
         let carry = self.choose_carry();
-        self.turn(self.options.segment_bytes, &carry)
+        let small = self.options.segment_bytes / SMALL_PART;
+        match self.turn(self.options.segment_bytes, &carry) {
+            Err(Failure::Full(_)) if self.opening_bytes() + next <= small => self.turn(small, &Carry::new()),
+            result => result,
+        }
+    }
+
+    /// What the opening of the next segment takes, without what moves there.
+    fn opening_bytes(&self) -> u64 {
+        let mut opening = Vec::new();
+        self.shared.index().groups.iter().for_each(|(id, group)| group.encode_opening(*id, &mut opening));
+        (segment::header_bytes(&self.options.identity) + batch::total_bytes(opening.len())) as u64
     }
 
     /// Goes on to the next segment, with so many bytes set aside. The current one is synced first: that all but the newest
@@ -369,15 +381,15 @@ impl Wal {
     }
 
     /// What moves when the oldest segments are to go, into a next one of so many bytes, and how much that frees; `None` if
-    /// it frees less than a quarter of a usual one. No more moves than a quarter of what the next one takes, and from no
+    /// it frees less than a quarter of a usual one, or if how the groups stand takes too much of the next one. No more moves than a quarter of what the next one takes, and from no
     /// segment more than half: that it frees as much again is what is gained.
     fn choose_reclaim(&self, bytes: u64) -> Option<(Carry, u64)> {
+        let (mut moved, mut freed, mut carry) = (self.opening_bytes(), 0, Carry::new());
+        if moved > bytes / 4 {
+            return None;
+        }
         let index = self.shared.index();
         let live = index.live_bytes();
-        let mut opening = Vec::new();
-        index.groups.iter().for_each(|(id, group)| group.encode_opening(*id, &mut opening));
-        let begins = segment::header_bytes(&self.options.identity) + opening.len();
-        let (mut moved, mut freed, mut carry) = (begins as u64, 0, Carry::new());
         let tail = self.bytes.saturating_sub(self.offset);
         for link in self.links() {
             let kept = live.get(&link.number).copied().unwrap_or_default();

@@ -232,6 +232,60 @@ fn full_disk_refuses_and_goes_on_with_room() {
     history.check(&twin, "with room again");
 }
 
+/// Of the usual size no segment fits on the disk, and smaller ones do, for batches that fit into them.
+#[test]
+fn full_disk_is_filled_with_small_segments() {
+    const SEGMENT: u64 = 16 << 10;
+    let model = ModelFolder::new();
+    let (mut wal, _) = Wal::open(model.handle(), options(SEGMENT)).unwrap();
+    let mut twin = Twin::default();
+    model.limit_space(Some(model.bytes() + SEGMENT * 3 / 4));
+    let mut put = |wal: &mut Wal, index, bytes: usize| {
+        let record = append(1, index, &[&vec![b'a'; bytes]]);
+        wal.append(std::slice::from_ref(&record)).inspect(|()| twin.apply(&record))
+    };
+    let mut index = 1;
+    while wal.segments() < 3 {
+        put(&mut wal, index, 300).unwrap();
+        index += 1;
+    }
+    let error = put(&mut wal, index, 5_000).unwrap_err();
+    assert!(matches!(&error, WriteError::Full(failure) if failure.doing == "create"), "{error}");
+    while put(&mut wal, index, 300).is_ok() {
+        index += 1;
+    }
+    assert_eq!(wal.segments(), 4);
+    model.limit_space(None);
+    put(&mut wal, index, 5_000).unwrap();
+    wal.close().unwrap();
+    let (wal, recovered) = Wal::open(model.handle(), options(SEGMENT)).unwrap();
+    assert_eq!(Twin::of(&wal, &recovered), twin);
+}
+
+/// With room for a usual one no small segment is begun, and none that could hold little more than how the groups stand.
+#[test]
+fn reclaim_begins_a_small_segment_only_where_it_helps() {
+    const SEGMENT: u64 = 16 << 10;
+    for (members, is_full) in [(10, false), (2_000, true), (10, true)] {
+        let model = ModelFolder::new();
+        let (mut wal, _) = Wal::open(model.handle(), options(SEGMENT)).unwrap();
+        wal.append(&[reset(1, None, &vec![b'm'; members])]).unwrap();
+        let mut index = 0;
+        while is_full && wal.segments() < 2 {
+            index += 1;
+            wal.append(&[append(1, index, &[&[b'b'; 300]])]).unwrap();
+        }
+        if index > 0 {
+            wal.append(&[compact(1, index, &vec![b'm'; members])]).unwrap();
+        }
+        wal.sync().unwrap();
+        if is_full {
+            model.limit_space(Some(model.bytes() + SEGMENT / 2));
+        }
+        assert_eq!(wal.reclaim().unwrap() > 0, members == 10 && is_full);
+    }
+}
+
 /// What was written is not needed any more, and nothing more is: the log goes on to a next segment at once, out of room
 /// for a whole one or for less, wherever the machine stops meanwhile.
 #[test]

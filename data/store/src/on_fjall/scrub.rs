@@ -22,21 +22,13 @@ use crate::{Operation, Scrub, StoreError};
 /// What a step reads.
 const STEP_BYTES: usize = 1 << 20;
 
-/// A file is not what was written.
+/// What is wrong with a file.
 #[derive(Debug, Error)]
-#[error("{} is not what was written: its checksum should be {expected:#034x}, and is {found:#034x}", path.display())]
-struct Differs {
-    path: PathBuf,
-    expected: u128,
-    found: u128,
-}
-
-/// A file cannot be read.
-#[derive(Debug, Error)]
-#[error("{} cannot be read: {source}", path.display())]
-struct Unreadable {
-    path: PathBuf,
-    source: std::io::Error,
+enum Fault {
+    #[error("{} is not what was written: its checksum should be {expected:#034x}, and is {found:#034x}", path.display())]
+    Differs { path: PathBuf, expected: u128, found: u128 },
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
 }
 
 /// The place of a map and the number of a file, which is given once in a map's life.
@@ -56,35 +48,34 @@ struct Reading {
 pub(super) fn of(shared: Arc<Shared>) -> Scrub {
     // What is left of this round. What was written since it began is for the next one, or it might never end.
     let mut round: Option<Vec<Name>> = None;
+    // Of the last of them.
     let mut reading: Option<Reading> = None;
-    let mut buffer = Vec::new();
+    let mut is_doubted = false;
+    let mut buffer = vec![0; STEP_BYTES];
     Box::new(move || {
         // While it is opened anew there is nothing to read, and nobody knows what there will be.
         let Some(open) = shared.opened() else { return Ok(0) };
         let left = round.get_or_insert_with(|| open.files());
-        while reading.is_none() {
-            let Some(name) = left.pop() else {
-                round = None;
-                return Ok(0);
-            };
-            reading = open.read(name).map_err(|unreadable| shared.unreadable(unreadable))?;
-        }
-        drop(open);
-        let Some(current) = &mut reading else { unreachable!("there is one by now") };
-        buffer.resize(STEP_BYTES, 0);
-        let read = current.step(&mut buffer).map_err(|source| {
-            let path = current.path.clone();
-            shared.unreadable(Unreadable { path, source })
-        })?;
-        if read == 0 {
-            let Reading { path, so_far, expected, .. } = reading.take().expect("it was read from just now");
-            let found = so_far.digest128();
-            if found != expected {
-                return Err(shared.damaged(Box::new(Differs { path, expected, found })));
+        let Some(&name) = left.last() else {
+            round = None;
+            return Ok(0);
+        };
+        match open.read_on(name, &mut reading, &mut buffer) {
+            Ok(0) => {
+                left.pop();
+                (reading, is_doubted) = (None, false);
+            }
+            Ok(read) => return Ok(read as u64),
+            Err(fault) if !fault.is_damage() => return Err(StoreError::failed(Operation::Scrub)(fault)),
+            // What is wrong on the disk is wrong again; memory or a cable may be wrong once.
+            Err(fault) if is_doubted => return Err(shared.damaged(Box::new(fault))),
+            Err(fault) => {
+                tracing::warn!("{fault}; it is read once more");
+                (reading, is_doubted) = (None, true);
             }
         }
         // The end of a file is not the end of the round.
-        Ok((read as u64).max(1))
+        Ok(1)
     })
 }
 
@@ -95,11 +86,13 @@ impl Shared {
         while scrub()? > 0 {}
         Ok(())
     }
+}
 
-    fn unreadable(&self, unreadable: Unreadable) -> StoreError {
-        match is_lost(&unreadable.source) {
-            true => self.damaged(Box::new(unreadable)),
-            false => StoreError::failed(Operation::Scrub)(unreadable),
+impl Fault {
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Differs { .. } => true,
+            Self::Unreadable { source, .. } => is_lost(source),
         }
     }
 }
@@ -115,8 +108,16 @@ impl Open {
         files.collect()
     }
 
+    /// Reads on in a file, or begins to. 0 once it was read and is what was written, or if it is needed no more.
+    fn read_on(&self, name: Name, reading: &mut Option<Reading>, buffer: &mut [u8]) -> Result<usize, Fault> {
+        if reading.is_none() {
+            *reading = self.read(name)?;
+        }
+        reading.as_mut().map_or(Ok(0), |reading| reading.step(buffer))
+    }
+
     /// Begins to read a file; `None` if it is needed no more.
-    fn read(&self, (place, id): Name) -> Result<Option<Reading>, Unreadable> {
+    fn read(&self, (place, id): Name) -> Result<Option<Reading>, Fault> {
         let maps = self.maps();
         let Some(map) = maps.get(place).and_then(Option::as_ref) else { return Ok(None) };
         // While this is held, no file that it names is removed.
@@ -126,24 +127,32 @@ impl Open {
         let expected = table.checksum().into_u128();
         match File::open(&path) {
             Ok(file) => Ok(Some(Reading { path, file, offset: 0, so_far: Xxh3Default::new(), expected })),
-            Err(source) => Err(Unreadable { path, source }),
+            Err(source) => Err(Fault::Unreadable { path, source }),
         }
     }
 }
 
 impl Reading {
-    /// Reads on, from the disk and not from what is cached of it; 0 at the end.
-    fn step(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+    /// Reads on, from the disk and not from what is cached of it; 0 at the end, once it was compared.
+    fn step(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
         // Without it, what is cached is compared.
         fadvise(&self.file, self.offset, NonZero::new(buffer.len() as u64), Advice::DontNeed).ok();
         let read = loop {
             match self.file.read_at(buffer, self.offset) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                result => break result?,
+                Err(source) => return Err(Fault::Unreadable { path: self.path.clone(), source }),
+                Ok(read) => break read,
             }
         };
         self.so_far.update(&buffer[..read]);
         self.offset += read as u64;
-        Ok(read)
+        if read > 0 {
+            return Ok(read);
+        }
+        let (expected, found) = (self.expected, self.so_far.digest128());
+        if found != expected {
+            return Err(Fault::Differs { path: self.path.clone(), expected, found });
+        }
+        Ok(0)
     }
 }
