@@ -1,7 +1,7 @@
 //! Ports that nobody else takes for as long as this process lives, even while what listens there is down: a node that is
 //! started again finds its port as it left it.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
 
 /// A row is so many ports. Whoever listens on the first of them owns the others; the system lets go of it when the process
@@ -40,11 +40,16 @@ pub fn free_ports(count: u16) -> u16 {
         }
         let first = row.next;
         row.next += count;
-        // Programs that know nothing of rows listen somewhere too.
-        if (first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+        if !(first..first + count).any(is_taken) {
             return first;
         }
     }
+}
+
+/// Programs that know nothing of rows listen somewhere too. Found by calling, not by listening: a child that another thread
+/// starts just then would have the listener until it runs its own program, and the port would be taken a moment longer.
+fn is_taken(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 /// Takes a row that is nobody's. Where the search begins differs by process only so that it is short.
