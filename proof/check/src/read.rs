@@ -5,7 +5,7 @@
 //! | `{"client"` … | this crate's own: an operation or a transaction a line, as JSON |
 //! | `{"process"` … | Jepsen's events as JSON, one a line |
 //! | `{:`, `[{:`, `#…{:` | Jepsen's events as EDN, one after the other or in a vector |
-//! | `INFO` or anything else | Jepsen's log: its lines with `:invoke`, `:ok`, `:fail` and `:info` after ` - ` |
+//! | `INFO` or anything else | Jepsen's log: its lines with `jepsen.util` and `:invoke`, `:ok`, `:fail` or `:info`; or such lines alone |
 
 mod edn;
 mod form;
@@ -96,10 +96,19 @@ fn edn_events(text: &str) -> Result<Vec<Event>, ReadError> {
     Ok(events)
 }
 
+/// The events of a log, or of a file that has nothing else. What a log says of them in the end, where they stand without its
+/// `jepsen.util`, is a tale and no event.
 fn log_events(text: &str) -> Result<Vec<Event>, ReadError> {
+    const LOGGED: &str = "jepsen.util";
+    let is_log = text.contains(LOGGED);
     let mut events = Vec::new();
     for (line, text) in (1..).zip(text.lines()) {
-        events.extend(Event::of_log(line, text)?);
+        let event = match text.split_once(LOGGED) {
+            Some((_, event)) => event.trim_start_matches([' ', '\t', ':', '-']),
+            None if is_log => continue,
+            None => text,
+        };
+        events.extend(Event::of_log(line, event)?);
     }
     Ok(events)
 }

@@ -135,6 +135,27 @@ fn read_log() {
 }
 
 #[test]
+fn read_log_passes_over_its_tale_and_minds_no_spacing() {
+    let history = operations(
+        "INFO  jepsen.util - 1   :invoke :write  3\n\
+         12:00:01,002\tINFO\t[worker 2] jepsen.util: 2\t:invoke\t:cas\t[3 4]\n\
+         INFO  jepsen.util - 1   :ok     :write  3\n\
+         INFO  [12:00:01] worker 2 - jepsen.util 2\t:info\t:cas\t[3 4]\tindeterminate (\n\
+         Followed by inconsistent operation:\n\
+         1\t:invoke\t:read\t2\n\
+         1\t:invoke\t:read\t2\n",
+    );
+    let told: Vec<String> = history.operations.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            r#"client 1 at 1: put "register" = "3" -> done at 3"#,
+            r#"client 2 at 2: cas "register" from "3" to "4" -> nobody knows"#,
+        ]
+    );
+}
+
+#[test]
 fn read_own_operations() {
     let history = operations(REGISTER);
     let mut text = Vec::new();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::edn::Edn;
 use super::form::Form;
 use super::{ReadError, Recorded};
 use crate::history::{Answer, Call, History, Operation, Outcome};
@@ -53,22 +54,29 @@ impl Event {
         }))
     }
 
-    /// A line of Jepsen's log: `… jepsen.util - 0 :invoke :read nil`, with tabs after the dash. `None` for other lines.
+    /// A line of Jepsen's log, from its process on: `0 :invoke :read nil`, with tabs or spaces. `None` for other lines.
     pub(crate) fn of_log(line: usize, text: &str) -> Result<Option<Self>, ReadError> {
-        let mut words = text.rsplit(" - ").next().unwrap_or(text).split('\t').map(str::trim);
-        let (Some(process), Some(kind), Some(f)) = (words.next(), words.next(), words.next()) else { return Ok(None) };
-        let (Ok(process), Some(kind)) = (process.parse(), kind_of(kind.trim_start_matches(':'))) else {
+        let (process, rest) = first_word(text);
+        let (kind, rest) = first_word(rest);
+        let (f, rest) = first_word(rest);
+        let (Ok(process), Some(kind)) = (process.parse(), kind.strip_prefix(':').and_then(kind_of)) else {
             return Ok(None);
         };
-        let value = words.next().unwrap_or("nil");
-        let value = super::edn::Edn::new(value, line).next()?.map_or(Form::Nil, |(_, form)| form);
-        let has_error = words.next().is_some() || value == Form::Keyword("timed-out".to_owned());
+        let mut values = Edn::new(rest, line);
+        let value = values.next()?.map_or(Form::Nil, |(_, form)| form);
+        let has_error = !matches!(values.next(), Ok(None)) || value == Form::Keyword("timed-out".to_owned());
         Ok(Some(Self { line, process, kind, f: f.trim_start_matches(':').to_owned(), value, time: None, has_error }))
     }
 
     fn wrong(&self, what: impl Into<String>) -> ReadError {
         ReadError::Event { line: self.line, what: what.into() }
     }
+}
+
+/// And what comes after it.
+fn first_word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    text.split_once(char::is_whitespace).unwrap_or((text, ""))
 }
 
 fn kind_of(word: &str) -> Option<Type> {
