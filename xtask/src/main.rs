@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `tree.rs` | the checkout: its crates, their dependencies, its source files |
 //! | `floors.rs` | who may import whom, and what a protocol may name at all |
+//! | `shipped.rs` | what the shipped program must not be made with |
 //! | `style.rs` | sizes, openings, words that must not be left behind |
 //! | `docs.rs` | pages that must agree with the code |
 
 mod docs;
 mod floors;
+mod shipped;
 mod style;
 mod tree;
 
@@ -34,6 +36,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let tree = tree::Tree::load()?;
     let mut findings = Vec::new();
     findings.extend(floors::check(&tree));
+    findings.extend(shipped::check(&tree)?);
     findings.extend(style::check(&tree));
     findings.extend(docs::check(&tree)?);
     for finding in &findings {

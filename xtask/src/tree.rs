@@ -113,7 +113,7 @@ fn read_crate(package: &Value, root: &std::path::Path) -> anyhow::Result<Crate> 
     Ok(Crate { name: text(&package["name"]), folder: folder.to_string_lossy().into_owned(), defaults, dependencies })
 }
 
-fn run(command: &mut Command) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<Vec<u8>> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(output.stdout)

@@ -1,6 +1,7 @@
 //! Once only: idempotency keys and sessions (DESIGN §3), and how both are forgotten by log time alone.
 
 use bytes::Bytes;
+use hezong_base::sometimes;
 use hezong_store::View;
 use prost::Message;
 
@@ -27,6 +28,7 @@ impl<V: View> Turn<'_, V> {
             let known: OnceRecord = record::decode(&stored, "an idempotency key")?;
             if self.remembered(known.first) {
                 return if known.digest[..] == digest {
+                    sometimes!("kv: a write with a key comes again");
                     repeated(&known.reply)
                 } else {
                     Ok(self.reply(Err(Refusal::KeyReused)))
@@ -76,11 +78,15 @@ impl<V: View> Turn<'_, V> {
             return Ok(self.reply(Err(Refusal::SessionInSession)));
         }
         let Some(mut record) = self.session_use(session)? else {
+            sometimes!("kv: a numbered write comes when its session is gone");
             return Ok(self.reply(Err(Refusal::SessionGone { session })));
         };
         let last = record.last.as_ref().map_or(0, |last| last.sequence);
         let reply = match &record.last {
-            Some(known) if sequence == last && known.digest[..] == digest => repeated(&known.reply)?,
+            Some(known) if sequence == last && known.digest[..] == digest => {
+                sometimes!("kv: a numbered write comes again");
+                repeated(&known.reply)?
+            }
             Some(_) if sequence == last => self.reply(Err(Refusal::SequenceReused)),
             // Zero lies below the first number, so it is old even before anything was done.
             _ if sequence <= last => self.reply(Err(Refusal::SequenceOld { last })),
@@ -134,6 +140,7 @@ impl<V: View> Turn<'_, V> {
     fn session_use(&mut self, session: SessionId) -> Result<Option<SessionRecord>, KvError> {
         let Some(mut record) = self.session(session)? else { return Ok(None) };
         if self.now() > record.expires() {
+            sometimes!("kv: a session is used after its time");
             self.session_end(session, &record);
             return Ok(None);
         }
@@ -205,8 +212,10 @@ impl<V: View> Turn<'_, V> {
             }
             let mut record = self.session(session)?.ok_or(KvError::Corrupt { what: "a session" })?;
             if self.now() > record.expires() {
+                sometimes!("kv: a session is swept");
                 self.session_end(session, &record);
             } else {
+                sometimes!("kv: a session was used since it was put in order");
                 // Used since it was put in order: to be looked at again when it would now expire.
                 self.delete(self.maps.sessions_order, due);
                 record.due = record.expires();

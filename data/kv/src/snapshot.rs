@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use hezong_base::LogId;
+use hezong_base::{LogId, sometimes};
 use hezong_node::{Begun, Chunk, Snapshot, StateError};
 use hezong_raft::{Base, Membership, SnapshotId};
 use hezong_store::{Batch, KeyRange, Map, Store, View};
@@ -72,8 +72,10 @@ impl<S: Store> Shelf<S> {
     pub(crate) fn begin(&mut self, id: SnapshotId) -> Result<Begun, KvError> {
         self.idle = 0;
         if self.staging.is_some() && self.record.snapshot == id.0 {
+            sometimes!("kv: a snapshot is gone on with after a restart", self.record.cursor.is_some());
             return Ok(if self.record.whole { Begun::Whole } else { Begun::At(self.record.cursor.clone()) });
         }
+        sometimes!("kv: a snapshot is begun over another", self.staging.is_some());
         let number = self.record.next;
         // The maps themselves must not be lost when the batch survives that speaks of them.
         let maps = Maps::open(&self.store, &self.name, number)?;
@@ -149,6 +151,7 @@ impl<S: Store> Shelf<S> {
         if self.idle <= IDLE_MAX {
             return Ok(());
         }
+        sometimes!("kv: a snapshot is given up that nobody goes on with");
         self.staging = None;
         self.record.garbage.extend(self.record.staging.take());
         let mut batch = Batch::new();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use hezong_base::{GroupId, Index, LogId, RequestId, Time};
+use hezong_base::{GroupId, Index, LogId, RequestId, Time, sometimes};
 use hezong_raft::{Entry, Membership, Payload, Raft};
 
 use crate::common::{Common, Reader, Wanted};
@@ -141,6 +141,7 @@ impl Applying {
             match raft.entries(from, bytes_max) {
                 Some(entries) => self.hand(group, entries.to_vec(), common, out),
                 None => {
+                    sometimes!("node: entries to apply have left memory");
                     self.reading = true;
                     common.stats.apply_reads += 1;
                     common.read_log(group, Reader::Apply, Wanted { from, through, bytes_max });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use hezong_base::{AskId, Effect, GroupId, Index, NodeId, RequestId, Time, WriteId};
+use hezong_base::{AskId, Effect, GroupId, Index, NodeId, RequestId, Time, WriteId, sometimes};
 use hezong_raft::{Body, Message, Raft, Version, Write};
 
 use crate::clients::{Client, Clients, Place};
@@ -186,6 +186,7 @@ impl Common {
     /// Takes a client in, or says why not.
     pub(crate) fn admit(&mut self, now: Time, id: RequestId, client: Client) -> Result<(), Refused> {
         if self.clients.len() >= self.config.waiting_max {
+            sometimes!("node: too many clients wait");
             return Err(Refused::Overloaded { limit: "node.waiting_max" });
         }
         debug_assert_eq!(client.place, Place::Queued, "every request starts in the inbox");

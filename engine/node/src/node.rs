@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hezong_base::{GroupId, LogId, NodeId, Protocol, RequestId, Rng, Time};
+use hezong_base::{GroupId, LogId, NodeId, Protocol, RequestId, Rng, Time, sometimes};
 use hezong_raft::{Base, Member, Message, Raft, Saved, Version};
 
 use crate::clients::{Place, Want};
@@ -227,6 +227,7 @@ impl Node {
         while let Some(id) = self.common.clients.expired(now) {
             let client = self.common.clients.remove(id).expect("only those that still wait expire");
             self.group(client.group, |group, _| group.forget(id, client.place));
+            sometimes!("node: a client waits in vain, and its write may happen yet", client.may_happen());
             let outcome = if client.may_happen() { Reply::Unknown } else { Reply::Refused(Refused::Timeout) };
             self.common.answer(id, outcome, out);
         }

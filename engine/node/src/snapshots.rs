@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hezong_base::{AskId, GroupId, NodeId, Time};
+use hezong_base::{AskId, GroupId, NodeId, Time, sometimes};
 use hezong_codec::{SnapshotBody, SnapshotMessage};
 use hezong_raft::{Base, Membership, SnapshotId};
 
@@ -102,7 +102,10 @@ impl Snapshots {
     /// Somebody fetches.
     fn on_fetch(&mut self, now: Time, place: Place, cursor: Option<Bytes>, bytes_max: u64, out: &mut Vec<NodeEffect>) {
         let Place { group, peer: to, id } = place;
-        let Some(held) = self.held.get_mut(&id) else { return send(to, group, id, SnapshotBody::Gone, out) };
+        let Some(held) = self.held.get_mut(&id) else {
+            sometimes!("node: a snapshot is asked for that is not held");
+            return send(to, group, id, SnapshotBody::Gone, out);
+        };
         held.used_at = now;
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
         out.push(NodeEffect::Snapshot { group, work: SnapshotWork::Read { id, to, cursor, bytes_max } });
@@ -160,6 +163,7 @@ impl Snapshots {
         let Some(fetching) = self.fetching.as_mut().filter(|f| f.id == id && f.phase == Phase::Beginning) else {
             return;
         };
+        sometimes!("node: a snapshot is gone on with", !matches!(begun, Begun::At(None)));
         fetching.phase = match begun {
             Begun::At(cursor) => Phase::Resting { cursor, until: now },
             Begun::Whole => Phase::Whole,
@@ -200,6 +204,7 @@ impl Snapshots {
         let Some(fetching) = self.fetching.as_mut().filter(|f| f.id == id && f.from == peer) else { return };
         // One that comes twice, or after we had asked again, is no longer the one asked for.
         if !matches!(&fetching.phase, Phase::Asked { cursor: asked, .. } if *asked == cursor) {
+            sometimes!("node: a chunk comes that is not asked for any more");
             return;
         }
         self.bytes_received += chunk.bytes.len() as u64;
@@ -231,11 +236,13 @@ impl Snapshots {
         out: &mut Vec<NodeEffect>,
     ) -> Option<Ended> {
         let over: Vec<_> = self.held.iter().filter(|(_, held)| held.until(config) <= now).map(|(id, _)| *id).collect();
+        sometimes!("node: a snapshot is let go that nobody fetches", !over.is_empty());
         over.into_iter().for_each(|id| self.let_go(group, id, out));
         let fetching = self.fetching.as_mut()?;
         let (cursor, tries) = match &fetching.phase {
             Phase::Resting { cursor, until } if *until <= now && fetching.installing < CHUNKS_MAX => (cursor, 1),
             Phase::Asked { at, tries, .. } if *at + config.snapshot_fetch_timeout <= now && *tries >= TRIES_MAX => {
+                sometimes!("node: who holds a snapshot is silent");
                 return self.give_up(None);
             }
             Phase::Asked { cursor, at, tries } if *at + config.snapshot_fetch_timeout <= now => (cursor, tries + 1),

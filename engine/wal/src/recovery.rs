@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hezong_base::{GroupId, Index};
+use hezong_base::{GroupId, Index, sometimes};
 use hezong_codec::log::{Change, Witness};
 
 use crate::error::{IoFailure, OpenError, ReadError, io_failure};
@@ -105,7 +105,10 @@ pub(crate) fn open(folder: &dyn Folder, options: &Options, witness: Option<&Witn
                 kept.insert(number);
             }
             // Nobody believes it: it was being written when the node stopped.
-            Some(Named::Unfinished(_)) => folder.remove(&name).map_err(io_failure("remove", folder.path(&name), 0))?,
+            Some(Named::Unfinished(_)) => {
+                sometimes!("wal: a segment was being begun when the node stopped");
+                folder.remove(&name).map_err(io_failure("remove", folder.path(&name), 0))?;
+            }
             None => {}
         }
     }
@@ -128,6 +131,7 @@ pub(crate) fn open(folder: &dyn Folder, options: &Options, witness: Option<&Witn
             // A newest segment with little in it moves as a whole, so that restarts do not leave a file each.
             let live = index.live_bytes().get(&tail.number).copied().unwrap_or_default();
             let whole = live <= options.segment_bytes / 4;
+            sometimes!("wal: the newest segment is too full to be moved whole", !whole);
             if !whole {
                 chain.push_back(Link { number: tail.number, end: tail.mark });
             }
@@ -377,6 +381,7 @@ impl Recovery<'_> {
                         return Err(failure.into());
                     }
                     if behind.end > offset {
+                        sometimes!("wal: a torn tail is cut off");
                         let bytes = behind.end - offset;
                         self.report.cut = Some(Cut { path: file.path.clone(), offset, bytes });
                     }
@@ -398,6 +403,7 @@ impl Recovery<'_> {
             offset += batch::total_bytes(header.length) as u64;
         }
         self.report.unsynced_batches = starts.iter().filter(|start| **start >= mark).count() as u64;
+        sometimes!("wal: batches survive that nobody was told of", self.report.unsynced_batches > 0);
         self.report.bytes += offset;
         Ok(mark)
     }

@@ -6,16 +6,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::check::Violation;
+use crate::marks::Marks;
 use crate::moment::Moments;
 use crate::plan::{Fault, FaultCounts};
-use crate::run::{FAULT_KINDS_MIN, Options, Report, run};
+use crate::run::{FAULT_KINDS_MIN, OPERATIONS_MIN, Options, Report, run};
 
 /// What many seeds show together.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Seeds run.
     pub seeds: u64,
-    /// Those that had enough events and kinds of fault to count.
+    /// Those that had enough events, operations and kinds of fault to count.
     pub counted: u64,
     /// Events of one run each.
     pub events: u64,
@@ -27,8 +28,16 @@ pub struct Summary {
     pub faults: FaultCounts,
     /// In the middle of what they struck.
     pub moments: Moments,
+    /// The rare branches that were taken.
+    pub marks: Marks,
     /// In how many seeds each fault struck.
-    pub seeds_with: [u64; Fault::ALL.len()],
+    pub seeds_with: FaultCounts,
+    /// Events, a seed each.
+    pub events_each: Vec<u64>,
+    /// Operations that clients began, a seed each.
+    pub operations_each: Vec<u64>,
+    /// Kinds of fault, a seed each.
+    pub kinds_each: Vec<u64>,
     /// Terms that had a leader.
     pub terms_led: Vec<u64>,
     /// Entries committed, a seed each.
@@ -102,16 +111,22 @@ pub fn run_twice(seed: u64, options: Options) -> Report {
 impl Summary {
     fn add(&mut self, report: Report, options: Options, twice: bool) {
         self.seeds += 1;
-        let enough = report.events >= options.events && report.faults.kinds() >= FAULT_KINDS_MIN;
+        let enough = report.events >= options.events
+            && report.operations >= OPERATIONS_MIN
+            && report.faults.kinds() >= FAULT_KINDS_MIN;
         self.counted += u64::from(enough && report.violation.is_none());
         self.events += report.events;
         self.events_handled += report.events * if twice { 2 } else { 1 };
         self.simulated += report.simulated;
         self.faults.merge(&report.faults);
         self.moments.merge(&report.moments);
-        for (seeds, fault) in self.seeds_with.iter_mut().zip(Fault::ALL) {
-            *seeds += u64::from(report.faults.of(fault) > 0);
+        self.marks.add(&report.marks);
+        for fault in Fault::ALL.into_iter().filter(|fault| report.faults.of(*fault) > 0) {
+            self.seeds_with.add(fault);
         }
+        self.events_each.push(report.events);
+        self.operations_each.push(report.operations);
+        self.kinds_each.push(report.faults.kinds() as u64);
         self.terms_led.push(report.terms_led);
         self.committed.push(report.committed);
         for (sum, count) in self.operations.iter_mut().zip([report.operations, report.succeeded, report.unknown]) {

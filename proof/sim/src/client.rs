@@ -258,6 +258,7 @@ impl Sim {
         match reply {
             Reply::Done { id, reply } => {
                 it.seen = it.seen.max(Some(id.index));
+                self.checkers.on_client_written(client, id.index);
                 return self.on_done(client, &reply);
             }
             Reply::Readable { applied, .. } => return self.read(client, node, applied),
@@ -343,6 +344,7 @@ impl Sim {
             let detail = format!("{node} has applied {last:?}, said {applied:?}, and was asked for {min_index:?}");
             return Err(Violation::new("reads wait for their index", detail));
         }
+        self.checkers.on_client_read(client, node, last)?;
         let value = machine.read(key);
         let it = &mut self.clients[client];
         it.values.insert(key, value);

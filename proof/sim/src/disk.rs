@@ -8,7 +8,7 @@ use hezong_codec::log::{Change, Record, decode_entry, to_change, to_write};
 use hezong_node::{BatchId, NodeInput};
 use hezong_raft::{Entry, Raft, Saved, Write};
 use hezong_wal::model::ModelFolder;
-use hezong_wal::{OpenError, Options, ReadError, Wal};
+use hezong_wal::{self as wal, OpenError, Options, ReadError, Wal};
 
 use crate::check::{Recovered, Violation, steps};
 use crate::process::GROUP;
@@ -28,10 +28,10 @@ pub(crate) struct Stopped;
 
 /// A disk that serves what waits with one sync.
 pub(crate) struct Disk {
-    folder: ModelFolder,
-    options: Options,
+    pub(crate) folder: ModelFolder,
+    pub(crate) options: Options,
     /// `None` while the process is down.
-    wal: Option<Wal>,
+    pub(crate) wal: Option<Wal>,
     waiting: VecDeque<Task>,
     /// What the sync under way covers; nothing of it is promised.
     running: Vec<Task>,
@@ -145,15 +145,18 @@ impl Disk {
     /// Opens the log: what a node finds that starts, for itself and for the checkers. `None` when the machine stood
     /// still in the middle of that.
     pub(crate) fn recover(&mut self) -> Result<Option<(Saved, Recovered)>, Violation> {
-        let failed = |error: String| Violation::new("durability", format!("the log does not open: {error}"));
-        let (wal, groups) = match Wal::open(self.folder.handle(), self.options.clone()) {
-            Ok(opened) => opened,
-            Err(OpenError::Io(_)) => return Ok(None),
-            Err(error) => return Err(failed(error.to_string())),
-        };
+        match Wal::open(self.folder.handle(), self.options.clone()) {
+            Ok((wal, groups)) => self.fold(wal, groups).map(Some),
+            Err(OpenError::Io(_)) => Ok(None),
+            Err(error) => Err(unopened(&error)),
+        }
+    }
+
+    /// Takes over a log that was opened, and folds what is in it.
+    pub(crate) fn fold(&mut self, wal: Wal, groups: Vec<wal::Recovered>) -> Result<(Saved, Recovered), Violation> {
         let (mut saved, mut found) = (Saved::default(), Recovered::default());
         let mut fold = |change: Change| -> Result<(), Violation> {
-            let write = to_write(change).map_err(|error| failed(error.to_string()))?;
+            let write = to_write(change).map_err(|error| unopened(&error))?;
             Raft::save(&mut saved, &write);
             steps(&write, |step| found.fold(&step));
             Ok(())
@@ -168,15 +171,19 @@ impl Disk {
             let Some((first, last)) = group.live else { continue };
             let mut next = first;
             while next <= last {
-                let entries = wal.read(group.group, next, last, 1 << 20).map_err(|error| failed(error.to_string()))?;
+                let entries = wal.read(group.group, next, last, 1 << 20).map_err(|error| unopened(&error))?;
                 let count = entries.len() as u64;
                 fold(Change::Append { first: next, entries })?;
                 next = Index(next.0 + count);
             }
         }
         self.wal = Some(wal);
-        Ok(Some((saved, found)))
+        Ok((saved, found))
     }
+}
+
+fn unopened(error: &dyn fmt::Display) -> Violation {
+    Violation::new("durability", format!("the log does not open: {error}"))
 }
 
 fn record(group: GroupId, write: &Write) -> Record {

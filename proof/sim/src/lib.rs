@@ -21,7 +21,11 @@
 //! | one vote a term; promises are stored: votes, requests and acknowledgements outlive a crash | figure 2, the contract's parking rule | `check/promise.rs` |
 //! | applied is stored | the contract's rule on `Committed` | `check/stored.rs` |
 //! | majorities meet: those of two memberships in a row | dissertation §4.1, §4.3 | `check/membership.rs` |
+//! | a snapshot equals the replay of the log it covers; states at one index are equal | Raft §7, §2 | `check/replay.rs`, `run.rs` |
+//! | exactly-once writes: of the copies of a write one is carried out, and the others are told what it was told | DESIGN §3 | `check/once.rs` |
+//! | monotonic session reads, and of one's own writes, at every level | Terry et al. 1994 | `check/session.rs` |
 //! | durability: what was reported as stored is found again, and of the rest a first part | `hezong-wal` | `check/durability.rs` |
+//! | a repaired log is whole or owes what it lacks | `hezong-wal`, `repair.rs` | `check/repaired.rs` |
 //! | linearizability of writes, `default` and `consistent` reads | Herlihy and Wing; dissertation §6.4 | `hezong-check`, `run.rs` |
 //! | reads wait for their index (`min_index`, and what the reply says) | `hezong-node` | `client.rs` |
 //! | sessions live as long as promised and what comes after their end is not applied | DESIGN §3 | `client.rs`, linearizability |
@@ -30,6 +34,7 @@
 //! | no program is given what it does not know, and none before its folder says so | `docs/upgrades.md` | `programs.rs` |
 //! | a timeout is over once it was handed in | the contract | `sim.rs` |
 //! | progress after healing: clients are served, replicas become equal | | `run.rs` |
+//! | no clock on the wall: nothing that runs here reads one, and so one that is set forth or back changes nothing | | `cargo xtask tidy` refuses their names (`xtask/src/floors.rs`) |
 //! | same seed, same run | | `batch.rs` |
 //! | assertions: nothing panics | | `run.rs` |
 //!
@@ -39,6 +44,9 @@
 //! and its record in the log, by the death of either side, a view let go, another leader, a newer snapshot; and each kind
 //! of change of members, while only the leader has its entry, while others do, and while some have applied it.
 //!
+//! Rare branches of what ships carry marks ([`MARKS`]), and a thousand seeds must reach every one; and every kind of fault must
+//! strike at some time. A seed counts only with enough events, operations of clients and kinds of fault.
+//!
 //! With the feature `weakened` known bugs can be put into the cores, one at a time ([`mutants`]); each must be caught. So
 //! must the mistakes of whoever runs the nodes ([`Slip`]), such as clocks that drift further than they may.
 //!
@@ -47,14 +55,16 @@
 //! | file | holds |
 //! |---|---|
 //! | `run.rs` | one seed: trouble, healing, progress, the verdict |
-//! | `batch.rs` | many seeds on all cores |
+//! | `batch.rs`, `demand.rs` | many seeds on all cores, and what they must have shown together |
 //! | `sim.rs` | what happens next and what follows from it |
 //! | `shell.rs` | what stands in the place of the shell: sends, stores, applies what nodes want done |
 //! | `plan.rs` | what a seed decides beforehand; the kinds of fault |
 //! | `trouble.rs` | what goes wrong and when; who joins and leaves |
 //! | `strike.rs`, `fetch.rs` | strikes at chosen moments: of elections and changes of members, and of snapshots |
+//! | `partial.rs` | partial partitions, slow and flapping links, and what Raft can do under them |
 //! | `moment.rs` | the steps that must be struck |
-//! | `room.rs` | disks that fill up |
+//! | `marks.rs` | the rare branches that must be taken |
+//! | `room.rs`, `rot.rs` | disks that fill up, and disks that do not give back what they took |
 //! | `newcomer.rs` | machines that ask to be taken in |
 //! | `programs.rs` | programs of two versions |
 //! | `client.rs`, `history.rs`, `machine.rs` | who uses the cluster, what they were told, what is replicated |
@@ -68,7 +78,8 @@
 //! to a protocol: a message, a request, a stored write, an answer, a deadline. *Trouble* is whatever goes wrong.
 //!
 //! # Left out
-//! Damage to the bytes of the log (its own suites have that; here entries are gone and known to be), several groups on a node, and bytes that change on the way (frames carry a checksum).
+//! Damage that a running node meets (at a start it is repaired; a scrub, or a read that fails, ends the process, which then
+//! starts), damage to the state's files, several groups on a node, and bytes that change on the way (frames carry a checksum).
 
 #![forbid(unsafe_code)]
 
@@ -76,21 +87,25 @@ mod batch;
 mod check;
 mod client;
 mod clock;
+mod demand;
 mod digest;
 mod disk;
 mod fetch;
 mod history;
 mod machine;
+mod marks;
 mod moment;
 #[cfg(feature = "weakened")]
 pub mod mutants;
 mod network;
 mod newcomer;
+mod partial;
 mod plan;
 mod process;
 mod programs;
 mod queue;
 mod room;
+mod rot;
 mod run;
 mod shell;
 mod sim;
@@ -100,6 +115,8 @@ mod trouble;
 
 pub use batch::{Summary, run_many, run_twice};
 pub use check::Violation;
+pub use demand::missing;
+pub use marks::{MARKS, Marks};
 pub use moment::{ChangeStep, FetchStep, Moment, Moments, Spread};
 pub use plan::{Fault, FaultCounts, Shape, Slip};
-pub use run::{FAULT_KINDS_MIN, Options, Report, replay, run};
+pub use run::{FAULT_KINDS_MIN, OPERATIONS_MIN, Options, Report, replay, run};

@@ -140,7 +140,9 @@ const IN_MEMORY: &str = "the store is in memory";
 
 impl Machine {
     fn open(store: ModelStore) -> Self {
-        let kv = Kv::open(store.clone(), "group1", Rules::default()).expect(IN_MEMORY);
+        // So few at a time that there is something left to be swept when somebody comes to use it.
+        let rules = Rules { sweep_max: 1, ..Rules::default() };
+        let kv = Kv::open(store.clone(), "group1", rules).expect(IN_MEMORY);
         let reader = kv.reader();
         Self { store, kv, reader }
     }
@@ -160,6 +162,11 @@ impl Machine {
     /// The process dies: with `power` some of what was not persisted is lost.
     pub(crate) fn crash(&mut self, power: bool, rng: &mut Rng) {
         *self = Self::open(if power { self.store.crash(rng) } else { self.store.kill() });
+    }
+
+    /// Another one that holds the same and goes its own way.
+    pub(crate) fn fork(&self) -> Self {
+        Self::open(self.store.kill())
     }
 
     /// Of everything in it: two replicas that have applied the same have the same.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use hezong_sim::{Fault, Moment, Options, Shape, Summary, replay, run_many};
+use hezong_sim::{Fault, MARKS, Moment, Options, Shape, Summary, missing, replay, run_many};
 
 /// A whole cluster in one thread, replayed by a seed.
 #[derive(Debug, Parser)]
@@ -29,7 +29,7 @@ enum Command {
         #[arg(long, default_value_t = 20_000)]
         events: u64,
         /// Where to look: any, leases, members, disks, elections, frames, snapshots, transfers, fulldisks,
-        /// joint.
+        /// joint, damage, links.
         #[arg(long, default_value = "any")]
         shape: Shape,
         /// Runs each seed once only, without proving that it always goes the same way.
@@ -109,7 +109,10 @@ fn run(seeds: std::ops::Range<u64>, options: Options, twice: bool, failures: usi
         },
     );
     print(&summary, options)?;
-    Ok(if summary.failures.is_empty() && summary.counted == count { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let missing = missing(&summary, options);
+    missing.iter().try_for_each(|missing| writeln!(io::stdout(), "FAILED: {missing}"))?;
+    let is_good = summary.failures.is_empty() && summary.counted == count && missing.is_empty();
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print(summary: &Summary, options: Options) -> io::Result<()> {
@@ -122,8 +125,9 @@ fn print(summary: &Summary, options: Options) -> io::Result<()> {
         writeln!(out, "  cargo run --release -p hezong-sim -- replay {}{events}{shape}", report.seed)?;
     }
     writeln!(out, "\n{:<28}{:>12}{:>16}", "fault", "times", "seeds with it")?;
-    for (fault, seeds) in Fault::ALL.into_iter().zip(summary.seeds_with) {
-        writeln!(out, "{:<28}{:>12}{:>16}", fault.name(), summary.faults.of(fault), seeds)?;
+    for fault in Fault::ALL {
+        let (times, seeds) = (summary.faults.of(fault), summary.seeds_with.of(fault));
+        writeln!(out, "{:<28}{times:>12}{seeds:>16}", fault.name())?;
     }
     writeln!(out, "\n{:<48}{:>12}", "in the middle", "times")?;
     for moment in Moment::all() {
@@ -132,6 +136,10 @@ fn print(summary: &Summary, options: Options) -> io::Result<()> {
     for moment in summary.moments.missed() {
         writeln!(out, "never met: {moment}")?;
     }
+    let missed = summary.marks.missed();
+    writeln!(out, "\n{} of {} rare branches taken; the rarest, in seeds:", MARKS.len() - missed.len(), MARKS.len())?;
+    summary.marks.rarest(5).iter().try_for_each(|(mark, seeds)| writeln!(out, "{seeds:>8}  {mark}"))?;
+    missed.iter().try_for_each(|mark| writeln!(out, "never taken: {mark}"))?;
     writeln!(out, "\n{:<28}{:>12}{:>12}{:>12}{:>12}", "a seed", "least", "median", "99 %", "most")?;
     let mut row = |name: &str, values: &[u64], scale: f64| -> io::Result<()> {
         let mut sorted = values.to_vec();
@@ -141,6 +149,9 @@ fn print(summary: &Summary, options: Options) -> io::Result<()> {
         };
         writeln!(out, "{name:<28}{:>12.1}{:>12.1}{:>12.1}{:>12.1}", at(0.0), at(0.5), at(0.99), at(1.0))
     };
+    row("events", &summary.events_each, 1.0)?;
+    row("operations of clients", &summary.operations_each, 1.0)?;
+    row("kinds of fault", &summary.kinds_each, 1.0)?;
     row("terms with a leader", &summary.terms_led, 1.0)?;
     row("entries committed", &summary.committed, 1.0)?;
     row("recovery, in timeouts", &summary.recovery, 0.001)?;

@@ -14,6 +14,8 @@ pub(crate) struct Network {
     rng: Rng,
     /// Until when nothing passes from one to the other.
     cut_until: [[u64; NODES_MAX]; NODES_MAX],
+    /// Until when what is sent from one to the other takes long.
+    slow_until: [[u64; NODES_MAX]; NODES_MAX],
     /// When the latest frame sent on each way arrives: an earlier arrival overtakes it.
     latest: [[u64; NODES_MAX]; NODES_MAX],
     healed: bool,
@@ -22,7 +24,7 @@ pub(crate) struct Network {
 impl Network {
     pub(crate) fn new(rng: Rng) -> Self {
         let none = [[0; NODES_MAX]; NODES_MAX];
-        Self { rng, cut_until: none, latest: none, healed: false }
+        Self { rng, cut_until: none, slow_until: none, latest: none, healed: false }
     }
 
     /// When a frame sent now arrives: not at all, once, or twice.
@@ -56,6 +58,9 @@ impl Network {
             faults.add(Fault::Duplication);
             twice = Some(at + self.rng.below(plan.patience));
         }
+        if self.slow_until[place(from)][place(to)] > now {
+            at += plan.patience / 8 + self.rng.below(plan.patience);
+        }
         let latest = &mut self.latest[place(from)][place(to)];
         if at < *latest {
             faults.add(Fault::Reordering);
@@ -77,8 +82,15 @@ impl Network {
         }
     }
 
+    /// Makes one direction slow.
+    pub(crate) fn slow(&mut self, from: NodeId, to: NodeId, until: u64) {
+        let slow = &mut self.slow_until[place(from)][place(to)];
+        *slow = until.max(*slow);
+    }
+
     /// Ends every fault for good.
     pub(crate) fn heal(&mut self) {
+        self.slow_until = [[0; NODES_MAX]; NODES_MAX];
         self.cut_until = [[0; NODES_MAX]; NODES_MAX];
         self.healed = true;
     }

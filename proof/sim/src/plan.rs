@@ -24,6 +24,16 @@ pub enum Fault {
     Partition,
     /// One direction between two nodes is cut, or everything a node hears, or everything it says.
     OneWay,
+    /// All nodes but one reach only that one; `partial.rs` tells what can still be done.
+    QuorumLoss,
+    /// The same, where the leader reaches nobody and the one lacks the last entries.
+    ConstrainedElection,
+    /// Each node reaches its neighbours in a row, and nobody else.
+    Chained,
+    /// What two nodes say to each other takes many times as long as usual, for a while.
+    SlowLink,
+    /// The link between two nodes goes, one time of several in a row.
+    Flapping,
     /// A process dies between two of its effects; what was not stored is lost.
     Crash,
     /// All processes die at once.
@@ -46,6 +56,8 @@ pub enum Fault {
     StateLoss,
     /// A machine's log is damaged: its last entries are gone, and that they were there is known.
     LogDamage,
+    /// Bytes of a machine's log are not what they were, in one of the ways of disks; the log is repaired.
+    LogRot,
     /// No fault, but seldom enough to be counted with them: a snapshot is installed.
     Snapshot,
     /// A snapshot being fetched is struck in one of its steps; `moment.rs` has them.
@@ -70,13 +82,18 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 33] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
         Self::Reordering,
         Self::Partition,
         Self::OneWay,
+        Self::QuorumLoss,
+        Self::ConstrainedElection,
+        Self::Chained,
+        Self::SlowLink,
+        Self::Flapping,
         Self::Crash,
         Self::PowerLoss,
         Self::TornWrite,
@@ -88,6 +105,7 @@ impl Fault {
         Self::SlowApply,
         Self::StateLoss,
         Self::LogDamage,
+        Self::LogRot,
         Self::Snapshot,
         Self::StruckSnapshot,
         Self::Addition,
@@ -110,6 +128,11 @@ impl Fault {
             Self::Reordering => "frame reordered",
             Self::Partition => "partition",
             Self::OneWay => "one-way cut",
+            Self::QuorumLoss => "quorum loss",
+            Self::ConstrainedElection => "constrained election",
+            Self::Chained => "chained partition",
+            Self::SlowLink => "slow link",
+            Self::Flapping => "flapping link",
             Self::Crash => "crash",
             Self::PowerLoss => "power loss",
             Self::TornWrite => "unreported write survived",
@@ -120,7 +143,8 @@ impl Fault {
             Self::ClockRate => "clock rate changed",
             Self::SlowApply => "slow apply",
             Self::StateLoss => "state lost",
-            Self::LogDamage => "log damaged",
+            Self::LogDamage => "end of a log lost",
+            Self::LogRot => "rotten log repaired",
             Self::Snapshot => "snapshot installed",
             Self::StruckSnapshot => "struck while fetching it",
             Self::Addition => "member added",
@@ -136,8 +160,15 @@ impl Fault {
 }
 
 /// How often each kind of fault struck.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultCounts([u64; Fault::ALL.len()]);
+
+impl Default for FaultCounts {
+    /// None struck.
+    fn default() -> Self {
+        Self([0; Fault::ALL.len()])
+    }
+}
 
 impl FaultCounts {
     /// One more.
@@ -228,11 +259,13 @@ pub enum Shape {
     Joint,
     /// Logs that are damaged while others are behind.
     Damage,
+    /// Some links are gone or poor, and others are not.
+    Links,
 }
 
 impl Shape {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Any,
         Self::Leases,
         Self::Members,
@@ -244,6 +277,7 @@ impl Shape {
         Self::FullDisks,
         Self::Joint,
         Self::Damage,
+        Self::Links,
     ];
 }
 
@@ -305,6 +339,10 @@ pub(crate) struct Plan {
     pub(crate) auto_promote: bool,
     /// Whether there are programs of two versions.
     pub(crate) programs: bool,
+    /// Whether nodes take in so little at once that they refuse some of it.
+    pub(crate) tight: bool,
+    /// Whether nodes may have granted longer leases before they were started than they grant now.
+    pub(crate) shorter_lease: bool,
 }
 
 impl Plan {
@@ -371,8 +409,28 @@ impl Plan {
             }
             Shape::Damage => {
                 plan.nodes = 3;
-                plan.drawn = vec![Fault::LogDamage, Fault::LogDamage, Fault::Partition, Fault::Crash, Fault::SlowApply];
+                plan.drawn = vec![
+                    Fault::LogDamage,
+                    Fault::LogDamage,
+                    Fault::LogRot,
+                    Fault::Partition,
+                    Fault::Crash,
+                    Fault::SlowApply,
+                ];
                 plan.lull = 2;
+            }
+            Shape::Links => {
+                plan.nodes = [3, 5, 5][pick(rng, 3)];
+                plan.drawn = vec![
+                    Fault::QuorumLoss,
+                    Fault::ConstrainedElection,
+                    Fault::Chained,
+                    Fault::SlowLink,
+                    Fault::Flapping,
+                    Fault::Crash,
+                ];
+                // Links are poor one after another more often than all at once.
+                (plan.loss, plan.lull) = (0, 2);
             }
         }
         // Where a run looks for something else it would only be seen less often.
@@ -389,6 +447,11 @@ impl Plan {
         let drawable = [
             Fault::Partition,
             Fault::OneWay,
+            Fault::QuorumLoss,
+            Fault::ConstrainedElection,
+            Fault::Chained,
+            Fault::SlowLink,
+            Fault::Flapping,
             Fault::Crash,
             Fault::PowerLoss,
             Fault::Pause,
@@ -399,6 +462,7 @@ impl Plan {
             Fault::SlowApply,
             Fault::StateLoss,
             Fault::LogDamage,
+            Fault::LogRot,
             Fault::Addition,
             Fault::Removal,
             Fault::Transfer,
@@ -449,6 +513,8 @@ impl Plan {
             lazy_flush: [0, 300, 900][pick(rng, 3)],
             auto_promote,
             programs: false,
+            tight: rng.chance(150),
+            shorter_lease: rng.chance(100),
         }
     }
 
@@ -464,6 +530,12 @@ impl Plan {
         config.window_bytes_max = self.window_bytes_max;
         config.cache_bytes_max = self.cache_bytes_max;
         config.snapshot_patience = patience * 6;
+        if self.shorter_lease {
+            config.lease_granted = patience * 2;
+        }
+        if self.tight {
+            (config.reads_max, config.uncommitted_bytes_max) = (2, 200);
+        }
         config
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{GroupId, LogId, NodeId, Rng};
+use hezong_codec::log::Witness;
 use hezong_node::{
     Chunk, Node, NodeConfig, NodeEffect, NodeInput, Snapshot, SnapshotDone, SnapshotWork, StateFound, StateMachine,
 };
-use hezong_raft::{Config, Entry, Raft, SnapshotId, Version};
+use hezong_raft::{Config, Entry, Raft, Saved, SnapshotId, Version};
 
 use crate::check::{Recovered, Violation};
 use crate::clock::Clock;
@@ -19,6 +20,7 @@ use crate::fetch::Fetch;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::room::Room;
+use crate::rot::Rotten;
 
 /// A store in memory does not fail.
 const IN_MEMORY: &str = "the store is in memory";
@@ -51,6 +53,26 @@ impl Held {
     }
 }
 
+/// How a log is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// Its last entries are gone, and that is known.
+    Cut,
+    /// Some of its bytes are not what they were.
+    Rot,
+}
+
+/// What damage left of a log.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// The last entries were cut off.
+    Cut(Recovered),
+    /// It was repaired, and owes so much.
+    Repaired(Recovered, Option<LogId>),
+    /// Too much was lost, and the disk was found whole after all.
+    Refused,
+}
+
 /// The group that is simulated.
 pub(crate) const GROUP: GroupId = GroupId(1);
 
@@ -71,8 +93,8 @@ pub(crate) struct Process {
     pub(crate) held: Held,
     /// Its state was lost, and it has none again yet.
     pub(crate) state_lost: bool,
-    /// Its log is to be found damaged at the next start, by this chance.
-    pub(crate) damage: Option<Rng>,
+    /// Its log is to be found damaged at the next start, in that way and by this chance.
+    pub(crate) damage: Option<(Damage, Rng)>,
     /// What it owed when it died.
     owed: Option<LogId>,
     /// What arrived while the process stood still; `None` while it runs.
@@ -137,16 +159,13 @@ impl Process {
         config: Config,
         rng: Rng,
         out: &mut Vec<NodeEffect>,
-    ) -> Result<Option<(Recovered, Option<Recovered>)>, Violation> {
+    ) -> Result<Option<(Recovered, Option<Left>)>, Violation> {
         let Some((saved, found)) = self.disk.recover()? else { return Ok(None) };
         assert!(self.used <= self.newest, "an older program refuses the folder");
-        let damage = self.damage.take();
-        let applied = self.machine.last().map(|last| last.index);
-        let damaged = match damage {
-            Some(mut rng) => self.disk.damage(&saved, applied, &mut rng)?,
-            None => None,
+        let (saved, left) = match self.damage.take() {
+            Some((damage, mut rng)) => self.damaged(damage, saved, &mut rng)?,
+            None => (saved, None),
         };
-        let (saved, damaged) = damaged.map_or((saved, None), |(saved, left)| (saved, Some(left)));
         let mut node = Node::new(NodeConfig { newest: self.newest, ..node_config(self.id, plan) });
         let (applied, is_installed) = (self.machine.applied(), self.machine.is_installed());
         let state = StateFound { applied: applied.expect(IN_MEMORY), is_installed: is_installed.expect(IN_MEMORY) };
@@ -156,7 +175,32 @@ impl Process {
         node.flush(local, out);
         self.node = Some(node);
         self.life += 1;
-        Ok(Some((found, damaged)))
+        Ok(Some((found, left)))
+    }
+
+    /// Damages the log that was just opened. What a node finds then, and what is left.
+    fn damaged(&mut self, damage: Damage, saved: Saved, rng: &mut Rng) -> Result<(Saved, Option<Left>), Violation> {
+        if damage == Damage::Cut {
+            let applied = self.machine.last().map(|last| last.index);
+            let cut = self.disk.damage(&saved, applied, rng)?;
+            return Ok(cut.map_or((saved, None), |(saved, left)| (saved, Some(Left::Cut(left)))));
+        }
+        let mut witness = Witness::default();
+        witness.applied.insert(GROUP, self.machine.applied().expect(IN_MEMORY));
+        if self.machine.is_installed().expect(IN_MEMORY) {
+            witness.installed.insert(GROUP);
+        }
+        Ok(match self.disk.rot(&witness, rng)? {
+            Rotten::Repaired(repaired, left) => {
+                let owed = repaired.owed;
+                (repaired, Some(Left::Repaired(left, owed)))
+            }
+            Rotten::Spared => (saved, None),
+            Rotten::Refused => match self.disk.recover()? {
+                Some((saved, _)) => (saved, Some(Left::Refused)),
+                None => return Err(Violation::new("durability", "a log that was whole does not open")),
+            },
+        })
     }
 
     /// The process dies, and with `power` the machine under it.
@@ -250,5 +294,8 @@ fn node_config(id: NodeId, plan: &Plan) -> NodeConfig {
     config.snapshot_fetch_timeout = Duration::from_nanos(plan.patience / 4);
     config.snapshot_patience = Duration::from_nanos(plan.patience * 6);
     config.snapshot_age_max = Duration::from_nanos(plan.patience * 30);
+    if plan.tight {
+        (config.waiting_max, config.queue_bytes_max, config.apply_lag_max) = (4, 100, 2);
+    }
     config
 }

@@ -1,9 +1,10 @@
 //! One seed from beginning to end: trouble until enough has happened, then healing, then proof that everybody goes on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use hezong_base::marks;
 use hezong_check::{Answer, Budget, Call, Verdict};
 
 use crate::check::{Violation, place};
@@ -56,6 +57,8 @@ pub struct Report {
     pub faults: FaultCounts,
     /// In the middle of what it was struck.
     pub moments: Moments,
+    /// The rare branches that were taken, and how often.
+    pub marks: BTreeMap<&'static str, u64>,
     /// Terms that had a leader.
     pub terms_led: u64,
     /// Entries committed.
@@ -96,6 +99,8 @@ fn play(seed: u64, options: Options, story: Story) -> (Report, Vec<String>) {
     {
         sim.weakness = options.weakness;
     }
+    // What is left of a run that nobody asked for its marks.
+    drop(marks::take());
     // A protocol that asserts has found a bug by itself; the run reports it like any other.
     let outcome = catch_unwind(AssertUnwindSafe(|| whole_run(&mut sim, options)));
     let (recovery, violation) = match outcome {
@@ -117,6 +122,7 @@ fn play(seed: u64, options: Options, story: Story) -> (Report, Vec<String>) {
         patience: sim.plan.patience,
         faults: sim.faults,
         moments: sim.moments,
+        marks: marks::take(),
         terms_led: sim.checkers.terms_led(),
         committed: sim.checkers.applied(),
         operations: sim.history.operations.len() as u64,
@@ -139,6 +145,8 @@ const OPERATIONS: u64 = 3;
 const TROUBLE_MAX: u64 = 2_000;
 /// Kinds of fault, at least, before everything is healed.
 pub const FAULT_KINDS_MIN: usize = 3;
+/// Operations of clients, at least, before everything is healed.
+pub const OPERATIONS_MIN: u64 = 200;
 
 /// A history that was too hard to check has shown nothing: no clean run, and no bug caught either.
 pub(crate) const UNDECIDED: &str = "a verdict on linearizability";
@@ -146,7 +154,12 @@ pub(crate) const UNDECIDED: &str = "a verdict on linearizability";
 fn whole_run(sim: &mut Sim, options: Options) -> Result<u64, Violation> {
     sim.begin();
     let end = sim.plan.patience * TROUBLE_MAX;
-    while (sim.events < options.events || sim.faults.kinds() < FAULT_KINDS_MIN) && sim.now < end {
+    let enough = |sim: &Sim| {
+        sim.events >= options.events
+            && sim.history.operations.len() as u64 >= OPERATIONS_MIN
+            && sim.faults.kinds() >= FAULT_KINDS_MIN
+    };
+    while !enough(sim) && sim.now < end {
         sim.step()?;
     }
     sim.heal()?;

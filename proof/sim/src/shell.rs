@@ -121,10 +121,15 @@ impl Sim {
     /// The oldest work for the state machine is done.
     pub(crate) fn on_apply_done(&mut self, node: NodeId) -> Result<(), Violation> {
         let input = self.processes[place(node)].apply();
+        if let Some(NodeInput::Applied { through, replies, .. }) = &input {
+            let machine = &self.processes[place(node)].machine;
+            self.checkers.on_applied(node, through.index, replies, || machine.digest())?;
+        }
         if let Some(NodeInput::Snapshot { done: SnapshotDone::Finished { base, .. }, .. }) = &input {
             // Durable from here on, whether the node lives to hear of it or finds it at its next start.
             self.faults.add(Fault::Snapshot);
-            self.checkers.on_installed(node, base.last);
+            let digest = self.processes[place(node)].machine.digest();
+            self.checkers.on_installed(node, base.last, digest)?;
             if self.slip == Some(Slip::InstallBeforeSwitch) {
                 // It was told before.
                 self.begin_apply(node);

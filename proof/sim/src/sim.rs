@@ -16,7 +16,7 @@ use crate::moment::Moments;
 use crate::network::{NODES_MAX, Network};
 use crate::newcomer::Newcomer;
 use crate::plan::{Fault, FaultCounts, Plan, Shape, Slip};
-use crate::process::{GROUP, Process};
+use crate::process::{GROUP, Left, Process};
 use crate::queue::Queue;
 use crate::story::Story;
 
@@ -57,6 +57,10 @@ pub(crate) enum Event {
     DiskGrown { node: NodeId },
     /// A node is cut off from all others.
     Isolate { node: NodeId, until: u64 },
+    /// A leader is cut off from all others, which lose all links but those of one of them.
+    Constrain { leader: NodeId, hub: NodeId, until: u64 },
+    /// A link goes, and will come and go until then.
+    Flap { one: NodeId, other: NodeId, until: u64 },
 }
 
 /// One run.
@@ -236,6 +240,14 @@ impl Sim {
                 self.isolate(node, until);
                 Ok(())
             }
+            Event::Constrain { leader, hub, until } => {
+                self.on_constrain(leader, hub, until);
+                Ok(())
+            }
+            Event::Flap { one, other, until } => {
+                self.on_flap(one, other, until);
+                Ok(())
+            }
         }
     }
 
@@ -371,7 +383,7 @@ impl Sim {
         let config = self.plan.raft(node);
         #[cfg(feature = "weakened")]
         let config = hezong_raft::Config { weakness: self.weakness, ..config };
-        let Some((found, damaged)) = process.start(self.now, &self.plan, config, rng, &mut effects)? else {
+        let Some((found, left)) = process.start(self.now, &self.plan, config, rng, &mut effects)? else {
             self.story.say(self.now, node, "dies while it starts");
             self.faults.add(Fault::TornWrite);
             process.crash(true, &mut self.trouble);
@@ -379,13 +391,23 @@ impl Sim {
             self.queue.push(again, Event::Start { node });
             return Ok(());
         };
+        let applied = process.machine.last();
         self.checkers.on_start(node, found)?;
-        if let Some(left) = damaged {
-            self.faults.add(Fault::LogDamage);
-            self.story.say(self.now, node, "finds its log damaged");
-            self.checkers.on_damage(node, left);
+        match left {
+            None => {}
+            Some(Left::Cut(left)) => {
+                self.faults.add(Fault::LogDamage);
+                self.story.say(self.now, node, "finds the end of its log gone");
+                self.checkers.on_damage(node, left);
+            }
+            Some(Left::Repaired(left, owed)) => {
+                self.faults.add(Fault::LogRot);
+                self.story.say(self.now, node, &format!("repairs its log, and owes {owed:?}"));
+                self.checkers.on_repaired(node, left, owed, applied)?;
+            }
+            Some(Left::Refused) => self.story.say(self.now, node, "cannot repair its log, and gets its disk back"),
         }
-        self.checkers.on_state(node, process.machine.last().map(|last| last.index));
+        self.checkers.on_state(node, applied.map(|last| last.index));
         self.story.say(self.now, node, "starts");
         self.plan_connections(node);
         if self.processes[place(node)].room.is_full() && self.slip != Some(Slip::ReserveForgotten) {

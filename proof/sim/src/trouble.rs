@@ -9,7 +9,7 @@ use hezong_raft::Change;
 use crate::check::{Violation, place};
 use crate::network::NODES_MAX;
 use crate::plan::{Fault, pick};
-use crate::process::Process;
+use crate::process::{Damage, Process};
 use crate::sim::{Event, Sim};
 
 /// The most members at once: enough for every shape of majority, few enough to be quick.
@@ -30,6 +30,11 @@ impl Sim {
             Fault::Partition if self.trouble.below(1_000) < self.plan.creep => self.creep(),
             Fault::Partition => self.partition(until),
             Fault::OneWay => self.cut_one_way(until),
+            Fault::QuorumLoss => self.lose_quorum(),
+            Fault::ConstrainedElection => self.constrain_election(),
+            Fault::Chained => self.chain(),
+            Fault::SlowLink => self.slow_link(),
+            Fault::Flapping => self.flap(),
             Fault::Crash => self.let_die(),
             Fault::PowerLoss => return self.lose_power(),
             Fault::Pause => self.pause(until),
@@ -38,7 +43,8 @@ impl Sim {
             Fault::ClockRate => self.change_clock(),
             Fault::FullDisk => self.fill_disks(until),
             Fault::StateLoss => return self.lose_state(),
-            Fault::LogDamage => return self.damage_log(),
+            Fault::LogDamage => return self.damage_log(Damage::Cut),
+            Fault::LogRot => return self.damage_log(Damage::Rot),
             Fault::Addition => self.add_member(),
             Fault::Removal => return self.remove_member(),
             Fault::Transfer => return self.transfer(),
@@ -221,10 +227,10 @@ impl Sim {
         Ok(())
     }
 
-    /// The end of one machine's log is gone when it starts again. Never two at a time, and never where all others together
+    /// The end of one machine's log is gone when it starts again, or some bytes of it are not what they were. Never two at a time, and never where all others together
     /// are too few to elect a leader, or soon may be: they hold all that is committed, but perhaps not all that the victim
     /// once held.
-    fn damage_log(&mut self) -> Result<(), Violation> {
+    fn damage_log(&mut self, damage: Damage) -> Result<(), Violation> {
         let victim = self.victim();
         // As long as a step may wait for a learner, and be taken.
         let leaving = self.removal_asked.is_some_and(|at| self.now < at + 7 * self.plan.patience);
@@ -234,7 +240,7 @@ impl Sim {
         }
         self.crash(victim, true)?;
         let rng = self.trouble.fork();
-        self.processes[place(victim)].damage = Some(rng);
+        self.processes[place(victim)].damage = Some((damage, rng));
         Ok(())
     }
 

@@ -12,6 +12,7 @@
 //! | `writes.rs` | parking: effects held back until the writes they rest on are stored |
 //! | `quorum.rs` | what a majority agrees on |
 //! | `time.rs`, `rng.rs` | an instant that can be made up, and chance that can be replayed |
+//! | `marks.rs` | for the proof only: which rare branches a run has taken |
 //!
 //! `no_std`: clocks, sockets, threads and hash maps cannot even be named here.
 
@@ -22,6 +23,8 @@
 extern crate alloc;
 
 mod ids;
+#[cfg(feature = "marks")]
+pub mod marks;
 mod protocol;
 pub mod quorum;
 mod rng;
@@ -33,3 +36,32 @@ pub use protocol::{Effect, Input, Protocol};
 pub use rng::Rng;
 pub use time::Time;
 pub use writes::Writes;
+
+/// Marks a rare branch, which a long run of the simulator must take at some time: `sometimes!("raft: a conflict is cut off");`
+/// as a statement, or `sometimes!("raft: …", condition);` where no branch is of its own. Every name is given once, and stands in
+/// the simulator's table. Nothing at all in what ships.
+#[cfg(feature = "marks")]
+#[macro_export]
+macro_rules! sometimes {
+    ($mark:literal) => {
+        $crate::marks::reach($mark)
+    };
+    ($mark:literal, $taken:expr) => {
+        if $taken {
+            $crate::marks::reach($mark)
+        }
+    };
+}
+
+/// Marks a rare branch, which a long run of the simulator must take at some time: `sometimes!("raft: a conflict is cut off");`
+/// as a statement, or `sometimes!("raft: …", condition);` where no branch is of its own. Every name is given once, and stands in
+/// the simulator's table. Nothing at all in what ships.
+#[cfg(not(feature = "marks"))]
+#[macro_export]
+macro_rules! sometimes {
+    ($mark:literal) => {};
+    ($mark:literal, $taken:expr) => {
+        // Compiled, so that it does not rot, and never run.
+        let _ = || $taken;
+    };
+}

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use hezong_base::quorum::Tally;
-use hezong_base::{LogId, NodeId, Term, Time};
+use hezong_base::{LogId, NodeId, Term, Time, sometimes};
 
 use crate::node::{Out, RoleState};
 use crate::quorums::Quorums;
@@ -23,11 +23,13 @@ impl Raft {
         // A node whose disk stalls would lead without ever acknowledging its own entries. A node that is certainly no
         // member any more has nothing to win.
         if self.is_stalled(now) || !self.may_campaign() {
+            sometimes!("raft: no campaign while the disk stalls", self.is_stalled(now));
             self.become_follower(now, None, out);
             return self.wait_for_leader(now);
         }
         // Our own vote is bound by the leases we granted like any other.
         if let Some(until) = self.promised_until.filter(|until| *until > now && self.is_bound(now)) {
+            sometimes!("raft: a campaign waits for a lease granted to another");
             self.become_follower(now, None, out);
             self.election_at = until;
             return;
@@ -91,6 +93,7 @@ impl Raft {
         let unbound = !self.is_led(now) && !self.is_bound(now) && !self.is_removed();
         let granted = term > self.term && last >= self.answers_for() && unbound;
         if unbound && last < self.answers_for() && !self.may_campaign() {
+            sometimes!("raft: who may not campaign is counted on");
             self.counted_on = true;
             self.wait_for_leader(now);
         }
@@ -119,6 +122,7 @@ impl Raft {
     pub(crate) fn on_pre_vote(&mut self, now: Time, from: NodeId, term: Term, granted: bool, out: &mut Out) {
         // A yes names the term we would campaign in; another one answers an earlier question.
         if granted && term != self.term.next() {
+            sometimes!("raft: a prior vote answers an earlier question");
             return;
         }
         let RoleState::PreCandidate(ballot) = &mut self.role else { return };
@@ -148,11 +152,15 @@ impl Raft {
         // a transfer are over, whomever we granted them to (see `transfer.rs`).
         let bound = self.is_bound(now) && !(transfer && term > self.term) || self.is_removed();
         if bound && (term > self.term || self.vote != Some(from)) {
+            sometimes!("raft: a vote is kept back for a lease");
             return;
         }
+        sometimes!("raft: a lease is disregarded for a transfer", transfer && self.is_bound(now));
         let unspent = term > self.term || self.vote.is_none() || self.weak(Weakness::DoubleVote);
         let up_to_date = last >= self.answers_for();
         let granted = up_to_date && (unspent || self.vote == Some(from));
+        sometimes!("raft: a vote is given again to whom it was given", granted && !unspent);
+        sometimes!("raft: a vote is refused for a shorter log", unspent && !up_to_date);
         let vote = if granted { Some(from) } else { None };
         if term > self.term {
             self.set_term(now, term, vote, out);
@@ -178,7 +186,10 @@ impl Raft {
         match Quorums::of(&self.log, self.committed, &self.config).tally(|id| ballot.votes.get(&id).copied()) {
             Tally::Won => self.become_leader(now, out),
             // Waits out its timer: somebody else may win this term yet.
-            Tally::Lost => self.become_follower(now, None, out),
+            Tally::Lost => {
+                sometimes!("raft: an election is lost");
+                self.become_follower(now, None, out);
+            }
             Tally::Open => {}
         }
     }

@@ -7,7 +7,7 @@
 
 use core::time::Duration;
 
-use hezong_base::{Effect, Index, LogId, NodeId, RequestId, Time, quorum};
+use hezong_base::{Effect, Index, LogId, NodeId, RequestId, Time, quorum, sometimes};
 
 use crate::node::{Out, RoleState};
 use crate::{Body, Change, ChangeError, Event, Membership, Message, Payload, Raft, Refusal, Weakness};
@@ -21,6 +21,7 @@ impl Raft {
         // Before an entry of our own term is committed, another leader's step may still win over ours, and majorities
         // of the two need not meet (RAFT-11).
         if Some(leader.opened) > self.committed && !self.weak(Weakness::MembershipWithoutEmptyEntry) {
+            sometimes!("raft: a change comes before the term is opened");
             return self.refuse(id, Refusal::NotReady, out);
         }
         if let Some(transfer) = &self.transfer {
@@ -28,6 +29,7 @@ impl Raft {
         }
         let pending = self.log.membership_index() > self.committed;
         if pending && !self.weak(Weakness::MembershipWithoutEmptyEntry) || self.log.membership().is_joint() {
+            sometimes!("raft: a change comes before another is over");
             return self.refuse(id, Refusal::ChangePending, out);
         }
         let next = match self.changed(now, change) {
@@ -52,6 +54,7 @@ impl Raft {
         let voters = next.voters().len();
         let reachable = next.voters().iter().filter(|id| **id == self.config.id || self.was_heard(now, **id)).count();
         if next.voters() != members.voters() && reachable < quorum::majority(voters) {
+            sometimes!("raft: a change would leave too few within reach");
             return Err(ChangeError::NoMajority { voters, reachable });
         }
         if self.weak(Weakness::PlainReplacement) {
@@ -77,6 +80,10 @@ impl Raft {
             return;
         }
         if let Some(next) = self.log.membership().left() {
+            sometimes!(
+                "raft: a joint membership is left by another leader",
+                self.log.membership_index() < Some(leader.opened)
+            );
             self.append_membership(now, next, out);
         }
     }
@@ -102,6 +109,7 @@ impl Raft {
             return;
         }
         let stays = self.transfer.is_some() || self.hand_over(now, out);
+        sometimes!("raft: a leader that is removed hands over", stays);
         self.start_round(now, out);
         if !stays {
             self.step_down(now, out);
@@ -121,6 +129,7 @@ impl Raft {
                 let body = Body::Heartbeat { round, lease: Duration::ZERO, committed: committed.min(progress.matched) };
                 out.push(Effect::Send { to: *to, message: Message { term: self.term, body } });
             }
+            sometimes!("raft: a removed member is left alone untold", !informed && leave_by <= now);
             !informed && leave_by > now
         });
     }

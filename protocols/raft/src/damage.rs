@@ -18,7 +18,7 @@
 //! ends before it could answer and be followed so far, and nobody can be elected without this node (of an odd number of
 //! voters they can), the group stands still for what never was.
 
-use hezong_base::{Index, LogId, NodeId, Time};
+use hezong_base::{Index, LogId, NodeId, Time, sometimes};
 
 use crate::node::Out;
 use crate::{Body, Raft, Weakness};
@@ -38,6 +38,7 @@ impl Raft {
     pub(crate) fn maybe_settle_debt(&mut self, now: Time, out: &mut Out) {
         let Some(owed) = self.owed else { return };
         if self.stored.and_then(|stored| self.log.id_at(stored)) >= Some(owed) {
+            sometimes!("raft: what a damaged log lost is back");
             self.set_debt(now, None, out);
         }
     }
@@ -92,6 +93,7 @@ impl Raft {
             return self.drop_nonsense(from, "leads, and has no entry of its term", out);
         }
         if self.owed > Some(end) {
+            sometimes!("raft: an estimated debt is found to be smaller");
             self.set_debt(now, Some(end), out);
         }
     }

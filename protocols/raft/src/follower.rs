@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use hezong_base::{Index, LogId, NodeId, Term, Time};
+use hezong_base::{Index, LogId, NodeId, Term, Time, sometimes};
 
 use crate::node::{Out, RoleState};
 use crate::reads::Forwarded;
@@ -43,12 +43,14 @@ impl Raft {
         let vouched = entries.last().map(|entry| entry.id).or(previous).map(|id| id.index);
         // What we hold already is not written again: a late duplicate must not cut off what came after it.
         let known = entries.iter().take_while(|entry| self.log.agrees(Some(entry.id))).count();
+        sometimes!("raft: of an append only the end is new", known > 0 && known < entries.len());
         let entries = entries.slice(known..);
         if let Some(first) = entries.first().map(|entry| entry.id.index) {
             if Some(first) <= self.committed {
                 return self.drop_nonsense(from, "would overwrite what is committed", out);
             }
             if Some(first) <= self.log.last_index() {
+                sometimes!("raft: a conflict is cut off");
                 self.truncate(now, first, out);
             }
             self.append(now, entries, out);
@@ -126,7 +128,11 @@ impl Raft {
                 self.drop_nonsense(from, "a second leader of one term", out);
                 return false;
             }
-            None => self.become_follower(now, Some(from), out),
+            None => {
+                let campaigns = matches!(self.role, RoleState::Candidate(_));
+                sometimes!("raft: a candidate finds a leader of its own term", campaigns);
+                self.become_follower(now, Some(from), out);
+            }
         }
         self.wait_for_leader(now);
         if let RoleState::Follower(follower) = &mut self.role {

@@ -10,7 +10,7 @@ use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
 use bytes::Bytes;
-use hezong_base::{AskId, Effect, Index, LogId, NodeId, RequestId, Term, Time, quorum};
+use hezong_base::{AskId, Effect, Index, LogId, NodeId, RequestId, Term, Time, quorum, sometimes};
 
 use crate::node::{Out, RoleState};
 use crate::progress::{Mode, Progress};
@@ -126,6 +126,7 @@ impl Feeder<'_> {
                 // A probe finds out where the logs part; no disk is read for a guess.
                 None if probing => self.append(to, progress, previous, Entries::default()),
                 None => {
+                    sometimes!("raft: a member needs entries that left memory");
                     let id = *self.next_ask;
                     *self.next_ask = id.next();
                     progress.ask = Some(id);
@@ -147,6 +148,7 @@ impl Feeder<'_> {
     /// Asks whether all that was sent has arrived, by an append without entries behind it: the answer is an
     /// acknowledgement, however late the disk, or a rejection that tells what was lost.
     fn ask_arrival(&mut self, to: NodeId, progress: &mut Progress) {
+        sometimes!("raft: what was sent may be lost");
         match self.log.before(progress.next) {
             Ok(previous) => self.append(to, progress, previous, Entries::default()),
             Err(_) => progress.needs_what_is_gone(),
@@ -195,6 +197,7 @@ impl Raft {
     pub(crate) fn on_leader_timeout(&mut self, now: Time, out: &mut Out) {
         // Others may lead at once if we say so, and only after their own timeouts if we merely stop.
         if self.is_stalled(now) && self.transfer.is_none() && !self.hand_over(now, out) {
+            sometimes!("raft: a leader whose disk stalls finds no successor");
             return self.step_down(now, out);
         }
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -205,6 +208,7 @@ impl Raft {
         let quorums = Quorums::of(&self.log, self.committed, &self.config);
         let heard_at = leader.majority_heard_at(now, self.config.id, &quorums);
         if heard_at.is_none_or(|at| at + self.config.election_timeout <= now) {
+            sometimes!("raft: a leader hears no majority and stops");
             return self.step_down(now, out);
         }
         for (id, progress) in &mut leader.progress {
@@ -302,6 +306,7 @@ impl Raft {
             return self.refuse(id, Refusal::Transferring(transfer.to), out);
         }
         if leader.uncommitted_bytes >= self.config.uncommitted_bytes_max {
+            sometimes!("raft: too much is not committed");
             return self.refuse(id, Refusal::Overloaded, out);
         }
         let first = LogId { term: self.term, index: Index::after(self.log.last_index()) };
@@ -384,6 +389,7 @@ impl Raft {
                 // A round that took longer than an election timeout leaves too much to the next one (§4.2.1), unless
                 // it left nothing: the next round would then never end, for no acknowledgement is to come.
                 let quick = now.since(began) < feeder.config.election_timeout || progress.matched == last;
+                sometimes!("raft: a learner took too long and has another round", !quick);
                 progress.goal = if quick { None } else { last.map(|last| (last, now)) };
                 if quick {
                     self.emit(Event::CaughtUp(from), out);
@@ -407,6 +413,7 @@ impl Raft {
             Mode::Snapshot => false,
         };
         if !fresh || hint.is_some_and(|hint| hint.index > previous.index) {
+            sometimes!("raft: a late rejection changes nothing");
             return;
         }
         // The last entry of ours that may be in both logs: neither behind the hint nor of a later term.
@@ -416,6 +423,8 @@ impl Raft {
         if matches!(progress.mode, Mode::Probe { .. }) && next >= progress.next {
             return;
         }
+        let terms = |id: Option<LogId>| id.map_or(0, |id| id.term.0);
+        sometimes!("raft: a hint skips several terms", terms(common) + 1 < terms(Some(previous)));
         progress.probe_from(next);
         feeder.feed(from, progress);
     }
@@ -425,13 +434,17 @@ impl Raft {
         let Some((leader, mut feeder)) = self.feeder(now, out) else { return };
         let Some((to, progress)) = leader.progress.iter_mut().find(|(_, progress)| progress.ask == Some(id)) else {
             // Nobody waits for it any more.
+            sometimes!("raft: entries arrive from disk for nobody");
             return;
         };
         progress.ask = None;
         let fits = entries.first().is_some_and(|first| first.id.index == progress.next);
         let ours = entries.last().is_some_and(|last| feeder.log.id_at(last.id.index) == Some(last.id));
         match feeder.log.before(progress.next) {
-            Err(_) => progress.needs_what_is_gone(),
+            Err(_) => {
+                sometimes!("raft: entries are compacted while they are read");
+                progress.needs_what_is_gone();
+            }
             Ok(previous) if fits && ours => {
                 feeder.append(*to, progress, previous, entries.into());
                 feeder.feed(*to, progress);
@@ -459,6 +472,7 @@ impl Raft {
         }
         let Some(index) = reached.filter(|index| Some(*index) > self.committed) else { return };
         if self.log.term_at(index) != Some(self.term) && !any_term {
+            sometimes!("raft: a majority holds an entry of an earlier term, which does not count");
             return;
         }
         let opens = self.committed < Some(leader.opened) && leader.opened <= index;
@@ -470,6 +484,7 @@ impl Raft {
         }
         if opens && self.state_lost && !self.weak(Weakness::LeadWithoutState) {
             // Nobody but us had the whole log, and now a majority has: one of those can lead, and answer clients too.
+            sometimes!("raft: a leader without state hands the log on and stops");
             self.start_round(now, out);
             return self.step_down(now, out);
         }

@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
-use hezong_base::{AskId, Effect, Index, Input, LogId, NodeId, Protocol, RequestId, Rng, Term, Time, WriteId, Writes};
+use hezong_base::{
+    AskId, Effect, Index, Input, LogId, NodeId, Protocol, RequestId, Rng, Term, Time, WriteId, Writes, sometimes,
+};
 
 use crate::candidate::Ballot;
 use crate::follower::Follower;
@@ -722,8 +724,11 @@ impl Raft {
     /// Voids the entries from `from` on, and what the writes in flight would say of them.
     pub(crate) fn truncate(&mut self, now: Time, from: Index, out: &mut Out) {
         let members = self.log.membership_index();
+        let was_joint = self.log.membership().is_joint();
         self.log.truncate(from);
         self.peers_changed |= self.log.membership_index() != members;
+        sometimes!("raft: a change of members is rolled back", self.log.membership_index() != members);
+        sometimes!("raft: a joint change is rolled back", was_joint && !self.log.membership().is_joint());
         self.writes.store(now, Write::Truncate(from), 0, out);
         self.stored = self.stored.min(from.previous());
         if !self.weak(Weakness::StoredByIndex) {

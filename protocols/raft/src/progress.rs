@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use hezong_base::{AskId, Index, LogId, Time};
+use hezong_base::{AskId, Index, LogId, Time, sometimes};
 
 use crate::{Base, SnapshotId};
 
@@ -109,7 +109,9 @@ impl Progress {
         match self.mode {
             Mode::Probe { waiting: false } => Some(window_bytes_max),
             Mode::Replicate if self.ask.is_none() => {
-                window_bytes_max.checked_sub(self.in_flight_bytes).filter(|room| *room > 0)
+                let room = window_bytes_max.checked_sub(self.in_flight_bytes).filter(|room| *room > 0);
+                sometimes!("raft: a window is full", room.is_none());
+                room
             }
             Mode::Probe { waiting: true } | Mode::Replicate | Mode::Snapshot => None,
         }
@@ -164,6 +166,7 @@ impl Progress {
 
     /// Its log was damaged: what it acknowledged, it may hold no more. Probe from `next`.
     pub(crate) fn lost(&mut self, next: Index) {
+        sometimes!("raft: an acknowledgement from before damage is void");
         self.matched = None;
         self.probe_from(next);
     }

@@ -7,7 +7,7 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use hezong_base::{Index, NodeId, RequestId, Time};
+use hezong_base::{Index, NodeId, RequestId, Time, sometimes};
 
 use crate::node::{Out, RoleState};
 use crate::{Body, Config, Event, Raft, ReadLevel, Refusal, Weakness};
@@ -87,7 +87,10 @@ impl Raft {
                 self.emit(Event::Readable { id, index: self.committed }, out);
             }
             // Without a lease, the round that a stricter read takes gives the answer too.
-            ReadLevel::Lease | ReadLevel::Quorum => self.wait_for_round(now, Reader::Local(id), out),
+            ReadLevel::Lease | ReadLevel::Quorum => {
+                sometimes!("raft: a read finds no lease", own_term && level == ReadLevel::Lease);
+                self.wait_for_round(now, Reader::Local(id), out);
+            }
         }
     }
 
@@ -96,6 +99,7 @@ impl Raft {
         match self.role {
             RoleState::Leader(_) => self.wait_for_round(now, Reader::Remote(from, token), out),
             RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {
+                sometimes!("raft: a read is forwarded to who leads no more");
                 self.reply(from, Body::ReadIndexAck { token, index: None }, None, out);
             }
         }
@@ -110,6 +114,7 @@ impl Raft {
     fn wait_for_round(&mut self, now: Time, reader: Reader, out: &mut Out) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         if leader.reads.len() >= self.config.reads_max {
+            sometimes!("raft: too many reads wait at the leader");
             return self.answer(reader, Err(Refusal::Overloaded), out);
         }
         leader.reads.waiting.push_back((leader.round + 1, reader));
@@ -142,6 +147,7 @@ impl Raft {
 
     /// We lead no more: whoever waited for our word gets none.
     pub(crate) fn refuse_leader_reads(&mut self, reads: Reads, leader: Option<NodeId>, out: &mut Out) {
+        sometimes!("raft: reads waited for a leader that stops", reads.len() > 0);
         for (_, reader) in reads.waiting {
             self.answer(reader, Err(Refusal::NotLeader(leader)), out);
         }
@@ -164,6 +170,7 @@ impl Raft {
         match level {
             ReadLevel::Quorum if leader.is_some() => {
                 if follower.reads.len() >= self.config.reads_max {
+                    sometimes!("raft: too many reads wait at a follower");
                     return self.refuse(id, Refusal::Overloaded, out);
                 }
                 follower.reads.waiting.push_back((id, now));
@@ -197,7 +204,10 @@ impl Raft {
     ) {
         let leader = self.leader();
         let RoleState::Follower(follower) = &mut self.role else { return };
-        let Some(asked) = follower.reads.asked.take_if(|asked| asked.token == token) else { return };
+        let Some(asked) = follower.reads.asked.take_if(|asked| asked.token == token) else {
+            sometimes!("raft: an answer comes to a question that another has replaced");
+            return;
+        };
         let rest = follower.reads.waiting.split_off(asked.covers);
         let served = core::mem::replace(&mut follower.reads.waiting, rest);
         for (id, _) in served {
@@ -219,6 +229,7 @@ impl Raft {
             let RoleState::Follower(follower) = &mut self.role else { return };
             let timeout = self.config.election_timeout;
             let Some((id, _)) = follower.reads.waiting.pop_front_if(|(_, at)| *at + timeout <= now) else { break };
+            sometimes!("raft: a forwarded read waits too long");
             if let Some(asked) = &mut follower.reads.asked {
                 asked.covers = asked.covers.saturating_sub(1);
             }

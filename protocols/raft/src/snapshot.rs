@@ -8,7 +8,7 @@
 //! What a state machine holds is committed, whoever leads by now. So an installed snapshot counts whatever the term in
 //! which it was asked for, and the log is made to fit it: kept where it holds the last entry covered, reset where not.
 
-use hezong_base::{AskId, Effect, Index, LogId, NodeId, Time};
+use hezong_base::{AskId, Effect, Index, LogId, NodeId, Time, sometimes};
 
 use crate::node::{Out, RoleState};
 use crate::progress::{Mode, Offer, Progress};
@@ -67,7 +67,10 @@ impl Raft {
         let Some(Offer::Taking { id, .. }) = progress.offer.take() else { return };
         // The members as of an entry are known to the log alone: a state machine knows those of the entries it applied.
         let base = last.filter(|last| self.log.agrees(Some(*last))).and_then(|last| self.log.base_as_of(last.index));
-        let Some(base) = base else { return };
+        let Some(base) = base else {
+            sometimes!("raft: no snapshot can be taken");
+            return;
+        };
         progress.offer = Some(Offer::Made { id, base: base.clone(), sent_at: now });
         let body = Body::InstallSnapshot { id, base };
         out.push(Effect::Send { to: *to, message: Message { term: self.term, body } });
@@ -119,6 +122,7 @@ impl Raft {
         }
         // Whatever a snapshot covers is committed. Where our log leads there too, it is all we need (RAFT-13, "ahead").
         if self.leads_to(last) && !self.state_lost {
+            sometimes!("raft: a snapshot is offered to who needs none");
             self.committed = self.committed.max(Some(last.index));
             self.reply(from, Body::SnapshotInstalled { id, installed: true }, None, out);
             let matched = Some(last.index).max(self.log.base_index());
@@ -129,9 +133,11 @@ impl Raft {
         }
         // Our state would end before our log begins: the leader's has yet to get as far.
         if Some(last.index) < self.log.base_index() {
+            sometimes!("raft: a snapshot ends before the log begins");
             return self.reply(from, Body::SnapshotInstalled { id, installed: false }, None, out);
         }
         // A leader makes one offer at a time, so whatever we were fetching before is worth nothing any more.
+        sometimes!("raft: a snapshot takes the place of one under way", self.install.is_some());
         let ask = self.next_ask;
         self.next_ask = ask.next();
         self.install = Some(Install { ask, from, id });
@@ -150,6 +156,7 @@ impl Raft {
         let Some(Install { from, id, .. }) = install else { return };
         // Only to whoever leads now: another one has made, or will make, an offer of its own.
         if self.leader() != Some(from) {
+            sometimes!("raft: who offered a snapshot leads no more when it ends");
             return;
         }
         self.reply(from, Body::SnapshotInstalled { id, installed }, None, out);
@@ -164,6 +171,7 @@ impl Raft {
         self.state_lost = false;
         if self.leads_to(last) {
             // Our log led there anyhow: what follows is kept (§7, "retain entries following it").
+            sometimes!("raft: entries behind an installed snapshot are kept");
             self.committed = self.committed.max(Some(last.index));
             return;
         }
@@ -175,6 +183,7 @@ impl Raft {
         let careless = self.weak(Weakness::SnapshotDropsSuffix);
         assert!(self.committed < Some(last.index) || careless, "what is committed is the same in every log");
         assert!(!matches!(self.role, RoleState::Leader(_)), "a leader's log holds all that is committed");
+        sometimes!("raft: a snapshot voids entries of another log", self.log.last_index() >= Some(last.index));
         self.log.reset(base.clone());
         self.peers_changed = true;
         // The state machine is durable before it says where it stands, and whoever finds it ahead of its log at a start

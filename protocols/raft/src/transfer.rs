@@ -17,7 +17,7 @@
 
 use core::fmt;
 
-use hezong_base::{Effect, NodeId, RequestId, Term, Time};
+use hezong_base::{Effect, NodeId, RequestId, Term, Time, sometimes};
 
 use crate::node::{Out, RoleState};
 use crate::{Body, Event, Message, Raft, Refusal, Weakness};
@@ -112,6 +112,7 @@ impl Raft {
     pub(crate) fn on_timeout_now(&mut self, now: Time, from: NodeId, out: &mut Out) {
         // From anybody but the leader we follow it is late, or nonsense: either way nobody has given up a lease for it.
         let follows = matches!(self.role, RoleState::Follower(_)) && self.leader() == Some(from);
+        sometimes!("raft: a wish to campaign comes from whom one does not follow", !follows);
         if follows && self.is_voter() && !self.is_stalled(now) && self.debt().is_none() {
             self.campaign(now, true, out);
         }
@@ -137,6 +138,7 @@ impl Raft {
     pub(crate) fn on_transfer_timeout(&mut self, now: Time, out: &mut Out) {
         let Some(transfer) = self.transfer.take_if(|transfer| transfer.until <= now) else { return };
         if matches!(self.role, RoleState::Leader(_)) {
+            sometimes!("raft: a transfer takes too long, and the leader goes on");
             if let Some(id) = transfer.id {
                 self.refuse(id, Refusal::Transfer(TransferError::TimedOut(transfer.to)), out);
             }
@@ -147,6 +149,7 @@ impl Raft {
             }
             self.maybe_leave_joint(now, out);
         } else if let Some(id) = transfer.id {
+            sometimes!("raft: how a transfer ended is not known in time");
             self.emit(Event::Unknown { id }, out);
         }
     }

@@ -2,7 +2,7 @@
 //! over together.
 
 use bytes::Bytes;
-use hezong_base::{NodeId, RequestId, Time};
+use hezong_base::{NodeId, RequestId, Time, sometimes};
 use hezong_raft::{Change, Membership, ReadLevel as RaftLevel, Request, Role};
 
 use super::{Group, Handed};
@@ -32,9 +32,11 @@ impl Group {
             return Err(Refused::DiskFull);
         }
         if self.applying.lag() > common.config.apply_lag_max {
+            sometimes!("node: too much waits to be applied");
             return Err(Refused::Overloaded { limit: "node.apply_lag_max" });
         }
         if common.queue_bytes + command.len() > common.config.queue_bytes_max {
+            sometimes!("node: a turn takes no more bytes");
             return Err(Refused::Overloaded { limit: "node.queue_bytes_max" });
         }
         common.admit(now, id, self.client(Want::Done))?;
@@ -128,6 +130,7 @@ impl Group {
             Place::Queued => self.held.retain(|(held, _)| *held != id),
             Place::Handed => {}
             Place::Accepted(entry) => {
+                sometimes!("node: a client goes while its entry is under way");
                 self.accepted.remove(&(entry.index, entry.term));
             }
             Place::Applying(index) => self.applying.forget(index, id),
@@ -180,6 +183,7 @@ impl Group {
     /// Keeps a step that is too early, until a learner has caught up or its client has no patience any more.
     pub(super) fn hold_change(&mut self, id: RequestId, change: Change, common: &mut Common) {
         if common.clients.place(id, Place::Queued) {
+            sometimes!("node: a step waits for a learner");
             self.held.push((id, change));
         }
     }

@@ -1,7 +1,7 @@
 //! From the protocol and the state machine to clients: what came of what they wanted, and news for people.
 
 use bytes::Bytes;
-use hezong_base::{Index, LogId, NodeId, RequestId, Term, Time};
+use hezong_base::{Index, LogId, NodeId, RequestId, Term, Time, sometimes};
 use hezong_raft::{ChangeError, Membership, Refusal, Role};
 
 use super::{Group, Handed};
@@ -171,6 +171,7 @@ impl Group {
             {
                 None => self.reply_readable(now, id, common, out),
                 Some(index) => {
+                    sometimes!("node: a read waits to be applied");
                     common.clients.place(id, Place::Applying(index));
                     self.applying.wait(index, id);
                 }
@@ -197,6 +198,7 @@ impl Group {
     ) {
         while let Some(first) = self.accepted.first_entry().filter(|first| first.key().0 <= entry.index) {
             let ((index, term), id) = first.remove_entry();
+            sometimes!("node: another entry took the place of a client's", (LogId { term, index }) != entry);
             let outcome = match changed {
                 _ if (LogId { term, index }) != entry => Reply::Refused(Refused::Lost),
                 Some(membership) if membership.is_joint() => {
@@ -211,6 +213,7 @@ impl Group {
         // What follows a joint membership is what it leads to, whoever leads by then.
         if let Some(membership) = changed.filter(|membership| !membership.is_joint()) {
             for id in std::mem::take(&mut self.half_done) {
+                sometimes!("node: a joint change is told when it is left");
                 common.reply(id, Reply::Changed { id: entry, membership: membership.clone() }, out);
             }
         }

@@ -1,6 +1,6 @@
 //! Snapshots between the protocol, the state machine and the peers: `snapshots.rs` knows how they travel, here is when.
 
-use hezong_base::{Input, LogId, NodeId, Time};
+use hezong_base::{Input, LogId, NodeId, Time, sometimes};
 use hezong_codec::SnapshotMessage;
 use hezong_raft::{Answer, Ask, Base, Request};
 
@@ -13,6 +13,7 @@ use crate::{NodeEffect, Notice, Reply, SnapshotDone};
 impl Group {
     /// The state machine was found to stand on a snapshot that the log does not lead to: a crash came between the two.
     pub(crate) fn on_found_installed(&mut self, now: Time, base: Base, common: &mut Common, out: &mut Vec<NodeEffect>) {
+        sometimes!("node: a crash came between a snapshot and the log");
         self.tell(now, Request::Installed(base), common, out);
     }
 
@@ -108,6 +109,7 @@ impl Group {
             return;
         }
         if self.applying.reaches(Some(last.index)) {
+            sometimes!("node: the state got as far as the snapshot by itself");
             self.applying.go_on();
             let ended = self.snapshots.give_up(None);
             return self.ended(now, ended, common, out);
@@ -140,6 +142,7 @@ impl Group {
         self.tell(now, Request::Applied { applied: last, durable: Some(last) }, common, out);
         while let Some(first) = self.accepted.first_entry().filter(|first| first.key().0 <= last.index) {
             let id = first.remove();
+            sometimes!("node: a snapshot hides what came of a write");
             debug_assert!(common.clients.get(id).is_none_or(|client| matches!(client.place, ClientPlace::Accepted(_))));
             common.reply(id, Reply::Unknown, out);
         }

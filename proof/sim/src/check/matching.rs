@@ -28,6 +28,13 @@ struct Seen {
 }
 
 impl Matching {
+    /// Whether somebody once appended an entry of this digest behind `previous`, or as the first that is known.
+    pub(super) fn knows(&self, previous: Option<LogId>, id: LogId, digest: u64) -> bool {
+        let seen = Seen { term: id.term, digest, previous };
+        let first = id.index.0.checked_sub(1).and_then(|at| self.first.get(usize::try_from(at).ok()?));
+        first == Some(&seen) || self.others.get(&(id.index, id.term)) == Some(&seen)
+    }
+
     /// `node` appends `entry` after `previous`.
     pub(super) fn on_append(&mut self, node: NodeId, previous: Option<LogId>, entry: &Entry) -> Result<(), Violation> {
         let slot = slot(entry);

@@ -8,7 +8,11 @@ mod election;
 mod machine;
 mod matching;
 mod membership;
+mod once;
 mod promise;
+mod repaired;
+mod replay;
+mod session;
 mod shadow;
 mod stored;
 #[cfg(test)]
@@ -16,6 +20,7 @@ mod tests;
 
 use std::fmt;
 
+use bytes::Bytes;
 use hezong_base::{Index, LogId, NodeId, Term};
 use hezong_node::BatchId;
 use hezong_raft::{Body, Entry, Membership, Message, Write};
@@ -26,7 +31,11 @@ use completeness::Completeness;
 use election::Elections;
 use machine::Applications;
 use matching::Matching;
+use once::ExactlyOnce;
 use promise::Promises;
+use repaired::Repair;
+use replay::Replay;
+use session::Sessions;
 use shadow::Shadow;
 pub(crate) use shadow::{Recovered, steps};
 
@@ -62,6 +71,9 @@ pub(crate) struct LastChange {
     pub(crate) is_applied: bool,
 }
 
+/// States are compared whenever a node has applied about so many entries more.
+const DIGEST_EVERY: u64 = 256;
+
 /// An entry as the checkers remember it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
@@ -81,6 +93,11 @@ pub(crate) struct Checkers {
     completeness: Completeness,
     applications: Applications,
     promises: Promises,
+    replay: Replay,
+    once: ExactlyOnce,
+    sessions: Sessions,
+    /// The last entry whose reply was looked at.
+    replied: Option<Index>,
 }
 
 impl Checkers {
@@ -97,6 +114,20 @@ impl Checkers {
     /// Of what a node had on its disk, damage left this.
     pub(crate) fn on_damage(&mut self, node: NodeId, left: Recovered) {
         self.shadows[place(node)].replace(left);
+    }
+
+    /// Bytes of a node's log were damaged before it found that log, and this is what the repair left.
+    pub(crate) fn on_repaired(
+        &mut self,
+        node: NodeId,
+        left: Recovered,
+        owed: Option<LogId>,
+        applied: Option<LogId>,
+    ) -> Result<(), Violation> {
+        let shadow = &mut self.shadows[place(node)];
+        Repair { before: shadow.on_disk(), after: &left, owed, applied }.check(node, &self.matching)?;
+        shadow.replace(left);
+        Ok(())
     }
 
     /// A node issues a write, as part of a batch.
@@ -163,14 +194,54 @@ impl Checkers {
         for entry in entries {
             stored::check(node, entry.id.index, shadow)?;
             self.applications.on_apply(node, entry)?;
+            self.replay.on_apply(entry);
             self.completeness.on_commit(node, shadow.term(), entry.id.index, shadow)?;
         }
         Ok(())
     }
 
-    /// A node's state machine stands on a snapshot, durably.
-    pub(crate) fn on_installed(&mut self, node: NodeId, last: Option<LogId>) {
+    /// A node's state machine has applied entries up to `through`, and replied to each; now it holds a state of that digest.
+    pub(crate) fn on_applied(
+        &mut self,
+        node: NodeId,
+        through: Index,
+        replies: &[Bytes],
+        digest: impl FnOnce() -> [u8; 32],
+    ) -> Result<(), Violation> {
+        let first = through.0 + 1 - replies.len() as u64;
+        for (index, reply) in (first..).map(Index).zip(replies).filter(|(index, _)| Some(*index) > self.replied) {
+            if let Some(entry) = self.replay.entry(index) {
+                self.once.on_applied(entry, reply)?;
+            }
+        }
+        self.replied = self.replied.max(Some(through));
+        // A digest reads the whole state.
+        if through.0 / DIGEST_EVERY == (first - 1) / DIGEST_EVERY {
+            return Ok(());
+        }
+        self.replay.check(node, through, digest(), "equal states at equal index")
+    }
+
+    /// A node's state machine stands on a snapshot, durably, and holds a state of that digest.
+    pub(crate) fn on_installed(
+        &mut self,
+        node: NodeId,
+        last: Option<LogId>,
+        digest: [u8; 32],
+    ) -> Result<(), Violation> {
         self.shadows[place(node)].installed(last);
+        let Some(last) = last else { return Ok(()) };
+        self.replay.check(node, last.index, digest, "a snapshot equals the replay of its log")
+    }
+
+    /// A client was told that its write is an entry.
+    pub(crate) fn on_client_written(&mut self, client: usize, index: Index) {
+        self.sessions.on_written(client, index);
+    }
+
+    /// A client reads a node's state, as of an entry.
+    pub(crate) fn on_client_read(&mut self, client: usize, node: NodeId, at: Option<Index>) -> Result<(), Violation> {
+        self.sessions.on_read(client, node, at)
     }
 
     /// A node's state machine starts over from what it had persisted.

@@ -80,13 +80,21 @@ impl Recovered {
         }
     }
 
+    /// The last entry, or what the log stands on.
+    pub(super) fn last(&self) -> Option<LogId> {
+        let Some(slot) = self.log.last() else { return self.base };
+        let before = self.base.map_or(0, |base| base.index.0);
+        Some(LogId { term: slot.term, index: Index(before + self.log.len() as u64) })
+    }
+
     /// Where the entry at `index` stands in `log`; `None` when the base covers it.
     fn offset(&self, index: Index) -> Option<usize> {
         let behind = index.0.checked_sub(self.base.map_or(0, |base| base.index.0) + 1)?;
         Some(usize::try_from(behind).expect("a simulated log is short"))
     }
 
-    fn at(&self, index: Index) -> Option<Slot> {
+    /// The entry at `index`; `None` when the base covers it, or there is none.
+    pub(super) fn at(&self, index: Index) -> Option<Slot> {
         self.log.get(self.offset(index)?).copied()
     }
 }
@@ -117,6 +125,11 @@ impl Shadow {
     pub(super) fn replace(&mut self, found: Recovered) {
         self.issued = found.clone();
         self.stored = found;
+    }
+
+    /// What is stored.
+    pub(super) fn on_disk(&self) -> &Recovered {
+        &self.stored
     }
 
     /// Folds a write that was issued.
@@ -190,9 +203,7 @@ impl Shadow {
 
     /// The last entry as issued.
     pub(super) fn last(&self) -> Option<LogId> {
-        let Some(slot) = self.issued.log.last() else { return self.issued.base };
-        let before = self.issued.base.map_or(0, |base| base.index.0);
-        Some(LogId { term: slot.term, index: Index(before + self.issued.log.len() as u64) })
+        self.issued.last()
     }
 
     /// The entry at `index` as issued.

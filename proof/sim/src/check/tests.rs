@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{Index, LogId, NodeId, Term};
-use hezong_node::BatchId;
+use hezong_node::{BatchId, StateMachine};
 use hezong_raft::{Base, Body, Entry, Member, Membership, Message, Payload, Write};
 
 use super::{Checkers, Recovered, Violation};
+use crate::machine::{Command, Machine, Once};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
@@ -230,6 +231,113 @@ fn durability_stored_is_lost_or_changed() -> Result<(), Violation> {
         story.write(N1, second.clone())?;
         let outcome = story.checkers.on_start(N1, found(survived));
         if fine { outcome? } else { sees(outcome, "durability") }
+    }
+    Ok(())
+}
+
+/// Entries as clients make them, from the first on.
+fn commands(commands: &[(Command, Once)]) -> Vec<Entry> {
+    let entry = |(index, (command, once)): (u64, &(Command, Once))| {
+        let payload = Payload::Command(command.encode(*once));
+        Entry { id: LogId::new(1, index), time: Duration::ZERO, payload }
+    };
+    (1..).zip(commands).map(entry).collect()
+}
+
+/// A machine applies entries, and is looked at by the checkers when it has.
+fn applies(story: &mut Story, machine: &mut Machine, entries: &[Entry]) -> Result<(), Violation> {
+    story.store(N1, append(entries.to_vec()))?;
+    story.checkers.on_apply(N1, entries)?;
+    let replies = machine.apply(entries).expect("the store is in memory");
+    let through = entries.last().expect("some entries").id.index;
+    story.checkers.on_applied(N1, through, &replies, || machine.digest())
+}
+
+#[test]
+fn states_that_the_log_does_not_lead_to() -> Result<(), Violation> {
+    let put = |value| (Command::Put { key: 1, value }, Once::Never);
+    let entries = commands(&(1..=300).map(put).collect::<Vec<_>>());
+    let mut story = Story::new();
+    let mut machine = Machine::default();
+    applies(&mut story, &mut machine, &entries)?;
+    // A snapshot of it, also of an earlier moment; and one that holds something else.
+    let mut earlier = Machine::default();
+    earlier.apply(&entries[..100]).expect("the store is in memory");
+    let last = |index| Some(LogId::new(1, index));
+    story.checkers.on_installed(N2, last(300), machine.digest())?;
+    story.checkers.on_installed(N2, last(100), earlier.digest())?;
+    sees(story.checkers.on_installed(N2, last(101), earlier.digest()), "a snapshot equals the replay of its log");
+    sees(story.checkers.on_installed(N2, last(301), machine.digest()), "a snapshot equals the replay of its log");
+    // Entries that were not applied as they stand in the log.
+    let replies = vec![Bytes::new(); 300];
+    sees(story.checkers.on_applied(N2, Index(300), &replies, || earlier.digest()), "equal states at equal index");
+    Ok(())
+}
+
+#[test]
+fn once_carried_out_twice_and_told_otherwise() -> Result<(), Violation> {
+    let put = (Command::Put { key: 1, value: 7 }, Once::Keyed);
+    let copies = commands(&[put, put, put]);
+    let mut story = Story::new();
+    let mut machine = Machine::default();
+    applies(&mut story, &mut machine, &copies[..2])?;
+    let told = machine.apply(&copies[2..]).expect("the store is in memory");
+    let mut once = super::ExactlyOnce::default();
+    // The first two as they should be, then a copy that is told something of its own.
+    let mut again = Machine::default();
+    let replies = again.apply(&copies[..2]).expect("the store is in memory");
+    once.on_applied(&copies[0], &replies[0])?;
+    once.on_applied(&copies[1], &replies[1])?;
+    once.on_applied(&copies[2], &told[0])?;
+    let reply = hezong_kv::Reply::decode(&told[0]).expect("it was just encoded");
+    let carried_out = hezong_kv::Reply { repeated: false, ..reply.clone() }.encode();
+    sees(once.on_applied(&copies[2], &carried_out), "exactly-once writes");
+    let otherwise = hezong_kv::Reply { index: Index(2), ..reply }.encode();
+    sees(once.on_applied(&copies[2], &otherwise), "exactly-once writes");
+    // One that is told to be a copy of nothing.
+    sees(super::ExactlyOnce::default().on_applied(&copies[1], &replies[1]), "exactly-once writes");
+    Ok(())
+}
+
+#[test]
+fn session_reads_that_go_back() -> Result<(), Violation> {
+    let mut checkers = super::Checkers::default();
+    checkers.on_client_read(0, N1, None)?;
+    checkers.on_client_read(0, N1, Some(Index(5)))?;
+    checkers.on_client_read(0, N2, Some(Index(5)))?;
+    checkers.on_client_written(0, Index(8));
+    sees(checkers.on_client_read(0, N2, Some(Index(7))), "monotonic session reads");
+    sees(checkers.on_client_read(0, N2, None), "monotonic session reads");
+    // Another client has seen nothing of it.
+    checkers.on_client_read(1, N2, Some(Index(1)))
+}
+
+#[test]
+fn repaired_logs_that_are_wrong() -> Result<(), Violation> {
+    let writes = [vote(2, Some(N1)), append(vec![entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 2, "c")])];
+    let fold = |writes: &[Write]| {
+        let mut found = Recovered::default();
+        writes.iter().for_each(|write| super::steps(write, |step| found.fold(&step)));
+        found
+    };
+    let cut = |from| Write::Truncate(Index(from));
+    let [vote_kept, entries] = writes.clone();
+    let other = append(vec![entry(1, 1, "a"), entry(2, 1, "x")]);
+    let owed = |index, term| Some(LogId::new(term, index));
+    let cases: [(Vec<Write>, Option<LogId>, bool); 7] = [
+        (vec![vote_kept.clone(), entries.clone()], None, true),
+        (vec![vote_kept.clone(), entries.clone(), cut(3)], owed(3, 2), true),
+        (vec![vote_kept.clone(), entries.clone(), cut(3)], owed(9, 2), true),
+        (vec![vote_kept.clone(), entries.clone(), cut(3)], owed(2, 1), false),
+        (vec![vote_kept.clone(), entries.clone(), cut(3)], None, false),
+        (vec![vote_kept, other], owed(3, 2), false),
+        (vec![vote(1, Some(N1)), entries], None, false),
+    ];
+    for (left, owed, fine) in cases {
+        let mut story = Story::new();
+        writes.iter().try_for_each(|write| story.store(N1, write.clone()))?;
+        let outcome = story.checkers.on_repaired(N1, fold(&left), owed, None);
+        if fine { outcome? } else { sees(outcome, "a repaired log is whole or owes") }
     }
     Ok(())
 }
