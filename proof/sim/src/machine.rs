@@ -121,6 +121,7 @@ pub(crate) struct Machine {
     store: ModelStore,
     kv: Kv<ModelStore>,
     reader: KvReader<ModelStore>,
+    rules: Rules,
 }
 
 impl fmt::Debug for Machine {
@@ -129,20 +130,19 @@ impl fmt::Debug for Machine {
     }
 }
 
-impl Default for Machine {
-    fn default() -> Self {
-        Self::open(ModelStore::new())
-    }
-}
-
 /// A store in memory does not fail.
 const IN_MEMORY: &str = "the store is in memory";
 
 impl Machine {
-    fn open(store: ModelStore) -> Self {
-        let kv = Kv::open(store.clone(), "group1", Rules::default()).expect(IN_MEMORY);
+    /// With an empty disk.
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self::open(ModelStore::new(), rules)
+    }
+
+    fn open(store: ModelStore, rules: Rules) -> Self {
+        let kv = Kv::open(store.clone(), "group1", rules.clone()).expect(IN_MEMORY);
         let reader = kv.reader();
-        Self { store, kv, reader }
+        Self { store, kv, reader, rules }
     }
 
     /// The value of a register; 0 if it was never written.
@@ -159,7 +159,12 @@ impl Machine {
 
     /// The process dies: with `power` some of what was not persisted is lost.
     pub(crate) fn crash(&mut self, power: bool, rng: &mut Rng) {
-        *self = Self::open(if power { self.store.crash(rng) } else { self.store.kill() });
+        *self = Self::open(if power { self.store.crash(rng) } else { self.store.kill() }, self.rules.clone());
+    }
+
+    /// The disk is lost.
+    pub(crate) fn lose(&mut self) {
+        *self = Self::new(self.rules.clone());
     }
 
     /// Of everything in it: two replicas that have applied the same have the same.

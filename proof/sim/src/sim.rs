@@ -105,7 +105,7 @@ pub(crate) struct Sim {
     /// What is done wrong by whoever runs the nodes.
     pub(crate) slip: Option<Slip>,
     #[cfg(feature = "weakened")]
-    pub(crate) weakness: Option<hezong_raft::Weakness>,
+    pub(crate) weakness: Option<crate::mutants::Mutant>,
     /// Kept for their memory.
     spare_effects: Vec<NodeEffect>,
     pub(crate) spare_bytes: BytesMut,
@@ -180,6 +180,8 @@ impl Sim {
         let clock = Clock::new(self.trouble.below(1 << 40), ppm);
         let newest = self.first_program();
         let mut process = Process::new(id, clock, self.plan.segment_bytes);
+        #[cfg(feature = "weakened")]
+        process.weaken(self.weakness);
         process.newest = newest;
         self.processes.push(process);
     }
@@ -370,7 +372,7 @@ impl Sim {
         let mut effects = std::mem::take(&mut self.spare_effects);
         let config = self.plan.raft(node);
         #[cfg(feature = "weakened")]
-        let config = hezong_raft::Config { weakness: self.weakness, ..config };
+        let config = hezong_raft::Config { weakness: self.weakness.and_then(crate::mutants::Mutant::raft), ..config };
         let Some((found, damaged)) = process.start(self.now, &self.plan, config, rng, &mut effects)? else {
             self.story.say(self.now, node, "dies while it starts");
             self.faults.add(Fault::TornWrite);

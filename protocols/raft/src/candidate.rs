@@ -89,7 +89,8 @@ impl Raft {
         out: &mut Out,
     ) {
         let unbound = !self.is_led(now) && !self.is_bound(now) && !self.is_removed();
-        let granted = term > self.term && last >= self.answers_for() && unbound;
+        let up_to_date = last >= self.answers_for() || self.weak(Weakness::VoteForStaleLog);
+        let granted = term > self.term && up_to_date && unbound;
         if unbound && last < self.answers_for() && !self.may_campaign() {
             self.counted_on = true;
             self.wait_for_leader(now);
@@ -151,7 +152,7 @@ impl Raft {
             return;
         }
         let unspent = term > self.term || self.vote.is_none() || self.weak(Weakness::DoubleVote);
-        let up_to_date = last >= self.answers_for();
+        let up_to_date = last >= self.answers_for() || self.weak(Weakness::VoteForStaleLog);
         let granted = up_to_date && (unspent || self.vote == Some(from));
         let vote = if granted { Some(from) } else { None };
         if term > self.term {
