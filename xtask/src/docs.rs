@@ -1,4 +1,5 @@
-//! Pages that must agree with the code: the architecture page, and the table of scenarios with the test of each.
+//! Pages that must agree with the code: the architecture page, the table of scenarios with the test of each, and that of
+//! known bugs.
 
 use std::fs;
 
@@ -14,6 +15,7 @@ pub(crate) fn check(tree: &Tree) -> anyhow::Result<Vec<String>> {
     let read = |page: &str| fs::read_to_string(tree.root.join(page)).with_context(|| format!("cannot read {page}"));
     check_architecture(tree, &read("ARCHITECTURE.md")?, &mut findings);
     check_scenarios(tree, &read("docs/scenarios.md")?, &mut findings);
+    check_catalogue(tree, &read("docs/proof.md")?, &mut findings);
     Ok(findings)
 }
 
@@ -53,6 +55,28 @@ fn check_scenarios(tree: &Tree, page: &str, findings: &mut Vec<String>) {
         if named == 0 {
             findings.push(format!("docs/scenarios.md: {id} names no test"));
         }
+    }
+}
+
+/// Every known bug has a row: its name is what has an origin.
+fn check_catalogue(tree: &Tree, page: &str, findings: &mut Vec<String>) {
+    let mut bugs = 0;
+    for source in tree.sources.iter().filter(|source| source.text.contains("fn origin(self) -> &'static str {")) {
+        let Some((_, origins)) = source.text.split_once("fn origin(self) -> &'static str {") else { continue };
+        let arms = origins.lines().take_while(|line| *line != "    }").filter(|line| line.contains("=>"));
+        for name in arms.flat_map(|line| line.split("=>").next().unwrap_or("").split('|')) {
+            let Some(name) = name.trim().strip_prefix("Self::").filter(|name| !name.contains('(')) else { continue };
+            bugs += 1;
+            if !page.contains(&format!("| `{name}` |")) {
+                findings.push(format!(
+                    "docs/proof.md: has no row for `{name}` of {}: cargo xtask mutants --write",
+                    source.path
+                ));
+            }
+        }
+    }
+    if bugs == 0 {
+        findings.push("docs/proof.md: no bug with an origin was found, so that the table cannot be judged".to_owned());
     }
 }
 

@@ -1,15 +1,18 @@
-//! Repository rules as checks: `cargo xtask tidy` refuses what `ARCHITECTURE.md` and the house style forbid.
+//! Repository rules as checks: `cargo xtask tidy` refuses what `ARCHITECTURE.md` and the house style forbid. And runs that
+//! go over several crates.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `tree.rs` | the checkout: its crates, their dependencies, its source files |
 //! | `floors.rs` | who may import whom, and what a protocol may name at all |
-//! | `shipped.rs` | what the shipped program must not be made with |
 //! | `style.rs` | sizes, openings, words that must not be left behind |
 //! | `docs.rs` | pages that must agree with the code |
+//! | `shipped.rs` | that no known bug is in what ships |
+//! | `mutants.rs` | every known bug put in, and what caught it |
 
 mod docs;
 mod floors;
+mod mutants;
 mod shipped;
 mod style;
 mod tree;
@@ -27,18 +30,35 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Checks floors, purity of protocols, file sizes, and that the documents agree with the code.
+    /// Checks floors, purity of protocols, file sizes, that the documents agree with the code, and that no known bug can be
+    /// switched on in what ships.
     Tidy,
+    /// Puts every known bug in, one at a time, and tells which rung of the proof caught it and after how much.
+    Mutants {
+        /// Puts the table into docs/proof.md.
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let Arguments { command: Command::Tidy } = Arguments::parse();
+    match Arguments::parse().command {
+        Command::Tidy => tidy(),
+        Command::Mutants { write } => Ok(exit(mutants::run(write)?)),
+    }
+}
+
+fn exit(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn tidy() -> anyhow::Result<ExitCode> {
     let tree = tree::Tree::load()?;
     let mut findings = Vec::new();
     findings.extend(floors::check(&tree));
-    findings.extend(shipped::check(&tree)?);
     findings.extend(style::check(&tree));
     findings.extend(docs::check(&tree)?);
+    findings.extend(shipped::check(&tree)?);
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }

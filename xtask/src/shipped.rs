@@ -1,54 +1,68 @@
-//! What the shipped program is made with: by the word of the resolver, for the command that builds it.
+//! What is only for the proof stays out of what ships: known bugs, marks in rare branches, and a version that is not there yet.
 //!
-//! `floors.rs` looks at what each manifest asks for. Features come together, though, from every crate that is built at once, and
-//! the simulator asks for some that only the proof may have; what counts in the end is `cargo build -p hezong`.
+//! That no manifest asks for them is checked in `floors.rs`; here it is asked of cargo itself, which knows what features
+//! the shipped binary's crates have once defaults, optional dependencies and features of features are resolved. And as a
+//! bug is chosen by a field that its crate has with that feature alone, a binary without the feature has nowhere to say
+//! which.
 
 use std::process::Command;
 
-use crate::tree::{Tree, run};
+use anyhow::ensure;
 
-/// Features that only the proof has, each with what it brings.
-const PROOF_ONLY: &[(&str, &str)] = &[
-    ("marks", "marks in rare branches"),
-    ("weakened", "known bugs"),
-    ("next-version", "a version that is not there yet"),
-];
+use crate::tree::{self, Tree};
+
+/// What ships.
+const SHIPPED: &str = "hezong";
+
+/// Features that nothing shipped has.
+const PROOF_ONLY: &[&str] = &["weakened", "marks", "next-version"];
 
 pub(crate) fn check(tree: &Tree) -> anyhow::Result<Vec<String>> {
-    let listed = run(Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--package", "hezong", "--edges", "normal,build"])
-        .args(["--prefix", "none", "--format", "{p}|{f}"])
-        .current_dir(&tree.root))?;
-    let listed = String::from_utf8(listed)?;
-    anyhow::ensure!(listed.contains("hezong-base"), "cargo tree does not list what the program is made of");
-    Ok(findings(&listed))
+    let mut findings = check_features(tree)?;
+    check_switches(tree, &mut findings);
+    Ok(findings)
 }
 
-/// Of lines as `name version path|feature,feature`, and ` (*)` behind what was listed before.
-fn findings(listed: &str) -> Vec<String> {
+/// What cargo would build, crate by crate.
+fn check_features(tree: &Tree) -> anyhow::Result<Vec<String>> {
+    let listed = tree::run(
+        Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "-p", SHIPPED, "--edges", "normal,build", "--prefix", "none", "--format", "{p}|{f}"])
+            .current_dir(&tree.root),
+    )?;
+    let listed = String::from_utf8(listed)?;
     let mut findings = Vec::new();
+    let mut own = std::collections::BTreeSet::new();
     for (package, features) in listed.lines().filter_map(|line| line.split_once('|')) {
-        let features: Vec<_> = features.trim_end_matches(" (*)").split(',').collect();
         let name = package.split(' ').next().unwrap_or(package);
-        for (feature, what) in PROOF_ONLY.iter().filter(|(feature, _)| features.contains(feature)) {
-            findings.push(format!("server: `cargo build -p hezong` links {name} with `{feature}`: {what}"));
+        if !tree.crates.iter().any(|krate| krate.name == name) {
+            continue;
+        }
+        own.insert(name);
+        for feature in features.trim_end_matches(" (*)").split(',').filter(|feature| PROOF_ONLY.contains(feature)) {
+            findings.push(format!("{SHIPPED} would be built with {name}'s `{feature}`, which is for the proof alone"));
         }
     }
-    findings.retain(|finding| finding.contains("links hezong"));
+    ensure!(own.contains("hezong-raft"), "cargo tree lists {own:?}, and no hezong-raft: {SHIPPED} cannot be judged");
+    findings.sort();
     findings.dedup();
-    findings
+    Ok(findings)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::findings;
-
-    #[test]
-    fn features_of_the_proof_are_found() {
-        let clean = "hezong v0.1.0 (/a/server)|default\nhezong-base v0.1.0 (/a/base)|\nbytes v1.0.0|default,std (*)\n";
-        assert_eq!(findings(clean), Vec::<String>::new());
-        let marked = clean.replace("(/a/base)|", "(/a/base)|marks (*)");
-        assert_eq!(findings(&marked).len(), 1);
-        assert_eq!(findings(&clean.replace("default,std", "default,marks")), Vec::<String>::new(), "another's crate");
+/// Every field that holds a bug is there with the feature alone.
+fn check_switches(tree: &Tree, findings: &mut Vec<String>) {
+    for source in tree.sources.iter().filter(|source| !source.is_test() && !source.path.starts_with("proof/")) {
+        let lines: Vec<&str> = source.text.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate() {
+            let is_field = line.trim_start_matches("pub ").starts_with("weakness: ") && line.ends_with(',');
+            let guarded = at > 0 && lines[at - 1] == "#[cfg(feature = \"weakened\")]";
+            if is_field && !guarded {
+                findings.push(format!(
+                    "{}:{}: a bug can be chosen here in what ships: put #[cfg(feature = \"weakened\")] above it",
+                    source.path,
+                    at + 1
+                ));
+            }
+        }
     }
 }

@@ -74,7 +74,7 @@ impl Source {
 impl Tree {
     /// Reads the checkout that holds this program's own sources.
     pub(crate) fn load() -> anyhow::Result<Self> {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in a workspace")?.to_owned();
+        let root = root()?;
         let metadata: Value = serde_json::from_slice(&run(Command::new(env!("CARGO"))
             .args(["metadata", "--no-deps", "--format-version", "1"])
             .current_dir(&root))?)?;
@@ -95,6 +95,11 @@ impl Tree {
     }
 }
 
+/// The root of the checkout that holds this program's own sources.
+pub(crate) fn root() -> anyhow::Result<PathBuf> {
+    Ok(PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in a workspace")?.to_owned())
+}
+
 fn read_crate(package: &Value, root: &std::path::Path) -> anyhow::Result<Crate> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let manifest = PathBuf::from(text(&package["manifest_path"]));
@@ -113,6 +118,7 @@ fn read_crate(package: &Value, root: &std::path::Path) -> anyhow::Result<Crate> 
     Ok(Crate { name: text(&package["name"]), folder: folder.to_string_lossy().into_owned(), defaults, dependencies })
 }
 
+/// What a program printed; an error when it failed.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<Vec<u8>> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));

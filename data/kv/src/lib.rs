@@ -22,6 +22,7 @@
 //! | `reader.rs` | [`KvReader`]: reading while it is applied to |
 //! | `backup.rs` | a view as a stream of bytes that is whole or refused |
 //! | `refound.rs` | a state that a new cluster begins with |
+//! | `weakness.rs` | known bugs as switches, for the proof |
 //!
 //! Left out: leases on keys, history of keys (only the last value is kept), watches.
 
@@ -37,6 +38,7 @@ mod refound;
 mod reply;
 mod snapshot;
 mod turn;
+mod weakness;
 mod wire;
 
 pub use backup::{BackupError, BackupMember, BackupReader, BackupWriter, Header};
@@ -45,4 +47,5 @@ pub use machine::{Kv, KvError, Rules};
 pub use reader::{KeyValue, KvReader, KvView, Page};
 pub use refound::STEP;
 pub use reply::{Done, Refusal, Reply, ReplyError, Revision};
+pub use weakness::Weakness;
 pub use wire::DecodeError;

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use hezong_base::{Index, LogId};
 use hezong_node::{Begun, Chunk, Scrub, Snapshot, StateError, StateMachine};
 use hezong_raft::{Base, Entry, Membership, SnapshotId};
-use hezong_store::{Batch, Store, StoreError, View};
+use hezong_store::{Batch, KeyRange, Store, StoreError, View};
 use prost::Message;
 use thiserror::Error;
 
 use crate::record::{self, MEMBERSHIP, Maps, MembershipRecord, STATE, STORED_FORMAT, StateRecord};
 use crate::snapshot::{KvSnapshot, Shelf};
 use crate::turn::Turn;
-use crate::{DecodeError, KvReader};
+use crate::{DecodeError, KvReader, Weakness};
 
 /// What all replicas must do alike. A part of the format: a cluster runs with one set of rules for as long as it
 /// lives, and the server with the default. They are adjustable for tests alone.
@@ -32,6 +32,9 @@ pub struct Rules {
     /// How many idempotency keys, and how many sessions, one entry removes at most once their time is over, so that no
     /// entry costs more than another by orders of magnitude. 64.
     pub sweep_max: u64,
+    /// The bug this state suffers from.
+    #[cfg(feature = "weakened")]
+    pub weakness: Option<Weakness>,
 }
 
 impl Default for Rules {
@@ -42,6 +45,8 @@ impl Default for Rules {
             once_bytes_max: 256 << 20,
             sessions_max: 100_000,
             sweep_max: 64,
+            #[cfg(feature = "weakened")]
+            weakness: None,
         }
     }
 }
@@ -117,7 +122,11 @@ impl<S: Store> Kv<S> {
             Some(bytes) => record::decode::<MembershipRecord>(&bytes, "the membership")?.into(),
             None => Membership::default(),
         };
-        Ok(Self { store, shelf, rules, state, membership })
+        let mut kv = Self { store, shelf, rules, state, membership };
+        if kv.rules.weak(Weakness::OnceLostOnRestart) {
+            kv.forget_once()?;
+        }
+        Ok(kv)
     }
 
     /// What reads the state while this applies to it.
@@ -138,6 +147,9 @@ impl<S: Store> Kv<S> {
         if replies.is_empty() {
             return Ok(replies);
         }
+        if self.rules.weak(Weakness::AppliedApart) {
+            self.store.apply(&std::mem::take(&mut batch))?;
+        }
         self.write(&mut batch, &state, membership.as_ref());
         self.store.apply(&batch)?;
         self.state = Some(state);
@@ -145,6 +157,21 @@ impl<S: Store> Kv<S> {
             self.membership = membership;
         }
         Ok(replies)
+    }
+
+    /// Forgets every idempotency key: what [`Weakness::OnceLostOnRestart`] does.
+    fn forget_once(&mut self) -> Result<(), KvError> {
+        let Some(state) = &mut self.state else { return Ok(()) };
+        (state.once, state.once_bytes, state.once_first) = (0, 0, None);
+        let (maps, view) = (self.shelf.maps(), self.store.view()?);
+        let mut batch = Batch::new();
+        for map in [maps.once, maps.once_order] {
+            for pair in view.range(map, KeyRange::ALL)? {
+                batch.delete(map, pair?.0);
+            }
+        }
+        batch.put(maps.meta, STATE, state.encode_to_vec());
+        Ok(self.store.apply(&batch)?)
     }
 
     /// Passes on what came of something the node cannot go on without. Where damage was in its way, the state is not to be
@@ -210,8 +237,13 @@ impl<S: Store> StateMachine for Kv<S> {
 
     fn snapshot(&mut self) -> Result<Option<Arc<dyn Snapshot>>, StateError> {
         let Some(state) = &self.state else { return Ok(None) };
+        let mut maps = self.shelf.maps();
+        if self.rules.weak(Weakness::SessionsNotInSnapshot) {
+            let nothing = self.store.map("nothing").map_err(KvError::from)?;
+            (maps.sessions, maps.sessions_order) = (nothing, nothing);
+        }
         let view = self.store.view().map_err(KvError::from)?;
-        Ok(Some(Arc::new(KvSnapshot { view, maps: self.shelf.maps(), last: state.last() })))
+        Ok(Some(Arc::new(KvSnapshot { view, maps, last: state.last() })))
     }
 
     fn begin(&mut self, id: SnapshotId) -> Result<Begun, StateError> {

@@ -56,6 +56,9 @@ pub struct NodeConfig {
     pub snapshot_age_max: Duration,
     /// Whether a leader lets a learner vote by itself once it has caught up. Default true.
     pub auto_promote: bool,
+    /// The bug this node suffers from.
+    #[cfg(feature = "weakened")]
+    pub weakness: Option<crate::Weakness>,
 }
 
 impl NodeConfig {
@@ -82,6 +85,8 @@ impl NodeConfig {
             snapshot_patience: Duration::from_secs(60),
             snapshot_age_max: Duration::from_secs(3_600),
             auto_promote: true,
+            #[cfg(feature = "weakened")]
+            weakness: None,
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `config.rs` | limits and time-outs, and why a group could not be opened |
 //! | `machine.rs` | the trait a replicated state machine implements |
 //! | `status.rs` | how a group and a node stand |
+//! | `weakness.rs` | known bugs as switches, for the proof |
 //!
 //! Words: a *turn* is some inputs followed by one `flush`; a *batch* is what one turn writes to the log, of all groups;
 //! a *frame* is what one turn sends to one peer, of all groups; a *client* is whoever waits for a reply.
@@ -88,6 +89,7 @@ mod machine;
 mod node;
 mod snapshots;
 mod status;
+mod weakness;
 
 pub use api::{
     BatchId, ClientRequest, Leader, NodeEffect, NodeInput, Notice, ReadLevel, Refused, Reply, SnapshotDone,
@@ -97,3 +99,4 @@ pub use config::{NodeConfig, StartError, Tuning};
 pub use machine::{Begun, Chunk, Scrub, Snapshot, StateError, StateMachine};
 pub use node::{Node, StateFound};
 pub use status::{GroupStatus, NodeStats};
+pub use weakness::Weakness;

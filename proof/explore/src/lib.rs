@@ -13,6 +13,7 @@
 //! | `node.rs` | one node with its disk, and what one input makes of it |
 //! | `subject.rs` | what a protocol adds to that |
 //! | `raft.rs` | Raft: bounds, what is left out, the five properties of figure 3 |
+//! | `mutants.rs` | known bugs within reach, and how far they are |
 //! | `main.rs` | the command |
 //!
 //! Words: a *state* is one of the whole cluster; a *step* is one input of one node; *folded* states are the same but for the
@@ -41,6 +42,8 @@
 mod cluster;
 mod digest;
 mod explore;
+#[cfg(feature = "weakened")]
+pub mod mutants;
 mod node;
 mod raft;
 mod subject;

@@ -67,6 +67,10 @@ enum Command {
         #[command(flatten)]
         limits: LimitArguments,
     },
+    /// Gives Raft known bugs, one at a time, and finds the shortest way to what each breaks: a line each, with how many
+    /// steps that takes.
+    #[cfg(feature = "weakened")]
+    Mutants,
 }
 
 #[derive(Debug, Args)]
@@ -140,6 +144,8 @@ fn main() -> ExitCode {
             );
             outcome
         }
+        #[cfg(feature = "weakened")]
+        Command::Mutants => mutants(),
     };
     outcome.unwrap_or(ExitCode::FAILURE)
 }
@@ -152,6 +158,29 @@ fn named(name: &str) -> Result<hezong_raft::Weakness, String> {
         let names: Vec<_> = all.iter().map(|weakness| format!("{weakness:?}")).collect();
         format!("no known bug is called {name}; there are {}", names.join(", "))
     })
+}
+
+/// For each known bug that is within reach, and that nothing is found as far away without it: its name, its origin, how far it was, how long it took, and what it breaks.
+#[cfg(feature = "weakened")]
+fn mutants() -> io::Result<ExitCode> {
+    let mut missed = 0;
+    for mutant in hezong_explore::mutants::ALL {
+        let report = mutant.explore();
+        let (effort, saw) = match &report.end {
+            End::Violated { violation, steps } => (format!("{} steps", steps.len()), violation.property),
+            End::Complete | End::Cut(_) => (format!("{} states", report.states), ""),
+        };
+        let as_known = saw == mutant.property && effort == format!("{} steps", mutant.steps);
+        let sound = !matches!(mutant.explore_sound(report.depth).end, End::Violated { .. });
+        if !as_known || !sound {
+            let known = format!("{} after {} steps, and nothing without the bug", mutant.property, mutant.steps);
+            writeln!(io::stderr(), "{:?}: {effort}: {saw}; known is {known}", mutant.weakness)?;
+        }
+        missed += u64::from(!as_known || !sound);
+        let (weakness, seconds) = (mutant.weakness, report.elapsed.as_secs_f64());
+        writeln!(io::stdout(), "{weakness:?}\t{}\t{effort}\t{seconds:.1} s\t{saw}", weakness.origin())?;
+    }
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run<M: Model>(model: &mut M, limits: Limits) -> io::Result<ExitCode> {

@@ -121,6 +121,7 @@ pub(crate) struct Machine {
     store: ModelStore,
     kv: Kv<ModelStore>,
     reader: KvReader<ModelStore>,
+    rules: Rules,
 }
 
 impl fmt::Debug for Machine {
@@ -129,22 +130,28 @@ impl fmt::Debug for Machine {
     }
 }
 
-impl Default for Machine {
-    fn default() -> Self {
-        Self::open(ModelStore::new())
-    }
-}
-
 /// A store in memory does not fail.
 const IN_MEMORY: &str = "the store is in memory";
 
+/// Sound, with an empty disk.
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new(Rules::default())
+    }
+}
+
 impl Machine {
-    fn open(store: ModelStore) -> Self {
+    /// With an empty disk.
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self::open(ModelStore::new(), rules)
+    }
+
+    fn open(store: ModelStore, rules: Rules) -> Self {
         // So few at a time that there is something left to be swept when somebody comes to use it.
-        let rules = Rules { sweep_max: 1, ..Rules::default() };
-        let kv = Kv::open(store.clone(), "group1", rules).expect(IN_MEMORY);
+        let rules = Rules { sweep_max: 1, ..rules };
+        let kv = Kv::open(store.clone(), "group1", rules.clone()).expect(IN_MEMORY);
         let reader = kv.reader();
-        Self { store, kv, reader }
+        Self { store, kv, reader, rules }
     }
 
     /// The value of a register; 0 if it was never written.
@@ -161,12 +168,17 @@ impl Machine {
 
     /// The process dies: with `power` some of what was not persisted is lost.
     pub(crate) fn crash(&mut self, power: bool, rng: &mut Rng) {
-        *self = Self::open(if power { self.store.crash(rng) } else { self.store.kill() });
+        *self = Self::open(if power { self.store.crash(rng) } else { self.store.kill() }, self.rules.clone());
+    }
+
+    /// The disk is lost.
+    pub(crate) fn lose(&mut self) {
+        *self = Self::new(self.rules.clone());
     }
 
     /// Another one that holds the same and goes its own way.
     pub(crate) fn fork(&self) -> Self {
-        Self::open(self.store.kill())
+        Self::open(self.store.kill(), self.rules.clone())
     }
 
     /// Of everything in it: two replicas that have applied the same have the same.

@@ -57,7 +57,8 @@ enum Command {
         #[arg(long)]
         mutant: Option<String>,
     },
-    /// Gives the cores known bugs, one at a time, and shows how each is caught.
+    /// Gives the nodes known bugs, one at a time, and shows how each is caught: a line each, with its origin, how many seeds
+    /// it took and which property was broken, or none. `cargo xtask mutants` shows it beside what other rungs find.
     #[cfg(feature = "weakened")]
     Mutants {
         /// Seeds to try, at most, before a bug counts as missed.
@@ -184,27 +185,28 @@ fn tell(seed: u64, options: Options, last: usize) -> io::Result<ExitCode> {
     }
 }
 
+/// A line a bug, for people and for `cargo xtask mutants`: its name, its origin, how long it took, and what saw it.
 #[cfg(feature = "weakened")]
 fn mutants(seeds: u64, only: &str) -> io::Result<ExitCode> {
     use hezong_sim::mutants::{all, kill, shape};
 
-    let mut out = io::stdout().lock();
     let mut missed = 0;
-    writeln!(out, "{:<28}{:<10}{:>8}{:>8}  caught by", "mutant", "shape", "seeds", "seed")?;
     for mutant in all().into_iter().filter(|mutant| mutant.to_string().contains(only)) {
-        let (name, shape) = (mutant.to_string(), format!("{:?}", shape(mutant)));
-        match kill(mutant, 1..1 + seeds) {
+        let (started, shape) = (std::time::Instant::now(), shape(mutant));
+        let (effort, saw) = match kill(mutant, 1..1 + seeds) {
             Some(kill) => {
-                let detail = kill.violation.to_string();
-                let line: String = detail.lines().next().unwrap_or_default().chars().take(120).collect();
-                writeln!(out, "{name:<28}{shape:<10}{:>8}{:>8}  {line}", kill.seeds, kill.seed)?;
+                let of_shape = if shape == Shape::Any { String::new() } else { format!(" of {shape:?}") };
+                let seeds = if kill.seeds == 1 { "seed" } else { "seeds" };
+                (format!("{} {seeds}{of_shape}", kill.seeds), kill.violation.property)
             }
             None => {
                 missed += 1;
-                writeln!(out, "{name:<28}{shape:<10}{seeds:>8}{:>8}  MISSED", "-")?;
+                (format!("{seeds} seeds"), "")
             }
-        }
-        out.flush()?;
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        let mut out = io::stdout().lock();
+        writeln!(out, "{mutant}\t{}\t{effort}\t{seconds:.1} s\t{saw}", mutant.origin())?;
     }
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

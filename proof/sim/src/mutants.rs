@@ -15,6 +15,10 @@ use crate::run::{Options, Report, UNDECIDED};
 pub enum Mutant {
     /// In the protocol.
     Weak(Weakness),
+    /// In the node around it.
+    Node(hezong_node::Weakness),
+    /// In the replicated state.
+    State(hezong_kv::Weakness),
     /// In the surroundings: nothing in the code is wrong.
     Around(Slip),
 }
@@ -23,8 +27,35 @@ impl fmt::Display for Mutant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Weak(weakness) => write!(f, "{weakness:?}"),
+            Self::Node(weakness) => write!(f, "{weakness:?}"),
+            Self::State(weakness) => write!(f, "{weakness:?}"),
             Self::Around(slip) => write!(f, "{slip:?}"),
         }
+    }
+}
+
+impl Mutant {
+    /// Who has made this mistake, or where one is warned of it.
+    #[must_use]
+    pub fn origin(self) -> &'static str {
+        match self {
+            Self::Weak(weakness) => weakness.origin(),
+            Self::Node(weakness) => weakness.origin(),
+            Self::State(weakness) => weakness.origin(),
+            Self::Around(slip) => slip.origin(),
+        }
+    }
+
+    pub(crate) fn raft(self) -> Option<Weakness> {
+        if let Self::Weak(weakness) = self { Some(weakness) } else { None }
+    }
+
+    pub(crate) fn node(self) -> Option<hezong_node::Weakness> {
+        if let Self::Node(weakness) = self { Some(weakness) } else { None }
+    }
+
+    pub(crate) fn state(self) -> Option<hezong_kv::Weakness> {
+        if let Self::State(weakness) = self { Some(weakness) } else { None }
     }
 }
 
@@ -42,24 +73,25 @@ pub struct Kill {
 /// All mutants.
 #[must_use]
 pub fn all() -> Vec<Mutant> {
-    Weakness::ALL.into_iter().map(Mutant::Weak).chain(Slip::ALL.into_iter().map(Mutant::Around)).collect()
+    let core = Weakness::ALL.into_iter().map(Mutant::Weak);
+    let node = hezong_node::Weakness::ALL.into_iter().map(Mutant::Node);
+    let state = hezong_kv::Weakness::ALL.into_iter().map(Mutant::State);
+    core.chain(node).chain(state).chain(Slip::ALL.into_iter().map(Mutant::Around)).collect()
 }
 
 /// The options of a run with that bug in it. The rarer ones are looked for where they would show.
 #[must_use]
 pub fn options(mutant: Mutant) -> Options {
-    let (weakness, slip) = match mutant {
-        Mutant::Weak(weakness) => (Some(weakness), None),
-        Mutant::Around(slip) => (None, Some(slip)),
-    };
-    Options { weakness, slip, shape: shape(mutant), ..Options::default() }
+    let slip = if let Mutant::Around(slip) = mutant { Some(slip) } else { None };
+    Options { weakness: Some(mutant), slip, shape: shape(mutant), ..Options::default() }
 }
 
 /// Where a bug is looked for.
 #[must_use]
 pub fn shape(mutant: Mutant) -> Shape {
     match mutant {
-        Mutant::Around(Slip::BrokenDrift) | Mutant::Weak(Weakness::LeaseFromAck | Weakness::VoteDuringLease) => {
+        Mutant::Around(Slip::BrokenDrift)
+        | Mutant::Weak(Weakness::LeaseFromAck | Weakness::VoteDuringLease | Weakness::ReadWithoutRound) => {
             Shape::Leases
         }
         Mutant::Weak(Weakness::MembershipWithoutEmptyEntry | Weakness::LearnerCounted | Weakness::NumberReused) => {
@@ -71,9 +103,12 @@ pub fn shape(mutant: Mutant) -> Shape {
         }
         Mutant::Weak(Weakness::DebtForgotten) => Shape::Damage,
         Mutant::Weak(Weakness::StoredByIndex) => Shape::Disks,
-        Mutant::Weak(Weakness::CommitOldTermByCounting) => Shape::Elections,
-        Mutant::Weak(Weakness::ReadTokenReused) => Shape::Frames,
+        Mutant::Weak(Weakness::CommitOldTermByCounting | Weakness::CommitUnvouched) => Shape::Elections,
+        Mutant::Weak(Weakness::ReadTokenReused) | Mutant::Node(hezong_node::Weakness::ReadBeforeApplied) => {
+            Shape::Frames
+        }
         Mutant::Weak(Weakness::SnapshotDropsSuffix | Weakness::LeadWithoutState)
+        | Mutant::State(hezong_kv::Weakness::SessionsNotInSnapshot | hezong_kv::Weakness::AppliedApart)
         | Mutant::Around(Slip::CompactUnpersisted | Slip::InstallBeforeSwitch | Slip::ChunksOfNow) => Shape::Snapshots,
         Mutant::Around(Slip::ReserveForgotten | Slip::ReserveAtLog | Slip::DeletesBarred) => Shape::FullDisks,
         Mutant::Weak(
@@ -83,8 +118,13 @@ pub fn shape(mutant: Mutant) -> Shape {
             | Weakness::ReadWithoutOwnTerm
             | Weakness::TruncateAcknowledged
             | Weakness::AppendWithoutCheck
-            | Weakness::DoubleVote,
+            | Weakness::DoubleVote
+            | Weakness::VoteForStaleLog
+            | Weakness::CommitWithoutMajority
+            | Weakness::ApplyBeforeCommit,
         )
+        | Mutant::Node(hezong_node::Weakness::AnswerByIndex)
+        | Mutant::State(hezong_kv::Weakness::OnceLostOnRestart)
         | Mutant::Around(Slip::BlankDisk) => Shape::Any,
     }
 }

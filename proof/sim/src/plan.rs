@@ -231,6 +231,20 @@ impl Slip {
         Self::DeletesBarred,
         Self::BlankDisk,
     ];
+
+    /// Who has made this mistake, or where one is warned of it.
+    #[must_use]
+    pub const fn origin(self) -> &'static str {
+        match self {
+            Self::BrokenDrift => "tikv#964; dissertation §6.4.1",
+            Self::CompactUnpersisted => "nats-server#8425",
+            Self::InstallBeforeSwitch => "ZOOKEEPER-4646",
+            Self::ChunksOfNow => "ZooKeeper (ATC'10) §4.3, fuzzy snapshots",
+            Self::ReserveForgotten | Self::ReserveAtLog => "our own rule on full disks",
+            Self::DeletesBarred => "etcd#14595",
+            Self::BlankDisk => "braft#292, openraft#2002",
+        }
+    }
 }
 
 /// Where a run looks: at everything, or at what one kind of mistake would need to show itself soon.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hezong_base::{GroupId, LogId, NodeId, Rng};
 use hezong_codec::log::Witness;
+use hezong_kv::Rules;
 use hezong_node::{
     Chunk, Node, NodeConfig, NodeEffect, NodeInput, Snapshot, SnapshotDone, SnapshotWork, StateFound, StateMachine,
 };
@@ -119,6 +120,9 @@ pub(crate) struct Process {
     pub(crate) used: Version,
     /// It left the group, and its machine is switched off for good.
     pub(crate) gone: bool,
+    /// The bug its node suffers from.
+    #[cfg(feature = "weakened")]
+    weakness: Option<hezong_node::Weakness>,
 }
 
 impl Process {
@@ -148,7 +152,17 @@ impl Process {
             newest: Version::default(),
             used: Version::default(),
             gone: false,
+            #[cfg(feature = "weakened")]
+            weakness: None,
         }
+    }
+
+    /// Gives its node and its state machine a known bug, before it is switched on.
+    #[cfg(feature = "weakened")]
+    pub(crate) fn weaken(&mut self, mutant: Option<crate::mutants::Mutant>) {
+        self.weakness = mutant.and_then(crate::mutants::Mutant::node);
+        let rules = Rules { weakness: mutant.and_then(crate::mutants::Mutant::state), ..Default::default() };
+        self.machine = Machine::new(rules);
     }
 
     /// Starts the process on what its disk holds; tells what that was, and what damage left of it. `None` when the machine stood still meanwhile.
@@ -166,7 +180,10 @@ impl Process {
             Some((damage, mut rng)) => self.damaged(damage, saved, &mut rng)?,
             None => (saved, None),
         };
-        let mut node = Node::new(NodeConfig { newest: self.newest, ..node_config(self.id, plan) });
+        let settings = NodeConfig { newest: self.newest, ..node_config(self.id, plan) };
+        #[cfg(feature = "weakened")]
+        let settings = NodeConfig { weakness: self.weakness, ..settings };
+        let mut node = Node::new(settings);
         let (applied, is_installed) = (self.machine.applied(), self.machine.is_installed());
         let state = StateFound { applied: applied.expect(IN_MEMORY), is_installed: is_installed.expect(IN_MEMORY) };
         let local = self.clock.local(now);
@@ -252,14 +269,14 @@ impl Process {
 
     /// The state is lost, while the process is down.
     pub(crate) fn lose_state(&mut self) {
-        self.machine = Machine::default();
+        self.machine.lose();
         self.state_lost = true;
     }
 
     /// Disk and all, while the process is down.
     pub(crate) fn lose_everything(&mut self, segment_bytes: u64) {
         self.disk = Disk::new(segment_bytes);
-        self.machine = Machine::default();
+        self.machine.lose();
     }
 
     /// A snapshot held for others is taken anew, in the middle of being fetched.

@@ -26,7 +26,7 @@ pub struct Options {
     pub slip: Option<Slip>,
     /// The bug that every node suffers from.
     #[cfg(feature = "weakened")]
-    pub weakness: Option<hezong_raft::Weakness>,
+    pub weakness: Option<crate::mutants::Mutant>,
 }
 
 impl Default for Options {

@@ -109,7 +109,7 @@ pub(crate) struct Sim {
     /// What is done wrong by whoever runs the nodes.
     pub(crate) slip: Option<Slip>,
     #[cfg(feature = "weakened")]
-    pub(crate) weakness: Option<hezong_raft::Weakness>,
+    pub(crate) weakness: Option<crate::mutants::Mutant>,
     /// Kept for their memory.
     spare_effects: Vec<NodeEffect>,
     pub(crate) spare_bytes: BytesMut,
@@ -184,6 +184,8 @@ impl Sim {
         let clock = Clock::new(self.trouble.below(1 << 40), ppm);
         let newest = self.first_program();
         let mut process = Process::new(id, clock, self.plan.segment_bytes);
+        #[cfg(feature = "weakened")]
+        process.weaken(self.weakness);
         process.newest = newest;
         self.processes.push(process);
     }
@@ -382,7 +384,7 @@ impl Sim {
         let mut effects = std::mem::take(&mut self.spare_effects);
         let config = self.plan.raft(node);
         #[cfg(feature = "weakened")]
-        let config = hezong_raft::Config { weakness: self.weakness, ..config };
+        let config = hezong_raft::Config { weakness: self.weakness.and_then(crate::mutants::Mutant::raft), ..config };
         let Some((found, left)) = process.start(self.now, &self.plan, config, rng, &mut effects)? else {
             self.story.say(self.now, node, "dies while it starts");
             self.faults.add(Fault::TornWrite);

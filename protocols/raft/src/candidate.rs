@@ -91,7 +91,8 @@ impl Raft {
         out: &mut Out,
     ) {
         let unbound = !self.is_led(now) && !self.is_bound(now) && !self.is_removed();
-        let granted = term > self.term && last >= self.answers_for() && unbound;
+        let up_to_date = last >= self.answers_for() || self.weak(Weakness::VoteForStaleLog);
+        let granted = term > self.term && up_to_date && unbound;
         if unbound && last < self.answers_for() && !self.may_campaign() {
             sometimes!("raft: who may not campaign is counted on");
             self.counted_on = true;
@@ -157,7 +158,7 @@ impl Raft {
         }
         sometimes!("raft: a lease is disregarded for a transfer", transfer && self.is_bound(now));
         let unspent = term > self.term || self.vote.is_none() || self.weak(Weakness::DoubleVote);
-        let up_to_date = last >= self.answers_for();
+        let up_to_date = last >= self.answers_for() || self.weak(Weakness::VoteForStaleLog);
         let granted = up_to_date && (unspent || self.vote == Some(from));
         sometimes!("raft: a vote is given again to whom it was given", granted && !unspent);
         sometimes!("raft: a vote is refused for a shorter log", unspent && !up_to_date);

@@ -58,7 +58,8 @@ impl Raft {
             self.truncate(now, Index::after(self.committed.max(vouched)), out);
         }
         // Beyond what this message vouches for, our log may still differ from the leader's.
-        self.committed = self.committed.max(committed.min(vouched));
+        let vouched_for = if self.weak(Weakness::CommitUnvouched) { self.log.last_index() } else { vouched };
+        self.committed = self.committed.max(committed.min(vouched_for));
         self.reply(from, Body::Appended { matched: vouched }, self.entry_rests_on(vouched), out);
     }
 

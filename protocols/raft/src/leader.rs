@@ -140,7 +140,9 @@ impl Feeder<'_> {
     fn append(&mut self, to: NodeId, progress: &mut Progress, previous: Option<LogId>, entries: Entries) {
         let last = entries.last().map(|entry| entry.id.index);
         progress.sent(self.now, last, entries.bytes());
-        let committed = self.committed.min(last.max(previous.map(|id| id.index)));
+        let vouched = last.max(previous.map(|id| id.index));
+        let committed =
+            if self.config.weak(Weakness::CommitUnvouched) { self.committed } else { self.committed.min(vouched) };
         let body = Body::Append { previous, entries, committed };
         self.out.push(Effect::Send { to, message: Message { term: self.term, body } });
     }
@@ -458,6 +460,7 @@ impl Raft {
     pub(crate) fn maybe_commit(&mut self, now: Time, out: &mut Out) {
         let any_term = self.weak(Weakness::CommitOldTermByCounting);
         let learners_too = self.weak(Weakness::LearnerCounted);
+        let alone = self.weak(Weakness::CommitWithoutMajority);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let members = self.log.membership();
         let id = self.config.id;
@@ -469,6 +472,9 @@ impl Raft {
             let mut all: Vec<_> = members.members().keys().map(|member| on_disk(*member)).collect();
             all.sort_unstable_by(|a, b| b.cmp(a));
             reached = all.get(quorum::majority(members.voters().len()) - 1).copied().flatten();
+        }
+        if alone {
+            reached = self.stored;
         }
         let Some(index) = reached.filter(|index| Some(*index) > self.committed) else { return };
         if self.log.term_at(index) != Some(self.term) && !any_term {

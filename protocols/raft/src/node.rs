@@ -552,7 +552,8 @@ impl Raft {
             self.emit(Event::Led { term, leader, role }, out);
         }
         // A follower may learn of a commit before its own disk has the entry: the watermark waits for the disk.
-        let through = self.committed.min(self.stored);
+        let through =
+            if self.weak(Weakness::ApplyBeforeCommit) { self.stored } else { self.committed.min(self.stored) };
         if let Some(through) = through.filter(|through| Some(*through) > self.announced) {
             self.announced = Some(through);
             self.emit(Event::Committed { through }, out);
@@ -565,7 +566,8 @@ impl Raft {
     fn assert_invariants(&self) {
         let last = self.log.last_index();
         assert!(self.log.base_index() <= self.announced, "only what is committed and stored is compacted");
-        assert!(self.announced <= self.committed, "what is announced is committed");
+        let early = self.weak(Weakness::ApplyBeforeCommit);
+        assert!(self.announced <= self.committed || early, "what is announced is committed");
         assert!(self.announced <= self.stored, "what is announced is on disk");
         assert!(self.stored <= last, "what is on disk is in the log");
         assert!(self.committed <= last, "what is committed is in the log");

@@ -112,6 +112,9 @@ impl Raft {
     }
 
     fn wait_for_round(&mut self, now: Time, reader: Reader, out: &mut Out) {
+        if self.weak(Weakness::ReadWithoutRound) && self.has_own_term() {
+            return self.answer(reader, Ok(self.committed), out);
+        }
         let RoleState::Leader(leader) = &mut self.role else { return };
         if leader.reads.len() >= self.config.reads_max {
             sometimes!("raft: too many reads wait at the leader");

@@ -55,11 +55,22 @@ pub enum Weakness {
     NumberReused,
     /// Members count from when their entry is committed, which each node learns at another time.
     MembershipOnCommit,
+    /// A vote is given whatever the candidate's log lacks: who is elected may not have what is committed.
+    VoteForStaleLog,
+    /// What is committed is told and taken beyond what the message vouches for: entries that the leader does not have. Both
+    /// sides have to make the mistake, since either alone is guarded by the other.
+    CommitUnvouched,
+    /// A leader commits what it has itself on disk, whatever others have.
+    CommitWithoutMajority,
+    /// Entries reach the state machine as soon as they are on disk, committed or not.
+    ApplyBeforeCommit,
+    /// A leader answers reads from what it knows, without asking whether it still leads.
+    ReadWithoutRound,
 }
 
 impl Weakness {
     /// All of them, for the proof to go through.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 28] = [
         Self::ForgottenTerm,
         Self::VoteBeforeStored,
         Self::AckBeforeStored,
@@ -83,5 +94,47 @@ impl Weakness {
         Self::JointMajorityOfSum,
         Self::NumberReused,
         Self::MembershipOnCommit,
+        Self::VoteForStaleLog,
+        Self::CommitUnvouched,
+        Self::CommitWithoutMajority,
+        Self::ApplyBeforeCommit,
+        Self::ReadWithoutRound,
     ];
+
+    /// Who has made this mistake, as `repository#issue`, or where one is warned of it. Sections are of the paper ("In
+    /// Search of an Understandable Consensus Algorithm", extended) or, where it says so, of Ongaro's dissertation.
+    #[cfg(feature = "weakened")]
+    #[must_use]
+    pub const fn origin(self) -> &'static str {
+        match self {
+            Self::ForgottenTerm => "wenweihu86/raft-java#57",
+            Self::VoteBeforeStored => "robustmq#2039; figure 2",
+            Self::AckBeforeStored => "d-engine#446",
+            Self::CommitOldTermByCounting => "logcabin#44, canonical/raft#220; figure 8",
+            Self::ReadTokenReused => "etcd#20418",
+            Self::ReadWithoutOwnTerm => "etcd#7331; §8",
+            Self::LeaseFromAck => "dissertation §6.4.1",
+            Self::VoteDuringLease => "sofa-jraft#25; dissertation §6.4.1",
+            Self::MembershipWithoutEmptyEntry => "copycat#23; Ongaro on raft-dev, 2015",
+            Self::LearnerCounted => "rabbitmq/ra#427",
+            Self::TruncateAcknowledged => "hashicorp/raft#113",
+            Self::AppendWithoutCheck => "d-engine#411, in review; §5.3",
+            Self::StoredByIndex => "etcd-io/raft, `newStorageAppendRespMsg` on ABA",
+            Self::SnapshotDropsSuffix => "camunda#6092, etcd#1763; §7",
+            Self::LeadWithoutState => "Paxos Made Live §5.1",
+            Self::DebtForgotten => "Protocol-Aware Recovery (FAST'18) §2.3",
+            Self::DoubleVote => "nebula#2405, CCF#8094",
+            Self::LeaseKeptOverTransfer => "tikv#1593",
+            Self::LeaseTakenUpAgain => "raft-rs#234",
+            Self::PlainReplacement => "§6, figure 10",
+            Self::JointMajorityOfSum => "async-raft#62",
+            Self::NumberReused => "openraft#2002",
+            Self::MembershipOnCommit => "jraft#1, NuRaft#67; dissertation §4.1",
+            Self::VoteForStaleLog => "openraft#1220, jgroups-raft#14; §5.4.1",
+            Self::CommitUnvouched => "copycat#265, scylladb#9965, NuRaft#57; figure 2",
+            Self::CommitWithoutMajority => "openraft#1802",
+            Self::ApplyBeforeCommit => "rabbitmq/ra#508",
+            Self::ReadWithoutRound => "etcd#741, consul#54",
+        }
+    }
 }

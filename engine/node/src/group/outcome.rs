@@ -7,7 +7,7 @@ use hezong_raft::{ChangeError, Membership, Refusal, Role};
 use super::{Group, Handed};
 use crate::clients::{Place, Want};
 use crate::common::Common;
-use crate::{Leader, NodeEffect, Notice, Refused, Reply};
+use crate::{Leader, NodeEffect, Notice, Refused, Reply, Weakness};
 
 impl Group {
     pub(super) fn on_accepted(
@@ -159,6 +159,7 @@ impl Group {
         out: &mut Vec<NodeEffect>,
     ) {
         let Some(client) = common.clients.get(id) else { return };
+        let index = index.filter(|_| !common.config.weak(Weakness::ReadBeforeApplied));
         match client.want {
             Want::Verified if self.role == Role::Leader && led == Some(self.term) => {
                 common.reply(id, Reply::Verified { term: self.term }, out);
@@ -196,11 +197,12 @@ impl Group {
         common: &mut Common,
         out: &mut Vec<NodeEffect>,
     ) {
+        let by_index = common.config.weak(Weakness::AnswerByIndex);
         while let Some(first) = self.accepted.first_entry().filter(|first| first.key().0 <= entry.index) {
             let ((index, term), id) = first.remove_entry();
             sometimes!("node: another entry took the place of a client's", (LogId { term, index }) != entry);
             let outcome = match changed {
-                _ if (LogId { term, index }) != entry => Reply::Refused(Refused::Lost),
+                _ if (LogId { term, index }) != entry && !by_index => Reply::Refused(Refused::Lost),
                 Some(membership) if membership.is_joint() => {
                     self.half_done.push(id);
                     continue;

@@ -1,0 +1,194 @@
+//! Every known bug, put in, and what caught it: the catalogue of `docs/proof.md`.
+//!
+//! The bugs and their origins stand beside the code they spoil (`Weakness`, `Slip`). Each rung that can have them in it
+//! tells a line a bug, with tabs between: name, origin, how much it took, how long, and what saw it, which is empty where
+//! nothing did.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+
+use crate::tree;
+
+/// How many bugs a catalogue must have that is worth the name.
+const BUGS_MIN: usize = 25;
+
+/// The lines of the page around the table.
+const PAGE: &str = "docs/proof.md";
+const TABLE_BEGINS: &str = "| bug | made by, or warned of in | caught by |";
+
+/// Tests that put a bug in themselves, and need it to be found or to do its harm.
+const TESTS: [&str; 4] = ["known_bug", "without_the_empty_entry", "by_plain_replacement", "trial_forgotten"];
+
+/// What one rung found of one bug.
+struct Finding {
+    bug: String,
+    origin: String,
+    rung: &'static str,
+    effort: String,
+    seconds: String,
+    /// The property that was seen to be broken; empty when the bug survived.
+    saw: String,
+}
+
+/// Runs every rung with every bug, and tells what caught each. `write` puts the table into the page.
+pub(crate) fn run(write: bool) -> anyhow::Result<bool> {
+    let root = tree::root()?;
+    let mut found = Vec::new();
+    let sim = ["-p", "hezong-sim", "--features", "weakened", "--", "mutants"];
+    found.extend(rung("simulator", &[&["run", "--quiet", "--release"], &sim[..]].concat())?);
+    let explore = ["-p", "hezong-explore", "--features", "weakened", "--", "mutants"];
+    found.extend(rung("explorer", &[&["run", "--quiet", "--release"], &explore[..]].concat())?);
+    found.push(torture()?);
+    tests()?;
+
+    let table = table(&found);
+    say(&format!("\n{table}"))?;
+    if write {
+        replace(&root.join(PAGE), &table)?;
+    }
+    let bugs: std::collections::BTreeSet<_> = found.iter().map(|finding| &finding.bug).collect();
+    let survived: Vec<_> = found.iter().filter(|finding| finding.saw.is_empty()).collect();
+    for Finding { bug, rung, effort, .. } in &survived {
+        say(&format!("SURVIVED: {bug}, {rung}, {effort}"))?;
+    }
+    say(&format!("{} bugs, {} findings, {} survived", bugs.len(), found.len(), survived.len()))?;
+    ensure!(bugs.len() >= BUGS_MIN, "only {} bugs: the catalogue is to have {BUGS_MIN} at least", bugs.len());
+    Ok(survived.is_empty())
+}
+
+/// Has a rung go through its bugs, and tells each as it comes.
+fn rung(name: &'static str, arguments: &[&str]) -> anyhow::Result<Vec<Finding>> {
+    let mut child = cargo(arguments).stdout(Stdio::piped()).spawn().context("cargo does not start")?;
+    let lines = BufReader::new(child.stdout.take().context("its output is piped")?).lines();
+    let mut found = Vec::new();
+    for line in lines {
+        let line = line?;
+        let mut cells = line.split('\t').map(str::to_owned);
+        let mut next = || cells.next().with_context(|| format!("{name} said {line:?}, where a bug was expected"));
+        let (bug, origin, effort, seconds, saw) = (next()?, next()?, next()?, next()?, next()?);
+        found.push(tell(Finding { bug, origin, rung: name, effort, seconds, saw })?);
+    }
+    let status = child.wait()?;
+    let survived = found.iter().any(|finding| finding.saw.is_empty());
+    ensure!(status.success() || survived, "{name} ended with {status}, although every bug was seen: it says why above");
+    ensure!(!found.is_empty(), "{name} went through no bug at all");
+    Ok(found)
+}
+
+fn tell(finding: Finding) -> anyhow::Result<Finding> {
+    let Finding { bug, rung, effort, seconds, saw, .. } = &finding;
+    let saw = if saw.is_empty() { "SURVIVED" } else { saw };
+    say(&format!("{bug:<28} {rung:<10} {effort:<22} {seconds:>8}  {saw}"))?;
+    Ok(finding)
+}
+
+/// The log that never syncs, on real processes: after all nodes were killed, what clients were told is gone.
+fn torture() -> anyhow::Result<Finding> {
+    let features = ["-p", "hezong", "--features", "weakened"];
+    // Apart from the run, whose time is told.
+    ensure!(cargo(&[&["build", "--quiet"], &features[..]].concat()).status()?.success(), "hezong does not build");
+    let folder = std::env::temp_dir().join(format!("hezong-mutants-{}", std::process::id()));
+    let place = folder.to_string_lossy().into_owned();
+    let bug = ["--", "torture", "--unsynced", "forget", "--faults", "kill-all", "--time", "20s", "--seed", "1"];
+    let started = Instant::now();
+    let output = cargo(&[&["run", "--quiet"], &features[..], &bug, &["--dir", &place]].concat()).output()?;
+    let seconds = format!("{:.1} s", started.elapsed().as_secs_f64());
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let noticed = mentions(&folder, "the log was lost")?;
+    let judged = said.contains("not good");
+    let _ = fs::remove_dir_all(&folder);
+    // Whoever runs the program next runs it without bugs.
+    ensure!(cargo(&["build", "--quiet", "-p", "hezong"]).status()?.success(), "hezong does not build");
+    let saw = match output.status.code() {
+        Some(1) if noticed => "nodes find that their log was lost",
+        Some(1) if judged => "the history cannot be explained",
+        Some(0) => "",
+        code => anyhow::bail!("the torture ended with {code:?}, and neither saw the bug nor missed it:\n{said}"),
+    };
+    tell(Finding {
+        bug: "NeverSynced".to_owned(),
+        // The bug itself is `Unsynced::Forget` in `engine/wal/src/disk_trial.rs`.
+        origin: "robustmq#2039, nats-server#8425".to_owned(),
+        rung: "torture",
+        effort: "20 s of killing all nodes".to_owned(),
+        seconds,
+        saw: saw.to_owned(),
+    })
+}
+
+/// Whether any file below `folder` says so: nodes tell why they stop in their logs.
+fn mentions(folder: &Path, text: &str) -> anyhow::Result<bool> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        let here = if path.is_dir() {
+            mentions(&path, text)?
+        } else {
+            path.extension().is_some_and(|extension| extension == "log")
+                && String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).contains(text)
+        };
+        if here {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The tests that put bugs in: with the features that have them.
+fn tests() -> anyhow::Result<()> {
+    let started = Instant::now();
+    let crates = ["-p", "hezong-raft", "-p", "hezong-wal", "--features", "hezong-raft/weakened,hezong-wal/weakened"];
+    let output = cargo(&[&["test", "--tests"], &crates[..], &["--"], &TESTS].concat()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "tests that put bugs in fail:\n{said}");
+    for name in TESTS {
+        let ran = said.lines().any(|line| line.contains(name) && line.ends_with("... ok"));
+        ensure!(ran, "no test called *{name}* was run");
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    say(&format!("{} tests that put bugs in: all pass, {seconds:.1} s", TESTS.len()))
+}
+
+/// A row a bug, in the order in which they came; what several rungs found of one stands in one row.
+fn table(found: &[Finding]) -> String {
+    let mut rows: Vec<&Finding> = Vec::new();
+    let mut by: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for finding in found {
+        if !by.contains_key(finding.bug.as_str()) {
+            rows.push(finding);
+        }
+        let Finding { rung, effort, saw, .. } = finding;
+        let cell = if saw.is_empty() { format!("**survived** the {rung}") } else { format!("{rung}, {effort}: {saw}") };
+        by.entry(&finding.bug).or_default().push(cell);
+    }
+    let mut text = format!("{TABLE_BEGINS}\n|---|---|---|\n");
+    for Finding { bug, origin, .. } in rows {
+        text += &format!("| `{bug}` | {origin} | {} |\n", by[bug.as_str()].join("; "));
+    }
+    text
+}
+
+/// Puts the table where the page has one.
+fn replace(page: &Path, table: &str) -> anyhow::Result<()> {
+    let text = fs::read_to_string(page)?;
+    let (before, rest) = text.split_once(TABLE_BEGINS).with_context(|| format!("{PAGE} has no {TABLE_BEGINS:?}"))?;
+    let after: String =
+        rest.lines().skip(1).skip_while(|line| line.starts_with('|')).map(|l| format!("{l}\n")).collect();
+    fs::write(page, format!("{before}{table}{after}"))?;
+    Ok(())
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments);
+    command
+}
