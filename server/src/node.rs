@@ -59,6 +59,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     secure::check(&settings)?;
     let secured = Secured::load(&settings)?;
     raise_file_limit();
+    hear_file_size_limit()?;
     let http_bind = settings.http_bind();
     let listener = TcpListener::bind(http_bind).await.with_context(|| {
         format!("{http_bind} cannot be listened on for clients; stop what uses the port, or choose another --http")
@@ -274,6 +275,13 @@ async fn join(settings: &Settings, secured: &Secured, replace: bool) -> Result<S
         client.join(&join).await.with_context(|| format!("{} cannot join {}", settings.id, settings.join.join(",")))?;
     let cluster: ClusterId = cluster_id.parse().context("the cluster's id cannot be understood")?;
     Ok(Start::Join(Identity::joined(cluster, NodeId(node_id), &settings.id)))
+}
+
+/// A file that may not grow any more (`ulimit -f`) is a write that fails, told with the file's name, rather than a signal that
+/// ends the process without a word.
+fn hear_file_size_limit() -> Result<()> {
+    // Whoever has listened once is not ended any more, listening or not.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop).context("SIGXFSZ cannot be heard")
 }
 
 /// A node that is open.
