@@ -17,6 +17,7 @@ use hezong_base::{NodeId, Rng};
 use hezong_node::{NodeInput, Notice};
 use tokio::sync::broadcast;
 
+use crate::clock::Clock;
 use crate::event::Event;
 use crate::follow::Traces;
 use crate::inbox::Inbox;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) inbox: Arc<Inbox<Mail>>,
     /// The node and all that belongs to it, while it runs. Locked for one turn at a time.
     pub(crate) runner: Mutex<Option<Runner>>,
+    /// What time it is. Set before the node runs.
+    pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) slow: Slow,
     pub(crate) traces: Traces,
@@ -57,6 +60,7 @@ impl Shared {
         Self {
             inbox,
             runner: Mutex::new(None),
+            clock: Clock::default(),
             metrics: Metrics::default(),
             slow: Slow::new(Duration::ZERO),
             traces: Traces::new(tracer),
