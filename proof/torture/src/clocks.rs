@@ -120,7 +120,7 @@ impl Cluster {
         let node = &self.nodes[place];
         let label = &node.label;
         let span = JUMPS[usize::try_from(strike.choice / 64 % JUMPS.len() as u64).unwrap_or(0)];
-        let seconds = if strike.choice / 1_024 % 2 == 0 { span } else { -span };
+        let seconds = if (strike.choice / 1_024).is_multiple_of(2) { span } else { -span };
         node.clocks.set(seconds).map_err(Error::file(label))?;
         if !node.is_ahead(seconds).await {
             self.heal_clock(place)?;
@@ -139,7 +139,7 @@ impl Cluster {
     pub(crate) async fn bend_clocks(&self, strike: &Strike, place: usize) -> Result<Option<Wound>, Error> {
         let part = i64::try_from(strike.choice / 64 % 4 + 1).unwrap_or(1);
         let bent = BENT_PPM_MAX * part / 4;
-        let slow = strike.choice / 1_024 % 4 != 0;
+        let slow = !(strike.choice / 1_024).is_multiple_of(4);
         let rate_of = |at: usize| if (at == place) == slow { -bent } else { bent };
         for (at, node) in self.nodes.iter().enumerate() {
             node.clocks.run_at(rate_of(at)).map_err(Error::file(&node.label))?;

@@ -15,7 +15,7 @@ pub(crate) fn holder(from: SocketAddr, to: SocketAddr, processes: impl IntoItera
 }
 
 /// The number of the socket with these ends, from the kernel's table: a line each, `sl local remote state … inode`.
-fn inode<'a>(table: &'a str, from: SocketAddr, to: SocketAddr) -> Option<&'a str> {
+fn inode(table: &str, from: SocketAddr, to: SocketAddr) -> Option<&str> {
     let (from, to) = (shown(from)?, shown(to)?);
     table.lines().find_map(|line| {
         let mut words = line.split_whitespace().skip(1);
