@@ -18,6 +18,9 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../../proof/torture/src/certs.rs"]
+#[expect(unreachable_pub, reason = "`hezong torture` has it too")]
+mod certs;
 mod core;
 mod etcd;
 mod failover;

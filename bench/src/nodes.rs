@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use hezong_client::{Client, ClientTls, Options};
 
 use crate::Outcome;
+use crate::certs::Authority;
 use crate::ports::free_port;
 
 /// How long anything may take to start.
@@ -103,21 +104,11 @@ pub(crate) async fn hezong(program: &Path, root: &Path) -> Outcome<Vec<Node>> {
 
 /// The same with certificates, which the program itself makes.
 pub(crate) async fn hezong_by_tls(program: &Path, root: &Path) -> Outcome<Vec<Node>> {
-    let authority = root.join("authority");
-    cert(program, &["authority".into(), authority.clone()])?;
+    let authority = Authority::new(program, root.join("authority"))?;
     three(program, root, Some(&authority)).await
 }
 
-/// Runs `hezong cert`, and returns what it printed.
-fn cert(program: &Path, args: &[PathBuf]) -> Outcome<String> {
-    let output = Command::new(program).arg("cert").args(args).output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-    }
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-async fn three(program: &Path, root: &Path, authority: Option<&Path>) -> Outcome<Vec<Node>> {
+async fn three(program: &Path, root: &Path, authority: Option<&Authority>) -> Outcome<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
     for _ in 0..3 {
         let node = one_more(program, root, authority, &nodes)?;
@@ -129,8 +120,8 @@ async fn three(program: &Path, root: &Path, authority: Option<&Path>) -> Outcome
 }
 
 /// Starts a node that joins the others, or founds their cluster.
-pub(crate) fn one_more(program: &Path, root: &Path, authority: Option<&Path>, others: &[Node]) -> Outcome<Node> {
-    let tls = authority.map(|authority| ClientTls::load(&authority.join("ca.pem"), None)).transpose()?;
+pub(crate) fn one_more(program: &Path, root: &Path, authority: Option<&Authority>, others: &[Node]) -> Outcome<Node> {
+    let tls = authority.map(|authority| ClientTls::load(&authority.ca(), None)).transpose()?;
     let id = format!("node{:02}", others.len() + 1);
     let (client, peer) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
     let folder = root.join(&id);
@@ -138,10 +129,7 @@ pub(crate) fn one_more(program: &Path, root: &Path, authority: Option<&Path>, ot
     let mut args = args.map(str::to_owned).to_vec();
     args.push("--stop-with-stdin".to_owned());
     if let Some(authority) = authority {
-        let whose = ["node", &id, "--host", "127.0.0.1", "--authority"].map(PathBuf::from);
-        let flags =
-            cert(program, &[&whose[..], &[authority.to_owned(), "--out".into(), root.join("secrets")]].concat())?;
-        args.extend(flags.split_whitespace().map(str::to_owned));
+        args.extend(authority.flags_of(&id, &root.join("secrets"))?);
     }
     let first = match others.first() {
         None => vec!["--bootstrap".to_owned()],

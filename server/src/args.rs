@@ -197,11 +197,21 @@ pub(crate) struct NodeArgs {
     /// Stops gracefully when stdin ends: how `up` takes its nodes with it.
     #[arg(long, hide = true, action = ArgAction::SetTrue)]
     pub(crate) stop_with_stdin: bool,
-    /// A file that says how the log's disk behaves: how `torture` makes it slow, or has it lose what was not synced.
-    #[arg(long, hide = true, value_name = "FILE")]
-    pub(crate) trial_disk: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trial: Trial,
     #[command(flatten)]
     pub(crate) flags: Flags,
+}
+
+/// For proofs on real processes: how `torture` bends what a node rests on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trial {
+    /// A file that says how the log's disk behaves: slow, or losing with the process what was not synced.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) trial_disk: Option<PathBuf>,
+    /// A file that says how fast the node's clock runs.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) trial_clock: Option<PathBuf>,
 }
 
 impl NodeArgs {

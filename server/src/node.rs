@@ -7,7 +7,7 @@
 //! sentence and a code other than 0.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
-use crate::args::NodeArgs;
+use crate::args::{NodeArgs, Trial};
 use crate::config::{self, Settings};
 use crate::log::Log;
 use crate::notify;
@@ -59,6 +59,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     secure::check(&settings)?;
     let secured = Secured::load(&settings)?;
     raise_file_limit();
+    hear_file_size_limit()?;
     let http_bind = settings.http_bind();
     let listener = TcpListener::bind(http_bind).await.with_context(|| {
         format!("{http_bind} cannot be listened on for clients; stop what uses the port, or choose another --http")
@@ -68,7 +69,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
 
     let export = Export::start(&settings)?;
     let tracer = export.as_ref().map(|export| Arc::clone(&export.tracer));
-    let opened = open(&settings, &secured, start, tracer, args.trial_disk).await;
+    let opened = open(&settings, &secured, start, tracer, args.trial).await;
     let Open { node, keys, state, state_repaired } = opened.map_err(|error| explain_full(&settings, error))?;
     if bootstraps {
         bootstrap(&settings, &node).await?;
@@ -276,6 +277,13 @@ async fn join(settings: &Settings, secured: &Secured, replace: bool) -> Result<S
     Ok(Start::Join(Identity::joined(cluster, NodeId(node_id), &settings.id)))
 }
 
+/// A file that may not grow any more (`ulimit -f`) is a write that fails, told with its reason, rather than a signal that
+/// ends the process without a word.
+fn hear_file_size_limit() -> Result<()> {
+    // Whoever has listened once is not ended any more, listening or not.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop).context("SIGXFSZ cannot be heard")
+}
+
 /// A node that is open.
 struct Open {
     node: Handle,
@@ -291,10 +299,11 @@ async fn open(
     secured: &Secured,
     start: Start,
     tracer: Option<Arc<Tracer>>,
-    trial_disk: Option<PathBuf>,
+    trial: Trial,
 ) -> Result<Open> {
     let mut options = settings.options(start);
-    options.trial_disk = trial_disk;
+    options.trial_disk = trial.trial_disk;
+    options.trial_clock = trial.trial_clock;
     options.tls = secured.tls.clone();
     options.tracer = tracer;
     let folder = settings.data_dir.join("state");

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::config::span;
 use crate::say::{self, Exit, UNKNOWN};
+use crate::secure::ClientSecurity;
 
 /// Longer than anybody waits for one verdict.
 const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -19,10 +20,11 @@ const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Clients put, get, delete, compare and set, append to lists and add to counters on keys they share, while \
-    nodes are killed,\nstopped, cut off and replaced and their disks fill and slow down. In the end everything that a client was told \
-    must have an\nexplanation in which each operation took effect at one moment, and all nodes must hold the same.\n\n\
+    nodes are killed,\nstopped, cut off, replaced, added and removed, their disks fill and slow down and their clocks go wrong. In \
+    the end everything\nthat a client was told must have an explanation in which each operation took effect at one moment, and all \
+    nodes must hold\nthe same.\n\n\
     The history goes to history.jsonl, a picture of the run to torture.html. A disk is filled only where one in memory can \
-    be\nmounted, as by root.\n\n\
+    be\nmounted, as by root; elsewhere files are kept from growing. Wall clocks are set only where libfaketime is installed.\n\n\
     Exit code 0: all can be explained; 1: it cannot, or the cluster did not recover; 5: the search was given up.\n\n\
     Examples:\n  \
         hezong torture                              two minutes of everything\n  \
@@ -35,6 +37,9 @@ pub(crate) struct TortureArgs {
     /// Nodes that run already: clients work on them, and nothing is done to them.
     #[arg(short, long, value_delimiter = ',')]
     endpoints: Vec<String>,
+    /// Gives the nodes certificates of an authority made for the run: everything goes by TLS.
+    #[arg(long, conflicts_with = "endpoints")]
+    tls: bool,
     /// How long faults go on.
     #[arg(long, default_value = "2m", value_parser = span)]
     time: Duration,
@@ -51,7 +56,7 @@ pub(crate) struct TortureArgs {
     #[arg(long, default_value_t = 300)]
     rate: u64,
     /// The kinds of faults that come; without it, all: kill, kill-all, pause, isolate, mute, deaf, split, flap, slow-links,
-    /// slow-disk, full-disk, transfer, replace.
+    /// slow-disk, full-disk, wall-clock, drift, transfer, replace, add, remove.
     #[arg(long, value_delimiter = ',', default_values_t = Fault::ALL, hide_default_value = true, value_name = "KIND")]
     faults: Vec<Fault>,
     /// What becomes of a killed node's log as far as it was not synced: keep, as when a process dies, or lose, as when power
@@ -64,6 +69,8 @@ pub(crate) struct TortureArgs {
     /// Prints the report as JSON, for machines; what happens meanwhile goes to stderr.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    security: ClientSecurity,
 }
 
 pub(crate) async fn run_it(args: TortureArgs) -> Result<()> {
@@ -94,6 +101,8 @@ pub(crate) async fn run_it(args: TortureArgs) -> Result<()> {
         rate: args.rate,
         seed,
         faults: args.faults,
+        tls: args.tls,
+        client: args.security.options()?,
         unsynced: args.unsynced,
     };
     let (stop, stopped) = watch::channel(false);
@@ -139,13 +148,18 @@ fn print(report: &Report) {
     }
     say::line(format!("faults: {}", if faults.is_empty() { "none".to_owned() } else { faults.join(", ") }));
     say::line(format!(
-        "between nodes {} pieces were held and {} delayed; {} leaders; the longest time without anything done was {} ms",
-        report.pieces_held, report.pieces_delayed, report.leaders, report.longest_gap_ms
+        "between nodes {} pieces were held and {} delayed; clocks went up to {} ms apart from the system's; {} leaders; the longest time without anything done was {} ms",
+        report.pieces_held, report.pieces_delayed, report.clocks_apart_ms, report.leaders, report.longest_gap_ms
     ));
     for note in &report.notes {
         say::line(format!("note: {note}"));
     }
-    say::line(format!("history: {}    picture: {}", report.history.display(), report.picture.display()));
+    say::line(format!(
+        "history: {}    lists: {}    picture: {}",
+        report.history.display(),
+        report.lists.display(),
+        report.picture.display()
+    ));
     let good = report.verdict == "explained";
     let colour = std::io::stdout().is_terminal();
     let shown = match (good, colour) {

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use support::{Node, PATIENCE, fails, get, send, settle, wait_until};
 use tempfile::TempDir;
 
@@ -146,6 +148,27 @@ fn log_gives_room_back_below_the_reserve_while_nothing_is_written() {
     wait_until("the log is one segment", || log_bytes(&node) < 17 * MIB);
     wait_until("it says so", || node.log_text().contains("the log gave"));
     assert_there(&http, &["one".to_owned()]);
+    assert!(node.stop().success(), "{}", node.log_text());
+}
+
+/// `ulimit -f` is no want of room that could pass: the write fails, and the node ends as with any write that failed.
+#[test]
+fn file_that_may_not_grow_ends_the_node_with_the_reason_and_loses_nothing() {
+    let root = TempDir::new().unwrap();
+    let mut node = Node::new(root.path(), "node01");
+    node.start(&[&SMALL[..], &["--bootstrap"]].concat());
+    node.wait_ready();
+    let http = node.http.clone();
+    let process = Pid::from_raw(i32::try_from(node.process()).unwrap());
+    prlimit(process, Resource::Fsize, Rlimit { current: Some(2 * MIB), maximum: None }).unwrap();
+    let (keys, _) = burst(&http, "limited");
+    assert!(keys.len() > 10, "{}", node.log_text());
+    let (status, said) = (node.ended(), node.log_text());
+    assert_ne!(status.signal(), Some(Signal::XFSZ.as_raw()), "a signal tells no file: {said}");
+    assert!(said.contains("File too large"), "{status}: {said}");
+    node.start(&SMALL);
+    node.wait_ready();
+    assert_there(&http, &keys);
     assert!(node.stop().success(), "{}", node.log_text());
 }
 

@@ -16,7 +16,7 @@ fn torture_short_run_is_explained_and_leaves_its_history_and_picture() {
     let folder = folder.to_str().unwrap();
     let faults = "kill,pause,isolate,slow-links,transfer";
     let (code, report, said) =
-        hezong(&["torture", "--time", "12s", "--seed", "7", "--faults", faults, "--dir", folder, "--json"]);
+        hezong(&["torture", "--time", "20s", "--seed", "7", "--faults", faults, "--dir", folder, "--json"]);
     assert_eq!(code, 0, "{said}");
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["verdict"], "explained");
@@ -47,6 +47,38 @@ fn torture_links_are_cut_that_were_there_from_the_start() {
     let report: Value = serde_json::from_str(&report).unwrap();
     assert!(report["piecesHeld"].as_u64().unwrap() > 0, "{report}");
     assert!(report["faults"]["isolate"].as_u64().unwrap() > 0, "{report}");
+}
+
+/// What counts is what nodes took up: a node that went by its clocks as they are would make these figures 0.
+#[test]
+fn torture_clocks_are_bent_and_set_wrong() {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("run");
+    let args = ["torture", "--time", "10s", "--seed", "5", "--faults", "drift,wall-clock", "--json", "--dir"];
+    let (code, report, said) = hezong(&[&args[..], &[folder.to_str().unwrap()]].concat());
+    assert_eq!(code, 0, "{said}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert!(report["faults"]["drift"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["clocksApartMs"].as_u64().unwrap() > 20, "{report}");
+    if !report["notes"].to_string().contains("package faketime") {
+        assert!(report["faults"]["wall-clock"].as_u64().unwrap() > 0, "{report} {said}");
+    }
+}
+
+/// Another method on the same answers, and its file is one that `hezong check` reads.
+#[test]
+fn torture_lists_are_judged_as_transactions_too() {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("run");
+    let args = ["torture", "--time", "4s", "--seed", "2", "--faults", "kill", "--json", "--dir"];
+    let (code, report, said) = hezong(&[&args[..], &[folder.to_str().unwrap()]].concat());
+    assert_eq!(code, 0, "{said}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let (code, checked, said) = hezong(&["check", report["lists"].as_str().unwrap()]);
+    assert_eq!(code, 0, "{said}");
+    assert!(checked.contains("nothing found that strict-serializable forbids"), "{checked}");
+    let many = checked.split(' ').find_map(|word| word.parse::<u64>().ok()).unwrap();
+    assert!(many > 100, "{checked}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use hezong_raft::Entry;
 
 use crate::inbox::Inbox;
 use crate::snapshot::Held;
-use crate::threads::{Shared, stop_process};
+use crate::threads::{Shared, stop_process, with_causes};
 
 /// The state machines of a node.
 pub type StateMachines = BTreeMap<GroupId, Box<dyn StateMachine>>;
@@ -114,7 +114,9 @@ pub(crate) fn run(shared: &Shared, machines: &Machines) {
         machines.work(shared, &mut locked, jobs);
         if shared.room.is_below() && interval.is_some_and(|interval| reclaimed.elapsed() >= interval) {
             for (group, machine) in &mut *locked {
-                machine.reclaim().unwrap_or_else(|error| stop_process(&format_args!("group {}: {error}", group.0)));
+                machine
+                    .reclaim()
+                    .unwrap_or_else(|error| stop_process(&format_args!("group {}: {}", group.0, with_causes(&error))));
             }
             reclaimed = Instant::now();
         }
@@ -144,7 +146,7 @@ fn work(shared: &Shared, held: &Held, machines: &mut StateMachines, job: Job) ->
             on_snapshot(held, group, machine.as_mut(), work).map(|done| NodeInput::Snapshot { group, done })
         }
     };
-    outcome.unwrap_or_else(|error| stop_process(&format_args!("group {}: {error}", group.0)))
+    outcome.unwrap_or_else(|error| stop_process(&format_args!("group {}: {}", group.0, with_causes(&error))))
 }
 
 fn on_snapshot(

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hezong_base::{Index, Protocol};
+use hezong_base::{Index, Protocol, Time};
 use hezong_codec::log::{Change, Witness, to_write};
 use hezong_node::{Node, StateError, StateFound};
 use hezong_raft::{Raft, Saved};
 use hezong_wal::{DiskFolder, Reader, Recovered, Repaired, RepairedGroup, TrialFolder, Wal};
 
 use crate::apply::{self, StateMachines};
+use crate::clock::Clock;
 use crate::connection::Tcp;
 use crate::handle::{Handle, Owner};
 use crate::identity::{FolderLock, Identity, Start, check_log, claim, note_log};
@@ -25,7 +26,7 @@ use crate::room::Room;
 use crate::run::{Inboxes, Link, Runner, run};
 use crate::scrub::{Part, Scrubber};
 use crate::threads::{Shared, chance, spawn};
-use crate::{clock, log, snapshot};
+use crate::{log, snapshot};
 
 /// Opens a node with one state machine for each of its groups, and runs it. It takes part as soon as it has members: by
 /// [`Handle::bootstrap`] on the first node, by being taken in on any other.
@@ -58,11 +59,16 @@ pub fn open_with(
         Storage::Memory(_) => None,
     };
     let room = Room::new(folder.clone(), options.disk_reserve_bytes, options.disk_reserve_interval);
-    let shared = Arc::new(Shared::new(options.inbox_bytes_max, room, options.tracer.clone()));
+    let mut shared = Shared::new(options.inbox_bytes_max, room, options.tracer.clone());
+    if let Some(control) = &options.trial_clock {
+        let told = Clock::trial(control.clone());
+        shared.clock = told.map_err(|source| OpenError::Folder { path: control.clone(), source })?;
+    }
+    let shared = Arc::new(shared);
     shared.slow.set(options.slow_step);
     shared.metrics.log_repairs.add(usize::from(wal.opened().repaired.is_some()));
     let granted = promise.as_ref().map_or(Duration::ZERO, Promise::longest);
-    let (node, effects) = open_node(&options, &identity, &machines, &wal, recovered, granted)?;
+    let (node, effects) = open_node(&options, shared.clock.now(), &identity, &machines, &wal, recovered, granted)?;
     let (link, address) = open_link(&options, &identity, &shared)?;
 
     let unbounded = usize::MAX;
@@ -218,6 +224,7 @@ pub(crate) fn wal_options(identity: &Identity) -> hezong_wal::Options {
 /// Folds what the log holds and brings the node to life on it.
 fn open_node(
     options: &Options,
+    now: Time,
     identity: &Identity,
     machines: &StateMachines,
     wal: &Wal,
@@ -244,7 +251,7 @@ fn open_node(
         raft.id = identity.node;
         raft.lease_granted = granted;
         let saved = saved.remove(&group).unwrap_or_default();
-        node.open_group(clock::now(), group, raft, saved, state, rng.fork(), &mut effects)?;
+        node.open_group(now, group, raft, saved, state, rng.fork(), &mut effects)?;
     }
     Ok((node, effects))
 }

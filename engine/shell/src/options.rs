@@ -34,6 +34,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// For proofs on real processes: a file that says how the log's disk behaves (`hezong_wal::TrialFolder`). Default none.
     pub trial_disk: Option<PathBuf>,
+    /// For the same: a file that says by how many millionths the node's clock runs faster, or below zero slower, than it
+    /// should. What it says is read again and again; beside it a file named `.told` says what came of it. Default none.
+    pub trial_clock: Option<PathBuf>,
     /// Below this many free bytes on the log's disk, commands that free no space are refused. All disks of a cluster
     /// fill at the same pace, so what is kept back is what people need for deleting and repairing. Default 1 GiB.
     pub disk_reserve_bytes: u64,
@@ -106,6 +109,7 @@ impl Options {
             raft: hezong_raft::Config::new(id),
             segment_bytes: 64 << 20,
             trial_disk: None,
+            trial_clock: None,
             disk_reserve_bytes: 1 << 30,
             disk_reserve_interval: Duration::from_secs(5),
             scrub_bytes_per_second: 1 << 20,

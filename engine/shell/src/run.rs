@@ -27,7 +27,7 @@ use crate::identity::{FolderLock, Identity};
 use crate::inbox::Inbox;
 use crate::memory::Network;
 use crate::threads::{Shared, stop_process};
-use crate::{apply, clock, log, snapshot};
+use crate::{apply, log, snapshot};
 
 /// Between two looks at whether a thread has ended.
 const CLOSE_PAUSE: Duration = Duration::from_millis(5);
@@ -184,7 +184,7 @@ pub(crate) fn run(shared: &Shared) {
         let until = runner.sleeps_until;
         drop(locked);
         shared.carry_out(afterwards, MayWait::Nothing);
-        shared.inbox.wait(until.map(|at| at.since(clock::now())));
+        shared.inbox.wait(until.map(|at| at.since(shared.clock.now())));
     }
 }
 
@@ -195,7 +195,7 @@ impl Runner {
         let mut mails = std::mem::take(&mut self.mails);
         self.shared.inbox.take_now(&mut mails);
         // After the mails were taken: see above.
-        let now = clock::now();
+        let now = self.shared.clock.now();
         let inputs = mails.len();
         for mail in mails.drain(..) {
             self.take_in(now, mail);
@@ -208,9 +208,9 @@ impl Runner {
         if !self.asked.is_empty() {
             self.follow_asked();
         }
-        let handled = clock::now();
+        let handled = self.shared.clock.now();
         let afterwards = self.carry_out();
-        let (handling, carrying_out) = (handled.since(now), clock::now().since(handled));
+        let (handling, carrying_out) = (handled.since(now), self.shared.clock.now().since(handled));
         self.shared.slow.turn(self.shared.inbox.waited(), handling, carrying_out, inputs);
         if self.stopping.as_ref().is_some_and(|(until, _)| *until <= now) {
             self.end.get_or_insert(End::Graceful);

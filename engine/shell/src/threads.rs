@@ -4,6 +4,7 @@
 //! for a cluster than one that is plainly gone. So a panic in any of them, and any failure after which going on proves
 //! nothing, ends the process.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +17,7 @@ use hezong_base::{NodeId, Rng};
 use hezong_node::{NodeInput, Notice};
 use tokio::sync::broadcast;
 
+use crate::clock::Clock;
 use crate::event::Event;
 use crate::follow::Traces;
 use crate::inbox::Inbox;
@@ -34,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) inbox: Arc<Inbox<Mail>>,
     /// The node and all that belongs to it, while it runs. Locked for one turn at a time.
     pub(crate) runner: Mutex<Option<Runner>>,
+    /// What time it is. Set before the node runs.
+    pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) slow: Slow,
     pub(crate) traces: Traces,
@@ -56,6 +60,7 @@ impl Shared {
         Self {
             inbox,
             runner: Mutex::new(None),
+            clock: Clock::default(),
             metrics: Metrics::default(),
             slow: Slow::new(Duration::ZERO),
             traces: Traces::new(tracer),
@@ -198,10 +203,45 @@ pub(crate) fn chance() -> Rng {
     Rng::new(u64::from_le_bytes(seed))
 }
 
+/// An error, and what it came from as far as it does not say so itself: the last words of a process name the cause.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// Ends the process at once. What is on disk is whole: that is what the log is for.
 pub(crate) fn stop_process(why: &dyn Display) -> ! {
     tracing::error!("{why}; the process ends");
     // Whoever has set up no log must be told as well.
     eprintln!("hezong: {why}; the process ends");
     std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use hezong_node::StateError;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once_each() {
+        let full = io::Error::from(io::ErrorKind::FileTooLarge);
+        let outer = StateError::new(StateError::new(full));
+        assert_eq!(with_causes(&outer), "the state machine failed: the state machine failed: file too large");
+
+        #[derive(Debug, thiserror::Error)]
+        #[error("the store failed")]
+        struct Quiet(#[source] io::Error);
+        let quiet = StateError::new(Quiet(io::ErrorKind::FileTooLarge.into()));
+        assert_eq!(with_causes(&quiet), "the state machine failed: the store failed: file too large");
+    }
 }

@@ -7,11 +7,13 @@ use tokio::task::JoinHandle;
 
 use crate::Error;
 use crate::links::{Link, Links, Way};
-use crate::nodes::{Node, client};
+use crate::nodes::{Node, Reach};
 use crate::plan::{Fault, Strike};
 
 /// How often a flapping link is cut, or mended.
 const FLAP: Duration = Duration::from_millis(150);
+/// What files are limited to: more than what a node tells in its log, so that its last words are there.
+const FILE_BYTES: u64 = 1 << 20;
 /// How often a node is asked for its number.
 const STATUS_TRIES: u32 = 20;
 
@@ -19,6 +21,9 @@ const STATUS_TRIES: u32 = 20;
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) links: Links,
+    pub(crate) reach: Reach,
+    /// One more that joins for a while.
+    pub(crate) spare: Option<Node>,
 }
 
 /// What a fault did, and what ends it.
@@ -27,10 +32,11 @@ pub(crate) struct Wound {
     pub(crate) what: String,
     /// Whom it met, by place.
     pub(crate) places: Vec<usize>,
-    heal: Heal,
+    pub(crate) heal: Heal,
 }
 
-enum Heal {
+/// What ends it.
+pub(crate) enum Heal {
     Nothing,
     Start(Vec<usize>),
     Continue(usize),
@@ -38,6 +44,10 @@ enum Heal {
     MendFlapping(JoinHandle<()>),
     Quicken(usize),
     Empty(usize),
+    SetRight(usize),
+    Lift(usize),
+    Leave,
+    Rejoin(usize),
 }
 
 impl Cluster {
@@ -82,9 +92,14 @@ impl Cluster {
             Fault::Isolate | Fault::Mute | Fault::Deaf | Fault::Split | Fault::Flap | Fault::SlowLinks => {
                 Ok(Some(self.strike_links(strike, place)))
             }
+            Fault::FullDisk if !self.nodes[place].disk.is_own() => Ok(self.limit_files(place)),
             Fault::SlowDisk | Fault::FullDisk => self.strike_disk(strike, place).map(Some),
+            Fault::WallClock => self.set_clock(strike, place).await,
+            Fault::Drift => self.bend_clocks(strike, place).await,
             Fault::Transfer => self.hand_over().await,
             Fault::Replace => self.replace(place).await,
+            Fault::Add => self.add().await,
+            Fault::Remove => self.remove(place).await,
         }
     }
 
@@ -157,8 +172,16 @@ impl Cluster {
         Ok(Wound { what, places: vec![place], heal })
     }
 
+    /// In the place of a full disk where none can be mounted: files that cannot grow. The log's, which is being written, and
+    /// is larger mostly, cannot be written on.
+    fn limit_files(&self, place: usize) -> Option<Wound> {
+        let node = &self.nodes[place];
+        let what = format!("{}: files cannot grow beyond {} KiB", node.label, FILE_BYTES >> 10);
+        node.limit_files(Some(FILE_BYTES)).then(|| Wound { what, places: vec![place], heal: Heal::Lift(place) })
+    }
+
     async fn hand_over(&self) -> Result<Option<Wound>, Error> {
-        let asked = client(&self.endpoints(), Duration::from_secs(2))?.transfer(None).await;
+        let asked = self.reach.client(&self.endpoints(), Duration::from_secs(2))?.transfer(None).await;
         // It may be refused: nobody leads just now, or nobody could take over.
         let Ok(members) = asked else { return Ok(None) };
         let led = |member: &&hezong_client::Member| Some(member.node_id) == members.leader;
@@ -167,24 +190,18 @@ impl Cluster {
         Ok(Some(Wound { what, places: Vec::new(), heal: Heal::Nothing }))
     }
 
-    async fn replace(&mut self, place: usize) -> Result<Option<Wound>, Error> {
-        let mut endpoints = self.endpoints();
-        endpoints.remove(place);
-        let node = &mut self.nodes[place];
-        if !node.kill().await {
-            return Ok(None);
-        }
-        node.disk.lose().map_err(Error::file(node.disk.data()))?;
-        node.start(&["--join", &endpoints.join(","), "--replace"])?;
-        let what = format!("{} lost its disk, and a new one took its place", node.label);
-        self.settle(place).await?;
-        Ok(Some(Wound { what, places: vec![place], heal: Heal::Nothing }))
-    }
-
-    /// Ends a fault.
-    pub(crate) async fn heal(&mut self, wound: Wound) -> Result<(), Error> {
+    /// Ends a fault. False if it is known to have done nothing.
+    pub(crate) async fn heal(&mut self, wound: Wound) -> Result<bool, Error> {
         match wound.heal {
             Heal::Nothing => {}
+            Heal::Lift(place) => {
+                let node = &mut self.nodes[place];
+                node.limit_files(None);
+                return Ok(node.has_ended());
+            }
+            Heal::Leave => self.leave().await?,
+            Heal::Rejoin(place) => self.rejoin(place).await?,
+            Heal::SetRight(place) => self.heal_clock(place)?,
             Heal::Start(places) => {
                 for place in places {
                     self.nodes[place].start(&[])?;
@@ -207,12 +224,12 @@ impl Cluster {
                 node.disk.empty().map_err(Error::file(node.disk.data()))?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Waits until the node at this place takes part, and learns which number it has.
+    /// Waits until the node at this place takes part, and learns which number it has. The spare one's place is the last.
     pub(crate) async fn settle(&mut self, place: usize) -> Result<(), Error> {
-        let node = &mut self.nodes[place];
+        let Some(node) = self.nodes.iter_mut().chain(&mut self.spare).nth(place) else { return Ok(()) };
         node.wait_ready().await?;
         for _ in 0..STATUS_TRIES {
             if let Some(status) = node.status().await {
@@ -236,6 +253,13 @@ async fn flap(links: Links, ways: Vec<Way>) {
 
 /// Whether two faults may come together: not two of the links, whose end mends all, and none with what wants all to be well.
 pub(crate) fn go_together(one: Fault, other: Fault) -> bool {
-    let alone = |fault| matches!(fault, Fault::Replace | Fault::KillAll | Fault::Transfer);
-    !(one == other || alone(one) || alone(other) || (one.is_of_links() && other.is_of_links()))
+    // No node starts with a certificate that its clock holds for expired.
+    let dated = |one, other| one == Fault::WallClock && other == Fault::Kill;
+    let alone = |fault: Fault| fault.is_of_members() || matches!(fault, Fault::KillAll | Fault::Transfer);
+    !(one == other
+        || dated(one, other)
+        || dated(other, one)
+        || alone(one)
+        || alone(other)
+        || (one.is_of_links() && other.is_of_links()))
 }

@@ -14,25 +14,34 @@
 //! |---|---|
 //! | `plan.rs` | [`Options`], the kinds of faults, and the draw of what comes next |
 //! | `nodes.rs`, `ports.rs` | node processes: started, killed, stopped for a while, replaced |
-//! | `links.rs` | proxies before the nodes' peer ports, which hold or delay what passes |
+//! | `links.rs`, `dialler.rs` | proxies before the nodes' peer ports, which hold or delay what passes |
+//! | `certs.rs` | certificates for them |
+//! | `clocks.rs` | clocks that are set wrong or run wrong |
 //! | `disks.rs` | disks in memory that can be filled, and logs that lose what was not synced |
-//! | `faults.rs` | faults carried out and ended |
+//! | `faults.rs`, `members.rs` | faults carried out and ended |
 //! | `run.rs` | one run, from the first start to the last read |
 //! | `work.rs` | the clients and what they record |
 //! | `counter.rs` | what the counter's answers must keep |
-//! | `judge.rs` | the [`Verdict`] |
-//! | `picture.rs` | the run as a page to look at |
+//! | `judge.rs`, `lists.rs` | the [`Verdict`]; of lists, another one by another method |
+//! | `report.rs`, `picture.rs` | what came of a run, in figures and as a page to look at |
 
+#[expect(unreachable_pub, reason = "the benchmarks have the file too")]
+mod certs;
+mod clocks;
 mod counter;
+mod dialler;
 mod disks;
 mod faults;
 mod judge;
 mod links;
+mod lists;
+mod members;
 mod nodes;
 mod picture;
 mod plan;
 #[expect(unreachable_pub, reason = "tests elsewhere have the file too")]
 mod ports;
+mod report;
 mod run;
 mod work;
 
@@ -41,7 +50,8 @@ use std::path::PathBuf;
 
 pub use judge::Verdict;
 pub use plan::{Fault, Options, UnknownFault, Unsynced};
-pub use run::{Report, run};
+pub use report::Report;
+pub use run::run;
 
 /// Why a run could not be made. Nothing is known of the nodes then.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +77,9 @@ pub enum Error {
     /// A proxy could not listen.
     #[error("no port of 127.0.0.1 can be listened on: {0}")]
     Listen(io::Error),
+    /// The cluster did not take a member in, or let it go.
+    #[error("{0}")]
+    Members(String),
     /// A client could not be made or the cluster did not answer at all.
     #[error(transparent)]
     Client(#[from] hezong_client::Error),

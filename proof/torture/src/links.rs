@@ -1,7 +1,7 @@
 //! Proxies before the nodes' peer ports, which hold or delay what passes.
 //!
-//! Nodes reach each other at the proxies' addresses. Who dials is in the first frame of a connection, so that each pair of
-//! nodes, and each direction of it, is a link of its own. What is held flows once the link is mended, as after a cut that
+//! Nodes reach each other at the proxies' addresses. Who dials is in the first frame of a connection, or where that is
+//! encrypted, told by the system, so that each pair of nodes, and each direction of it, is a link of its own. What is held flows once the link is mended, as after a cut that
 //! TCP outlives; a node that gives the connection up and dials anew is held as well.
 
 use std::collections::BTreeMap;
@@ -18,8 +18,13 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::dialler::holder;
+
 /// A first frame is far smaller.
 const HELLO_BYTES_MAX: usize = 64 << 10;
+
+/// What a connection by TLS begins with.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// How a link is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,11 +41,20 @@ pub(crate) enum Link {
 /// From which node to which, by their places.
 pub(crate) type Way = (usize, usize);
 
+/// Who dialled.
+#[derive(Clone, Copy)]
+enum From {
+    /// By its first frame. Which place that is may become known later.
+    Number(NodeId),
+    /// By the process that holds the other end.
+    Place(usize),
+}
+
 /// One direction of a connection: who dialled, the place that was dialled, and whether it is the way back.
 #[derive(Clone, Copy)]
 struct Direction {
-    /// `None` when the first frame did not say.
-    from: Option<NodeId>,
+    /// `None` when nothing tells.
+    from: Option<From>,
     to: usize,
     back: bool,
 }
@@ -55,6 +69,8 @@ struct Shared {
     ways: watch::Sender<BTreeMap<Way, Link>>,
     /// Which place a number has. Numbers are given when a node joins, and never again.
     places: Mutex<BTreeMap<NodeId, usize>>,
+    /// Which process runs at which place.
+    processes: Mutex<BTreeMap<u32, usize>>,
     held: AtomicU64,
     delayed: AtomicU64,
 }
@@ -63,12 +79,20 @@ impl Links {
     pub(crate) fn new() -> Self {
         let (ways, _) = watch::channel(BTreeMap::new());
         let (held, delayed) = Default::default();
-        Self { shared: Arc::new(Shared { ways, places: Mutex::default(), held, delayed }) }
+        let (places, processes) = Default::default();
+        Self { shared: Arc::new(Shared { ways, places, processes, held, delayed }) }
     }
 
     /// From now on this number stands for this place.
     pub(crate) fn know(&self, number: NodeId, place: usize) {
         self.shared.places.lock().unwrap_or_else(PoisonError::into_inner).insert(number, place);
+    }
+
+    /// From now on this process runs at this place.
+    pub(crate) fn know_process(&self, process: u32, place: usize) {
+        let mut processes = self.shared.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.retain(|_, other| *other != place);
+        processes.insert(process, place);
     }
 
     /// Sets how these links are, and mends all others.
@@ -101,9 +125,12 @@ impl Links {
             if dialled.read_buf(&mut first).await? == 0 {
                 return Ok(());
             }
+            if first.first() == Some(&TLS_HANDSHAKE) {
+                break self.dialler(&dialled).map(From::Place);
+            }
             match decode(&mut first.clone(), HELLO_BYTES_MAX) {
                 Ok(None) => {}
-                Ok(Some(Frame::Hello(hello))) => break Some(hello.from),
+                Ok(Some(Frame::Hello(hello))) => break Some(From::Number(hello.from)),
                 // Whoever it is, it is for the node to refuse.
                 _ => break None,
             }
@@ -122,10 +149,19 @@ impl Links {
         result
     }
 
+    fn dialler(&self, dialled: &TcpStream) -> Option<usize> {
+        let processes = self.shared.processes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let process = holder(dialled.peer_addr().ok()?, dialled.local_addr().ok()?, processes.keys().copied())?;
+        processes.get(&process).copied()
+    }
+
     /// Which way this is. Asked each time: a node dials before anybody knows its number.
     fn way(&self, Direction { from, to, back }: Direction) -> Option<Way> {
         let places = self.shared.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = *places.get(&from?)?;
+        let from = match from? {
+            From::Number(number) => *places.get(&number)?,
+            From::Place(place) => place,
+        };
         Some(if back { (to, from) } else { (from, to) })
     }
 

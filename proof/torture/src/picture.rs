@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::run::{Event, Report, Seen, Stands};
+use crate::report::{Event, Report, Seen, Stands};
 use crate::work::End;
 
 /// Pixels a second, at most; a long run is drawn closer, down to a width that still scrolls well.

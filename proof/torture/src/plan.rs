@@ -28,6 +28,10 @@ pub struct Options {
     pub seed: u64,
     /// The kinds of faults that may come.
     pub faults: Vec<Fault>,
+    /// Whether the nodes that are started have certificates, and everything goes by TLS.
+    pub tls: bool,
+    /// Whom clients believe, and what they show, where nodes run already.
+    pub client: hezong_client::Options,
     /// What becomes of a killed node's log as far as it was not synced.
     pub unsynced: Unsynced,
 }
@@ -83,15 +87,24 @@ pub enum Fault {
     SlowDisk,
     /// The disk of one node is full.
     FullDisk,
+    /// The wall clock of one node is set forward or back, and right again after a while.
+    WallClock,
+    /// The clocks that leases are counted by run faster and slower, as far as nodes are told that they may, until the next
+    /// of the kind.
+    Drift,
     /// Leadership is handed over on request.
     Transfer,
     /// A node is killed and loses its disk; a new one of the same label takes its place.
     Replace,
+    /// One node more joins, votes, and leaves after a while.
+    Add,
+    /// A member leaves, and after a while comes back with nothing.
+    Remove,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Kill,
         Self::KillAll,
         Self::Pause,
@@ -103,13 +116,22 @@ impl Fault {
         Self::SlowLinks,
         Self::SlowDisk,
         Self::FullDisk,
+        Self::WallClock,
+        Self::Drift,
         Self::Transfer,
         Self::Replace,
+        Self::Add,
+        Self::Remove,
     ];
 
     /// Whether it changes what passes between nodes.
     pub(crate) fn is_of_links(self) -> bool {
         matches!(self, Self::Isolate | Self::Mute | Self::Deaf | Self::Split | Self::Flap | Self::SlowLinks)
+    }
+
+    /// Whether it changes who takes part.
+    pub(crate) fn is_of_members(self) -> bool {
+        matches!(self, Self::Replace | Self::Add | Self::Remove)
     }
 
     /// What it is called on the command line and in reports.
@@ -127,8 +149,12 @@ impl Fault {
             Self::SlowLinks => "slow-links",
             Self::SlowDisk => "slow-disk",
             Self::FullDisk => "full-disk",
+            Self::WallClock => "wall-clock",
+            Self::Drift => "drift",
             Self::Transfer => "transfer",
             Self::Replace => "replace",
+            Self::Add => "add",
+            Self::Remove => "remove",
         }
     }
 }

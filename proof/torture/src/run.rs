@@ -1,26 +1,27 @@
 //! One run, from the first start to the last read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::process::ExitStatusExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hezong_base::Rng;
-use hezong_client::{Client, Level, ReadAt, Scan};
+use hezong_client::{Client, ClientTls, Level, Options as ClientOptions, ReadAt, Scan};
 use rustix::process::Signal;
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::disks::Disk;
+use crate::certs::Authority;
+use crate::clocks::library;
 use crate::faults::{Cluster, go_together};
 use crate::judge::{Verdict, judge};
 use crate::links::Links;
-use crate::nodes::{Node, client, client_of, status};
+use crate::nodes::{Means, Node, Reach};
 use crate::plan::{Draw, Fault, Options};
+use crate::report::{Event, Report, Seen, Stands, report};
 use crate::work::{End, Record};
-use crate::{Error, picture};
+use crate::{Error, lists, picture};
 
 /// How long a call of a client may take.
 const CALL: Duration = Duration::from_secs(5);
@@ -32,79 +33,6 @@ const LOOK: Duration = Duration::from_millis(250);
 const TOLD: Duration = Duration::from_secs(10);
 /// How long a graceful stop may take.
 const STOP: Duration = Duration::from_secs(20);
-
-/// What came of a run.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// What it was drawn from.
-    pub seed: u64,
-    /// How long the clients worked.
-    pub seconds: f64,
-    /// `explained`, `violation` or `unknown`.
-    pub verdict: &'static str,
-    /// What cannot be explained, in words.
-    pub why: Option<String>,
-    /// Operations that were done, certainly not done, and of unknown outcome.
-    pub done: u64,
-    /// Certainly not done.
-    pub refused: u64,
-    /// Perhaps done.
-    pub unknown: u64,
-    /// How often each kind of fault struck.
-    pub faults: BTreeMap<&'static str, u64>,
-    /// What passed between nodes and was held, or delayed.
-    pub pieces_held: u64,
-    /// The same, delayed.
-    pub pieces_delayed: u64,
-    /// How often the leader was another than before.
-    pub leaders: u64,
-    /// Seconds in which nothing was done.
-    pub seconds_silent: u64,
-    /// The longest time without anything done, in milliseconds.
-    pub longest_gap_ms: u64,
-    /// Why operations were not done, and how often; each with an example.
-    pub reasons: BTreeMap<&'static str, (u64, String)>,
-    /// Faults that were asked for and cannot be had here, and what was left behind.
-    pub notes: Vec<String>,
-    /// What clients were told, for `hezong check`.
-    pub history: PathBuf,
-    /// The run as a page to look at.
-    pub picture: PathBuf,
-}
-
-impl Report {
-    /// The verdict, as the run's exit code says it.
-    #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        let why = self.why.clone().unwrap_or_default();
-        match self.verdict {
-            "explained" => Verdict::Explained,
-            "violation" => Verdict::Violation(why),
-            _ => Verdict::Unknown(why),
-        }
-    }
-}
-
-/// A fault and when it was, in nanoseconds since the start.
-pub(crate) struct Event {
-    pub(crate) fault: Fault,
-    pub(crate) from: u64,
-    pub(crate) until: u64,
-    pub(crate) what: String,
-    pub(crate) places: Vec<usize>,
-}
-
-/// Since when a node stood so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stands {
-    Silent,
-    Follows,
-    Leads,
-}
-
-/// What was seen of each node, whenever it changed.
-pub(crate) type Seen = Vec<Vec<(u64, Stands)>>;
 
 /// Tortures a cluster until the time is over or `stop` turns true, and judges what its clients saw. `say` is told what
 /// happens while it happens.
@@ -122,11 +50,14 @@ pub async fn run(
     let mut notes = Vec::new();
     let mut cluster = match options.endpoints.is_empty() {
         true => start(options).await?,
-        false => Cluster { nodes: Vec::new(), links: Links::new() },
+        false => {
+            Cluster { nodes: Vec::new(), links: Links::new(), reach: Reach::new(options.client.clone()), spare: None }
+        }
     };
     let kinds = kinds(options, &cluster, &mut notes);
     let endpoints = if cluster.nodes.is_empty() { options.endpoints.clone() } else { cluster.endpoints() };
-    let asked = client(&endpoints, RECOVERY)?;
+    let reach = cluster.reach.clone();
+    let asked = reach.client(&endpoints, RECOVERY)?;
     // An index is given once in the life of a cluster: no run meets the keys of another.
     let first = asked.put(b"torture", options.seed.to_string()).await?.at.index.unwrap_or(0);
     let prefix = format!("torture/{first}");
@@ -137,9 +68,9 @@ pub async fn run(
 
     let began = Instant::now();
     let record = Arc::new(Record::new(began, prefix.clone()));
-    let tasks = employ(options, &endpoints, &record, rng)?;
+    let tasks = employ(options, &reach, &endpoints, &record, rng)?;
     let seen = Arc::new(Mutex::new(vec![Vec::new(); endpoints.len()]));
-    let watching = tokio::spawn(look(endpoints.clone(), record.clone(), seen.clone()));
+    let watching = tokio::spawn(look(reach.clone(), endpoints.clone(), record.clone(), seen.clone()));
 
     let mut events = Vec::new();
     let deadline = began + options.time;
@@ -154,23 +85,30 @@ pub async fn run(
     let late = tokio::time::timeout(RECOVERY, tasks.join_all()).await.is_err();
     let seconds = began.elapsed().as_secs_f64();
     watching.abort();
+    let clocks_apart_ms = match verdict {
+        Ok(_) if options.faults.contains(&Fault::Drift) => cluster.straighten().await?,
+        _ => 0,
+    };
     if let Ok(Verdict::Explained) = verdict {
-        verdict = in_the_end(&endpoints, &asked, &prefix, &record, options.clients).await;
+        verdict = in_the_end(&reach, &endpoints, &asked, &prefix, &record, options.clients).await;
         if let Ok(Verdict::Violation(_)) = verdict {
             // A write that its client had given up may have come between two of the reads. Once more, and it has not.
             tokio::time::sleep(CALL * 2).await;
-            verdict = in_the_end(&endpoints, &asked, &prefix, &record, options.clients).await;
+            verdict = in_the_end(&reach, &endpoints, &asked, &prefix, &record, options.clients).await;
         }
     }
     let untidy = end(&mut cluster).await;
     let verdict = match verdict {
         // What the cluster does not do any more is its failure, not the run's.
-        Err(error @ (Error::Node { .. } | Error::Client(_))) => Verdict::Violation(error.to_string()),
+        Err(error @ (Error::Node { .. } | Error::Members(_) | Error::Client(_))) => {
+            Verdict::Violation(error.to_string())
+        }
         other => other?,
     };
     say("checking what the clients were told".to_owned());
     let (history, judged) = record.told(judge);
-    let mut verdict = verdict.and(judged);
+    let transactions = lists::transactions(&history.operations);
+    let mut verdict = verdict.and(judged).and(lists::judge(&transactions));
     if late {
         let why = format!("a client got no answer within {} s of its last call", RECOVERY.as_secs());
         verdict = verdict.and(Verdict::Violation(why));
@@ -190,6 +128,10 @@ pub async fn run(
     report.history = options.folder.join("history.jsonl");
     let file = fs::File::create(&report.history).map_err(Error::file(&report.history))?;
     history.write(std::io::BufWriter::new(file)).map_err(Error::file(&report.history))?;
+    report.lists = options.folder.join("lists.jsonl");
+    let file = fs::File::create(&report.lists).map_err(Error::file(&report.lists))?;
+    lists::write(&transactions, std::io::BufWriter::new(file)).map_err(Error::file(&report.lists))?;
+    report.clocks_apart_ms = clocks_apart_ms;
     report.picture = options.folder.join("torture.html");
     let labels = cluster.nodes.iter().map(|node| node.label.clone()).collect();
     let labels = if cluster.nodes.is_empty() { endpoints } else { labels };
@@ -199,11 +141,17 @@ pub async fn run(
 }
 
 /// Sets the clients to work.
-fn employ(options: &Options, endpoints: &[String], record: &Arc<Record>, mut rng: Rng) -> Result<JoinSet<()>, Error> {
+fn employ(
+    options: &Options,
+    reach: &Reach,
+    endpoints: &[String],
+    record: &Arc<Record>,
+    mut rng: Rng,
+) -> Result<JoinSet<()>, Error> {
     let pause = Duration::from_secs(options.clients) / u32::try_from(options.rate.max(1)).unwrap_or(u32::MAX);
     let mut tasks = JoinSet::new();
     for number in 0..options.clients {
-        let (record, client, rng) = (record.clone(), client(endpoints, CALL)?, rng.fork());
+        let (record, client, rng) = (record.clone(), reach.client(endpoints, CALL)?, rng.fork());
         tasks.spawn(async move { record.work(number, client, rng, pause).await });
     }
     Ok(tasks)
@@ -214,28 +162,44 @@ fn kinds(options: &Options, cluster: &Cluster, notes: &mut Vec<String>) -> Vec<F
     let mut kinds = options.faults.clone();
     if cluster.nodes.is_empty() {
         kinds.clear();
-    } else if kinds.contains(&Fault::FullDisk) && !cluster.nodes.iter().all(|node| node.disk.is_own()) {
-        kinds.retain(|kind| *kind != Fault::FullDisk);
-        notes.push("full-disk is left out: no disk in memory can be mounted here; run it as root".to_owned());
+        return kinds;
+    }
+    if kinds.contains(&Fault::FullDisk) && !cluster.nodes.iter().all(|node| node.disk.is_own()) {
+        let why =
+            "no disk in memory can be mounted here, as by root: full-disk limits how large files may grow instead";
+        notes.push(why.to_owned());
+    }
+    if kinds.contains(&Fault::WallClock) && library().is_none() {
+        kinds.retain(|kind| *kind != Fault::WallClock);
+        notes.push("wall-clock is left out: libfaketime is not there; Debian's package faketime has it".to_owned());
     }
     kinds
 }
 
 /// Starts the nodes, each behind its proxy.
 async fn start(options: &Options) -> Result<Cluster, Error> {
-    let mut cluster = Cluster { nodes: Vec::new(), links: Links::new() };
+    let (mut reach, mut authority) = (Reach::default(), None);
+    if options.tls {
+        let folder = options.folder.join("authority");
+        let made = Authority::new(&options.program, folder.clone()).map_err(Error::file(&folder))?;
+        let tls = ClientTls::load(&made.ca(), None).map_err(|error| Error::Options(error.to_string()))?;
+        reach = Reach::new(ClientOptions { tls: Some(tls), ..ClientOptions::default() });
+        authority = Some(made);
+    }
+    let mut cluster = Cluster { nodes: Vec::new(), links: Links::new(), reach: reach.clone(), spare: None };
+    let library = options.faults.contains(&Fault::WallClock).then(library).flatten();
+    let means = Means { reach, links: cluster.links.clone(), authority, library };
     for place in 0..options.nodes {
-        let folder = options.folder.join(format!("disk{:02}", place + 1));
-        let own = options.faults.contains(&Fault::FullDisk);
-        let disk = Disk::new(folder.clone(), own, options.unsynced).map_err(Error::file(folder))?;
-        let mut node = Node::new(&options.program, &options.folder, place, disk);
-        cluster.links.serve(place, &node.peer, &node.bind).await.map_err(Error::Listen)?;
+        let mut node = Node::new(options, place, &means).await?;
         match cluster.nodes.first() {
             None => node.start(&["--bootstrap"])?,
             Some(first) => node.start(&["--join", &first.http])?,
         }
         cluster.nodes.push(node);
         cluster.settle(place).await?;
+    }
+    if options.faults.contains(&Fault::Add) {
+        cluster.spare = Some(Node::new(options, options.nodes, &means).await?);
     }
     Ok(cluster)
 }
@@ -259,11 +223,8 @@ async fn torture(
             say(progress(record));
             continue;
         };
-        if strike.fault == Fault::Replace {
-            // A majority must hold everything without the one that is lost.
-            for node in &mut cluster.nodes {
-                node.wait_ready().await?;
-            }
+        if strike.fault.is_of_members() {
+            cluster.all_vote().await?;
         }
         let mut strikes = vec![strike];
         if strike.choice % 4 == 0
@@ -281,6 +242,8 @@ async fn torture(
             if let Some(wound) = cluster.begin(strike).await? {
                 say(format!("{} {}", clock(record), wound.what));
                 wounds.push((strike.fault, from, wound));
+            } else {
+                say(format!("{} {} could not be done just now", clock(record), strike.fault));
             }
         }
         wait(strike.lasts, stop).await;
@@ -289,8 +252,8 @@ async fn torture(
             if fault == Fault::FullDisk {
                 full.extend(&places);
             }
-            cluster.heal(wound).await?;
-            if fault.is_of_links() && cluster.links.counts() == passed {
+            let bit = cluster.heal(wound).await?;
+            if !bit || fault.is_of_links() && cluster.links.counts() == passed {
                 say(format!("{} nothing came that way meanwhile", clock(record)));
             } else {
                 events.push(Event { fault, from, until: record.now(), what, places });
@@ -310,8 +273,10 @@ async fn torture(
 /// A node whose disk was full may end by itself, and is started again as systemd would; no other.
 fn revive(cluster: &mut Cluster, full: &BTreeSet<usize>, say: &mut (dyn FnMut(String) + Send)) -> Result<(), Error> {
     for (place, node) in cluster.nodes.iter_mut().enumerate() {
-        if let Some(reason) = node.ended() {
-            if !full.contains(&place) {
+        if let Some(status) = node.exit() {
+            let reason = node.told_end(status);
+            // A file that may not grow is a write that fails: whoever is ended by the signal has not said which.
+            if !full.contains(&place) || status.signal() == Some(Signal::XFSZ.as_raw()) {
                 return Err(node.failed(reason));
             }
             say(format!("{} {reason}; started again", node.label));
@@ -349,6 +314,7 @@ async fn recovered(
 
 /// Every key is read once more, and all nodes hold the same.
 async fn in_the_end(
+    reach: &Reach,
     endpoints: &[String],
     asked: &Client,
     prefix: &str,
@@ -356,15 +322,15 @@ async fn in_the_end(
     reader: u64,
 ) -> Result<Verdict, Error> {
     record.read_all(reader, asked).await?;
-    same_everywhere(endpoints, asked, prefix).await
+    same_everywhere(reach, endpoints, asked, prefix).await
 }
 
 /// Whether all nodes hold the same as of the same moment.
-async fn same_everywhere(endpoints: &[String], asked: &Client, prefix: &str) -> Result<Verdict, Error> {
+async fn same_everywhere(reach: &Reach, endpoints: &[String], asked: &Client, prefix: &str) -> Result<Verdict, Error> {
     let last = asked.put(format!("{prefix}/end").as_bytes(), "yes").await?.at.index;
     let mut all: Vec<(String, Vec<_>)> = Vec::new();
     for endpoint in endpoints {
-        let node = client_of(endpoint, RECOVERY)?;
+        let node = reach.client_of(endpoint, RECOVERY)?;
         let at = ReadAt { level: Level::Stale, min_index: last };
         let mut scan = Scan { prefix: format!("{prefix}/").into_bytes(), after: None, limit: Some(1_000), at };
         let mut held = Vec::new();
@@ -421,11 +387,12 @@ async fn end(cluster: &mut Cluster) -> Option<String> {
 }
 
 /// Looks how the nodes stand, again and again.
-async fn look(endpoints: Vec<String>, record: Arc<Record>, seen: Arc<Mutex<Seen>>) {
+async fn look(reach: Reach, endpoints: Vec<String>, record: Arc<Record>, seen: Arc<Mutex<Seen>>) {
     loop {
         let mut asked = JoinSet::new();
         for (place, http) in endpoints.iter().cloned().enumerate() {
-            asked.spawn(async move { (place, status(&http).await) });
+            let reach = reach.clone();
+            asked.spawn(async move { (place, reach.status(&http).await) });
         }
         for (place, status) in asked.join_all().await {
             let stands = match status {
@@ -467,62 +434,4 @@ fn progress(record: &Record) -> String {
         }
     });
     format!("{} {done} operations done, {refused} refused, {unknown} of unknown outcome", clock(record))
-}
-
-#[expect(clippy::too_many_arguments, reason = "everything that is known in the end")]
-fn report(
-    options: &Options,
-    seconds: f64,
-    verdict: Verdict,
-    record: &Record,
-    events: &[Event],
-    links: &Links,
-    notes: Vec<String>,
-    seen: &Seen,
-) -> Report {
-    let mut faults = BTreeMap::new();
-    for event in events {
-        *faults.entry(event.fault.name()).or_default() += 1;
-    }
-    let (verdict, why) = match verdict {
-        Verdict::Explained => ("explained", None),
-        Verdict::Violation(why) => ("violation", Some(why)),
-        Verdict::Unknown(why) => ("unknown", Some(why)),
-    };
-    let mut leads: Vec<(u64, usize)> = Vec::new();
-    for (place, states) in seen.iter().enumerate() {
-        leads.extend(states.iter().filter(|(_, stands)| *stands == Stands::Leads).map(|(at, _)| (*at, place)));
-    }
-    leads.sort_unstable();
-    leads.dedup_by_key(|(_, place)| *place);
-    let (pieces_held, pieces_delayed) = links.counts();
-    record.told(|told| {
-        let of = |which: End| told.ends.iter().filter(|(.., end)| *end == which).count() as u64;
-        let mut at: Vec<u64> = told.ends.iter().filter(|(.., end)| *end == End::Done).map(|(at, ..)| *at).collect();
-        at.sort_unstable();
-        let longest_gap = at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-        let mut busy: Vec<u64> = at.iter().map(|at| at / 1_000_000_000).collect();
-        busy.dedup();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds")]
-        let whole = seconds as u64;
-        Report {
-            seed: options.seed,
-            seconds,
-            verdict,
-            why,
-            done: of(End::Done),
-            refused: of(End::Refused),
-            unknown: of(End::Unknown),
-            faults,
-            pieces_held,
-            pieces_delayed,
-            leaders: leads.len() as u64,
-            seconds_silent: whole.saturating_sub(busy.len() as u64),
-            longest_gap_ms: longest_gap / 1_000_000,
-            reasons: std::mem::take(&mut told.reasons),
-            notes,
-            history: PathBuf::new(),
-            picture: PathBuf::new(),
-        }
-    })
 }

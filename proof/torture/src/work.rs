@@ -14,6 +14,7 @@ use hezong_check::{Answer, Call, Operation, Outcome};
 use hezong_client::{Client, Error, Found, Level};
 
 use crate::counter::Count;
+use crate::lists;
 
 /// For so long the same keys are used.
 const EPOCH: Duration = Duration::from_secs(10);
@@ -21,6 +22,9 @@ const EPOCH: Duration = Duration::from_secs(10);
 const NAP: Duration = Duration::from_millis(100);
 /// How many keys each kind of work has.
 const KEYS: u64 = 4;
+/// Of so many clients one only reads, under leases. Whoever writes to a leader that was cut off, or has it ask a majority, gets
+/// no answer and goes elsewhere; whoever reads so stays with it for as long as it believes that it leads.
+const READER: u64 = 4;
 /// A list is let be at this length.
 const LIST_BYTES_MAX: usize = 4_000;
 
@@ -113,11 +117,20 @@ impl Record {
         let epoch = self.began.elapsed().as_secs() / EPOCH.as_secs();
         let (which, level) = (rng.below(KEYS), if rng.chance(500) { Level::Default } else { Level::Consistent });
         let key = |kind: &str| format!("{}/{kind}/{epoch}/{which}", self.prefix);
+        if number % READER == READER - 1 {
+            let level = Level::Default;
+            return match rng.below(4) {
+                0 => drop(self.get(number, client, &key("register"), level).await),
+                1 => drop(self.get(number, client, &key("cas"), level).await),
+                2 => drop(self.get(number, client, &key(lists::KIND), level).await),
+                _ => self.count(client, false, key("counter"), level).await,
+            };
+        }
         match rng.below(4) {
             0 => self.register(number, client, rng, &key("register"), level).await,
             1 => self.swap(number, client, &key("cas"), level).await,
-            2 => self.append(number, client, &key("list"), level).await,
-            _ => self.count(client, rng, key("counter"), level).await,
+            2 => self.append(number, client, &key(lists::KIND), level).await,
+            _ => self.count(client, rng.chance(600), key("counter"), level).await,
         }
     }
 
@@ -173,8 +186,8 @@ impl Record {
         found.ok()
     }
 
-    async fn count(&self, client: &Client, rng: &mut Rng, key: String, level: Level) {
-        let (called, adds) = (self.now(), rng.chance(600));
+    async fn count(&self, client: &Client, adds: bool, key: String, level: Level) {
+        let called = self.now();
         let sum = if adds {
             client.add(key.as_bytes(), 1).await
         } else {
