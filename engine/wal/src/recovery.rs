@@ -554,7 +554,8 @@ impl<'a> Window<'a> {
             }
         }
         let mut at = bad + batch::ALIGN;
-        while at < end {
+        // A header may say of a segment that it was synced far beyond the end of its file: nothing lies there.
+        while at < end.min(self.size) {
             if self.batch(segment, at)?.is_some() {
                 return Ok(at);
             }

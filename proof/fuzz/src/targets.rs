@@ -1,0 +1,121 @@
+//! What is fuzzed.
+
+use hezong_base::Rng;
+
+mod codec;
+mod history;
+mod log;
+mod node;
+mod raft;
+#[path = "../../../engine/codec/tests/random/mod.rs"]
+mod random;
+mod state;
+
+/// A function of bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// What it is called.
+    pub name: &'static str,
+    /// What the bytes are, and where they come from.
+    pub what: &'static str,
+    /// Makes a valid input, or one as the target takes it apart.
+    pub sample: fn(&mut Rng) -> Vec<u8>,
+    /// Runs one; whether it was taken for valid. Panics where something is wrong.
+    pub run: fn(&[u8]) -> bool,
+    /// How much memory it may take: so many bytes for each of the input,
+    pub bytes_a_byte: usize,
+    /// and so many beside.
+    pub bytes_beside: usize,
+}
+
+/// All of them.
+pub const ALL: &[Target] = &[
+    Target {
+        name: "frame",
+        what: "a frame from a peer",
+        sample: codec::frame_sample,
+        run: codec::frame,
+        bytes_a_byte: 100,
+        bytes_beside: 64 << 10,
+    },
+    Target {
+        name: "entry",
+        what: "an entry of the log, and what follows it in the log's records",
+        sample: codec::record_sample,
+        run: codec::record,
+        bytes_a_byte: 100,
+        bytes_beside: 64 << 10,
+    },
+    Target {
+        name: "cluster-id",
+        what: "the id of a cluster, as text",
+        sample: codec::cluster_sample,
+        run: codec::cluster,
+        bytes_a_byte: 100,
+        bytes_beside: 64 << 10,
+    },
+    Target {
+        name: "segment",
+        what: "the files of a log",
+        sample: log::sample,
+        run: log::run,
+        bytes_a_byte: 200,
+        bytes_beside: 2 << 20,
+    },
+    Target {
+        name: "request",
+        what: "a command from the log, and what the state makes of it",
+        sample: state::request_sample,
+        run: state::request,
+        bytes_a_byte: 100,
+        bytes_beside: 256 << 10,
+    },
+    Target {
+        name: "reply",
+        what: "what a client is told",
+        sample: state::reply_sample,
+        run: state::reply,
+        bytes_a_byte: 100,
+        bytes_beside: 64 << 10,
+    },
+    Target {
+        name: "snapshot",
+        what: "chunks of a snapshot from a peer, and cursors",
+        sample: state::snapshot_sample,
+        run: state::snapshot,
+        bytes_a_byte: 200,
+        bytes_beside: 1 << 20,
+    },
+    Target {
+        name: "backup",
+        what: "a backup from a file or a store",
+        sample: state::backup_sample,
+        run: state::backup,
+        bytes_a_byte: 100,
+        bytes_beside: 256 << 10,
+    },
+    Target {
+        name: "history",
+        what: "a history to be checked, and the verdict on it",
+        sample: history::sample,
+        run: history::run,
+        bytes_a_byte: 4_000,
+        bytes_beside: 4 << 20,
+    },
+    Target {
+        name: "raft",
+        what: "what reaches `Raft::handle`: any message, unknown writes and asks, crashes",
+        sample: raft::sample,
+        run: raft::run,
+        bytes_a_byte: 1_000,
+        bytes_beside: 1 << 20,
+    },
+    Target {
+        name: "node",
+        what: "what reaches `Node::handle` from peers and clients",
+        sample: raft::sample,
+        run: node::run,
+        bytes_a_byte: 2_000,
+        bytes_beside: 2 << 20,
+    },
+];
