@@ -27,7 +27,18 @@ pub(crate) fn check(tree: &Tree) -> anyhow::Result<Vec<String>> {
 fn check_features(tree: &Tree) -> anyhow::Result<Vec<String>> {
     let listed = tree::run(
         Command::new(env!("CARGO"))
-            .args(["tree", "--locked", "-p", SHIPPED, "--edges", "normal,build", "--prefix", "none", "--format", "{p}|{f}"])
+            .args([
+                "tree",
+                "--locked",
+                "-p",
+                SHIPPED,
+                "--edges",
+                "normal,build",
+                "--prefix",
+                "none",
+                "--format",
+                "{p}|{f}",
+            ])
             .current_dir(&tree.root),
     )?;
     let listed = String::from_utf8(listed)?;

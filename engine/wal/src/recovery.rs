@@ -490,10 +490,11 @@ impl<'a> Window<'a> {
 
     /// The bytes at `offset`; fewer than `length` only where the file ends.
     fn get(&mut self, offset: u64, length: usize) -> Result<&[u8], IoFailure> {
-        let length = length.min(usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let length = length.min(left);
         let held = self.start..=self.start + self.bytes.len() as u64;
         if !held.contains(&offset) || !held.contains(&(offset + length as u64)) {
-            self.bytes.resize(length.max(WINDOW_BYTES), 0);
+            self.bytes.resize(length.max(WINDOW_BYTES).min(left), 0);
             let read = match self.file.read_at(offset, &mut self.bytes).map_err(io_failure("read", self.path, offset)) {
                 Err(failure) if failure.is_damage() => self.read_around(offset)?,
                 result => result?,

@@ -369,6 +369,8 @@ impl Sim {
         let it = &mut self.clients[client];
         if let Some(operation) = it.operation {
             self.history.end(operation, outcome, self.now);
+            let operation = &self.history.operations[operation];
+            self.story.client(self.now, || format!("client {client} {operation}"));
         }
         if let Some(Wanted::Write { once: Once::Numbered(..), .. }) = it.wanted
             && matches!(outcome, Outcome::Unknown | Outcome::Failed)

@@ -6,6 +6,7 @@ use hezong_node::{BatchId, ClientRequest, NodeInput, SnapshotWork};
 use hezong_raft::{SnapshotId, Write};
 
 use crate::check::place;
+use crate::cut::Source;
 use crate::moment::{FetchStep, Moment};
 use crate::plan::{Fault, pick};
 use crate::process::GROUP;
@@ -82,11 +83,12 @@ impl Sim {
     pub(crate) fn on_switched(&mut self, node: NodeId) -> bool {
         let Some(fetch) = &mut self.processes[place(node)].fetch else { return false };
         (fetch.step, fetch.since) = (FetchStep::Switched, self.now);
-        let strikes = self.healed.is_none() && self.trouble.below(1_000) < self.plan.strike;
-        if strikes {
-            self.faults.add(Fault::StruckSnapshot);
+        if self.healed.is_some() {
+            return false;
         }
-        strikes
+        let Some(due) = self.due(Source::Fetch, self.plan.strike) else { return false };
+        self.faults.add(Fault::StruckSnapshot);
+        self.strike(due, "before a node hears of its snapshot", |_| true)
     }
 
     /// `node` stores something: perhaps that its log stands on the snapshot.
@@ -134,10 +136,15 @@ impl Sim {
         let (id, step, holder) = (fetch.id, fetch.step, fetch.holder);
         // Of chunks there are many.
         let chance = if step == FetchStep::Between { self.plan.strike / 8 } else { self.plan.strike };
-        if self.healed.is_some() || self.trouble.below(1_000) >= chance {
+        if self.healed.is_some() {
             return;
         }
+        let Some(due) = self.due(Source::Fetch, chance) else { return };
         self.faults.add(Fault::StruckSnapshot);
+        self.strike(due, "amid a snapshot's way", |sim| sim.strike_fetch(node, id, step, holder));
+    }
+
+    fn strike_fetch(&mut self, node: NodeId, id: SnapshotId, step: FetchStep, holder: Option<NodeId>) {
         let leader = self.checkers.leader();
         let kinds = if step < FetchStep::Switched { 6 } else { 1 };
         match (pick(&mut self.trouble, kinds), holder, leader) {

@@ -1,5 +1,7 @@
 //! What clients did and were told, for the linearizability checker.
 
+use std::fmt;
+
 /// What a client did to a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -30,6 +32,28 @@ pub(crate) struct Operation {
     /// When it was told; `None` if never.
     pub(crate) returned: Option<u64>,
     pub(crate) outcome: Outcome,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = |value: u64| if value == 0 { "nothing".to_owned() } else { value.to_string() };
+        match self.action {
+            Action::Put { key, value } => write!(f, "puts {value} into register {key}")?,
+            Action::Cas { key, expected, value: new } => {
+                write!(f, "puts {new} into register {key} if that holds {}", value(expected))?;
+            }
+            Action::Delete { key } => write!(f, "deletes register {key}")?,
+            Action::Get { key } => write!(f, "reads register {key}")?,
+        }
+        let told = match self.outcome {
+            Outcome::Unknown => "nobody knows".to_owned(),
+            Outcome::Failed => "not done".to_owned(),
+            Outcome::Written(true) => "done".to_owned(),
+            Outcome::Written(false) => "it holds something else".to_owned(),
+            Outcome::Value(found) => value(found),
+        };
+        write!(f, ": {told} (asked at {:.3} ms)", self.called as f64 / 1e6)
+    }
 }
 
 /// All operations of a run.

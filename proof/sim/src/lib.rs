@@ -70,7 +70,8 @@
 //! | `client.rs`, `history.rs`, `machine.rs` | who uses the cluster, what they were told, what is replicated |
 //! | `process.rs`, `disk.rs`, `network.rs`, `clock.rs`, `queue.rs` | the world of each node |
 //! | `check/` | the checkers; `shadow.rs` is a node's log as an outsider knows it |
-//! | `story.rs`, `digest.rs` | a run told to people, and told apart from others |
+//! | `story.rs`, `timeline.rs`, `wounds.rs`, `digest.rs` | a run told to people, and told apart from others |
+//! | `cut.rs`, `shrink.rs` | what a run may leave out of its seed, and how little is left of one that fails all the same |
 //! | `mutants.rs` | known bugs |
 //!
 //! # Words
@@ -87,6 +88,7 @@ mod batch;
 mod check;
 mod client;
 mod clock;
+mod cut;
 mod demand;
 mod digest;
 mod disk;
@@ -108,15 +110,22 @@ mod room;
 mod rot;
 mod run;
 mod shell;
+mod shrink;
 mod sim;
 mod story;
 mod strike;
+mod timeline;
 mod trouble;
+mod wounds;
 
 pub use batch::{Summary, run_many, run_twice};
 pub use check::Violation;
+pub use cut::{Cut, Hardship, Source, Strike, Strikes};
 pub use demand::missing;
 pub use marks::{MARKS, Marks};
 pub use moment::{ChangeStep, FetchStep, Moment, Moments, Spread};
 pub use plan::{Fault, FaultCounts, Shape, Slip};
-pub use run::{FAULT_KINDS_MIN, OPERATIONS_MIN, Options, Report, replay, run};
+pub use run::{Case, FAULT_KINDS_MIN, OPERATIONS_MIN, Options, Report, replay, run};
+pub use shrink::{Effort, Shrunk, shrink};
+pub use story::{Line, Weight};
+pub use timeline::{short_story, timeline};

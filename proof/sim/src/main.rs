@@ -1,11 +1,19 @@
-//! `hezong-sim`: runs seeds, replays one, and shows that known bugs are caught.
+//! `hezong-sim`: runs seeds, replays one, cuts one that fails down to a story, and shows that known bugs are caught.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
-use hezong_sim::{Fault, MARKS, Moment, Options, Shape, Summary, missing, replay, run_many};
+use clap::{Args, Parser, Subcommand};
+use hezong_sim::{
+    Case, Cut, Effort, Fault, Hardship, MARKS, Moment, Options, Shape, Strikes, Summary, missing, run_many,
+    short_story, shrink, timeline,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+/// As in what ships; a run takes and gives back memory all the time, and little else.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A whole cluster in one thread, replayed by a seed.
 #[derive(Debug, Parser)]
@@ -17,7 +25,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs many seeds on all cores, each twice, and sums up what happened.
+    /// Runs many seeds on all cores, each twice, and sums up what happened. The first that fails is cut down to a story.
     Run {
         /// How many seeds.
         #[arg(long, default_value_t = 1_000)]
@@ -25,13 +33,8 @@ enum Command {
         /// The first seed.
         #[arg(long, default_value_t = 1)]
         from: u64,
-        /// Events a seed, at least, before everything is healed.
-        #[arg(long, default_value_t = 20_000)]
-        events: u64,
-        /// Where to look: any, leases, members, disks, elections, frames, snapshots, transfers, fulldisks,
-        /// joint, damage, links.
-        #[arg(long, default_value = "any")]
-        shape: Shape,
+        #[command(flatten)]
+        look: Look,
         /// Runs each seed once only, without proving that it always goes the same way.
         #[arg(long)]
         once: bool,
@@ -43,19 +46,26 @@ enum Command {
     Replay {
         /// The seed.
         seed: u64,
-        /// Events, at least, before everything is healed; as it was in the run.
-        #[arg(long, default_value_t = 20_000)]
-        events: u64,
-        /// Where it looked; as it was in the run.
-        #[arg(long, default_value = "any")]
-        shape: Shape,
+        #[command(flatten)]
+        look: Look,
+        #[command(flatten)]
+        cut: CutArguments,
+        /// Only what turned the run and what clients were told, with a column a node.
+        #[arg(long)]
+        timeline: bool,
         /// Only the last so many lines.
         #[arg(long, default_value_t = 200)]
         lines: usize,
-        /// With this known bug in every node.
-        #[cfg(feature = "weakened")]
-        #[arg(long)]
-        mutant: Option<String>,
+    },
+    /// Cuts a seed that fails down to a run of which little is left, and tells that as a story.
+    Shrink {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        look: Look,
+        /// Runs to try, at most.
+        #[arg(long, default_value_t = Effort::default().runs)]
+        runs: u64,
     },
     /// Gives the nodes known bugs, one at a time, and shows how each is caught: a line each, with its origin, how many seeds
     /// it took and which property was broken, or none. `cargo xtask mutants` shows it beside what other rungs find.
@@ -70,24 +80,78 @@ enum Command {
     },
 }
 
+/// What a seed is run with; for the same run the same must be given.
+#[derive(Debug, Args)]
+struct Look {
+    /// Events a seed, at least, before everything is healed.
+    #[arg(long, default_value_t = Options::default().events)]
+    events: u64,
+    /// Where to look: any, leases, members, disks, elections, frames, snapshots, transfers, fulldisks, joint, damage, links.
+    /// Without it anywhere, or where the known bug is looked for.
+    #[arg(long)]
+    shape: Option<Shape>,
+    /// With this known bug in every node.
+    #[cfg(feature = "weakened")]
+    #[arg(long, value_parser = known_bug)]
+    mutant: Option<hezong_sim::mutants::Mutant>,
+}
+
+impl Look {
+    fn options(&self) -> Options {
+        let plain = Options::default();
+        #[cfg(feature = "weakened")]
+        let plain = self.mutant.map_or(plain, hezong_sim::mutants::options);
+        Options { events: self.events, shape: self.shape.unwrap_or(plain.shape), ..plain }
+    }
+}
+
+#[cfg(feature = "weakened")]
+fn known_bug(name: &str) -> Result<hezong_sim::mutants::Mutant, String> {
+    let found = hezong_sim::mutants::all().into_iter().find(|mutant| mutant.to_string() == name);
+    found.ok_or_else(|| format!("no known bug is called {name}; `mutants` has them all"))
+}
+
+/// What is left out of the run. `shrink` prints what it leaves out like that.
+#[derive(Debug, Args)]
+struct CutArguments {
+    /// No strikes of trouble but these, as t3,e1; or none.
+    #[arg(long)]
+    only: Option<Strikes>,
+    /// Not these: loss, delay, duplication, turns, limits.
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<Hardship>,
+    /// No more voters than that at the start.
+    #[arg(long)]
+    nodes: Option<u64>,
+    /// No more clients than that.
+    #[arg(long)]
+    clients: Option<usize>,
+    /// No more registers than that.
+    #[arg(long)]
+    keys: Option<u64>,
+    /// Another pace than the seed's own: everything takes another time.
+    #[arg(long, default_value_t = 0)]
+    pace: u64,
+}
+
+impl CutArguments {
+    fn cut(self) -> Cut {
+        let Self { only, without, nodes, clients, keys, pace } = self;
+        Cut { only, without: without.into_iter().collect(), nodes, clients, keys, pace }
+    }
+}
+
 fn main() -> ExitCode {
     // Panics inside a run are caught and reported with their seed.
     std::panic::set_hook(Box::new(|_| {}));
     let outcome = match Arguments::parse().command {
-        Command::Run { seeds, from, events, shape, once, failures } => {
-            let options = Options { events, shape, ..Options::default() };
-            run(from..from + seeds, options, !once, failures)
+        Command::Run { seeds, from, look, once, failures } => run(from..from + seeds, look.options(), !once, failures),
+        Command::Replay { seed, look, cut, timeline, lines } => {
+            tell(&Case { seed, options: look.options(), cut: cut.cut() }, timeline, lines)
         }
-        #[cfg(not(feature = "weakened"))]
-        Command::Replay { seed, events, shape, lines } => {
-            tell(seed, Options { events, shape, ..Options::default() }, lines)
-        }
-        #[cfg(feature = "weakened")]
-        Command::Replay { seed, events, shape, lines, mutant } => {
-            use hezong_sim::mutants::{all, options};
-            let mutant = mutant.and_then(|name| all().into_iter().find(|mutant| mutant.to_string() == name));
-            let plain = Options { shape, ..Options::default() };
-            tell(seed, Options { events, ..mutant.map_or(plain, options) }, lines)
+        Command::Shrink { seed, look, runs } => {
+            let case = Case { seed, options: look.options(), cut: Cut::default() };
+            tell_shrunk(&case, Effort { runs, ..Effort::default() })
         }
         #[cfg(feature = "weakened")]
         Command::Mutants { seeds, only } => mutants(seeds, &only),
@@ -96,7 +160,7 @@ fn main() -> ExitCode {
 }
 
 fn run(seeds: std::ops::Range<u64>, options: Options, twice: bool, failures: usize) -> io::Result<ExitCode> {
-    let count = seeds.end - seeds.start;
+    let (count, before) = (seeds.end - seeds.start, computed());
     let summary = run_many(
         seeds,
         options,
@@ -109,21 +173,27 @@ fn run(seeds: std::ops::Range<u64>, options: Options, twice: bool, failures: usi
             }
         },
     );
-    print(&summary, options)?;
+    print(&summary, options, computed() - before)?;
+    if let Some(first) = summary.failures.first() {
+        tell_shrunk(&Case { seed: first.seed, options, cut: Cut::default() }, Effort::default())?;
+    }
     let missing = missing(&summary, options);
     missing.iter().try_for_each(|missing| writeln!(io::stdout(), "FAILED: {missing}"))?;
     let is_good = summary.failures.is_empty() && summary.counted == count && missing.is_empty();
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(summary: &Summary, options: Options) -> io::Result<()> {
+/// How long this process has had a core, all its threads together.
+fn computed() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
+}
+
+fn print(summary: &Summary, options: Options, computed: Duration) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for report in &summary.failures {
         let Some(violation) = &report.violation else { continue };
         writeln!(out, "seed {} fails after {} events: {violation}", report.seed, report.events)?;
-        let events = if options.events == 20_000 { String::new() } else { format!(" --events {}", options.events) };
-        let shape = if options.shape == Shape::Any { String::new() } else { format!(" --shape {:?}", options.shape) };
-        writeln!(out, "  cargo run --release -p hezong-sim -- replay {}{events}{shape}", report.seed)?;
+        writeln!(out, "  {}", Case { seed: report.seed, options, cut: Cut::default() }.command())?;
     }
     writeln!(out, "\n{:<28}{:>12}{:>16}", "fault", "times", "seeds with it")?;
     for fault in Fault::ALL {
@@ -158,10 +228,15 @@ fn print(summary: &Summary, options: Options) -> io::Result<()> {
     row("recovery, in timeouts", &summary.recovery, 0.001)?;
     let [begun, succeeded, unknown] = summary.operations;
     let (real, simulated) = (summary.elapsed, Duration::from_nanos(summary.simulated));
-    let rate = summary.events_handled as f64 / real.as_secs_f64();
+    // By the time that cores were had, not by the clock on the wall: others may use the machine.
+    let rate = summary.events_handled as f64 / computed.as_secs_f64() / 1e6;
     writeln!(out, "\noperations {begun}, succeeded {succeeded}, unknown {unknown}")?;
     writeln!(out, "writes recognised {}, sessions expired {}", summary.repeated, summary.expired)?;
-    writeln!(out, "events {} ({rate:.0} a second, second runs included)", summary.events)?;
+    writeln!(
+        out,
+        "events {}, second runs included {}: {rate:.2} million a second of a core",
+        summary.events, summary.events_handled
+    )?;
     writeln!(
         out,
         "simulated {:.0} s in {:.1} s: {:.0} times as fast as real",
@@ -172,17 +247,49 @@ fn print(summary: &Summary, options: Options) -> io::Result<()> {
     writeln!(out, "seeds {}, counted {}, failed {}", summary.seeds, summary.counted, summary.failures.len())
 }
 
-fn tell(seed: u64, options: Options, last: usize) -> io::Result<ExitCode> {
-    let (report, lines) = replay(seed, options);
+fn tell(case: &Case, only_turns: bool, last: usize) -> io::Result<ExitCode> {
+    let (report, lines) = case.tell();
+    let lines = if only_turns { timeline(&lines) } else { lines.iter().map(ToString::to_string).collect() };
     let mut out = io::stdout().lock();
     for line in lines.iter().skip(lines.len().saturating_sub(last)) {
         writeln!(out, "{line}")?;
     }
-    writeln!(out, "\nseed {seed}: {} events, trace {:016x}", report.events, report.trace)?;
+    writeln!(out, "\nseed {}: {} events, trace {:016x}", case.seed, report.events, report.trace)?;
     match &report.violation {
         None => writeln!(out, "nothing is wrong").map(|()| ExitCode::SUCCESS),
         Some(violation) => writeln!(out, "{violation}").map(|()| ExitCode::FAILURE),
     }
+}
+
+/// Cuts a failing case down and tells what is left, from its beginning to what did not hold.
+fn tell_shrunk(case: &Case, effort: Effort) -> io::Result<ExitCode> {
+    let mut told = 0;
+    let shrunk = shrink(case, effort, &mut |runs, report| {
+        if runs >= told + 50 {
+            told = runs;
+            let (events, strikes) = (report.events, report.strikes.len());
+            let _ = writeln!(io::stderr(), "after {runs} runs: {events} events, {strikes} strikes");
+        }
+    });
+    let mut out = io::stdout().lock();
+    let Some(shrunk) = shrunk else {
+        writeln!(out, "seed {}: nothing is wrong that one run of it shows", case.seed)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (report, lines) = shrunk.case.tell();
+    writeln!(out, "\nseed {}, cut down by {} runs:\n", case.seed, shrunk.runs)?;
+    for line in short_story(&lines) {
+        writeln!(out, "{line}")?;
+    }
+    if let Some(violation) = &report.violation {
+        writeln!(out, "\n{violation}")?;
+    }
+    let [before, after] = [&shrunk.before, &shrunk.after].map(|it| (it.events, it.strikes.len(), it.operations));
+    writeln!(out, "\n{:<12}{:>10}{:>10}{:>12}", "", "events", "strikes", "operations")?;
+    writeln!(out, "{:<12}{:>10}{:>10}{:>12}", "whole", before.0, before.1, before.2)?;
+    writeln!(out, "{:<12}{:>10}{:>10}{:>12}", "cut down", after.0, after.1, after.2)?;
+    writeln!(out, "\ntrace {:016x}; to see all of it:\n  {}", report.trace, shrunk.case.command())?;
+    Ok(ExitCode::FAILURE)
 }
 
 /// A line a bug, for people and for `cargo xtask mutants`: its name, its origin, how long it took, and what saw it.

@@ -74,6 +74,11 @@ impl Network {
         self.cut_until[place(from)][place(to)] > now
     }
 
+    /// Until when nothing passes; in the past, or 0, when something does.
+    pub(crate) fn cut_until(&self, from: NodeId, to: NodeId) -> u64 {
+        self.cut_until[place(from)][place(to)]
+    }
+
     /// Cuts one direction.
     pub(crate) fn cut(&mut self, from: NodeId, to: NodeId, until: u64) {
         if from != to {

@@ -8,12 +8,13 @@ use hezong_base::marks;
 use hezong_check::{Answer, Budget, Call, Verdict};
 
 use crate::check::{Violation, place};
+use crate::cut::{Cut, Strike};
 use crate::history::{Action, Outcome};
 use crate::moment::Moments;
 use crate::plan::{FaultCounts, Shape, Slip};
 use crate::process::{GROUP, Process};
 use crate::sim::Sim;
-use crate::story::Story;
+use crate::story::{Line, Story};
 
 /// What a run is given besides its seed.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +78,8 @@ pub struct Report {
     pub recovery: u64,
     /// The same for the same seed, always.
     pub trace: u64,
+    /// What struck, in order.
+    pub strikes: Vec<Strike>,
     /// What did not hold.
     pub violation: Option<Violation>,
 }
@@ -84,17 +87,65 @@ pub struct Report {
 /// Runs a seed.
 #[must_use]
 pub fn run(seed: u64, options: Options) -> Report {
-    play(seed, options, Story::default()).0
+    Case { seed, options, cut: Cut::default() }.run()
 }
 
 /// Runs a seed and tells what happened, line by line.
 #[must_use]
-pub fn replay(seed: u64, options: Options) -> (Report, Vec<String>) {
-    play(seed, options, Story::told())
+pub fn replay(seed: u64, options: Options) -> (Report, Vec<Line>) {
+    Case { seed, options, cut: Cut::default() }.tell()
 }
 
-fn play(seed: u64, options: Options, story: Story) -> (Report, Vec<String>) {
-    let mut sim = Sim::new(seed, options.slip, options.shape, story);
+/// A run: a seed, how it is run, and what is left out of it. The same case gives the same run, always.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The seed.
+    pub seed: u64,
+    /// How it is run.
+    pub options: Options,
+    /// What is left out.
+    pub cut: Cut,
+}
+
+impl Case {
+    /// Runs it.
+    #[must_use]
+    pub fn run(&self) -> Report {
+        play(self, Story::default()).0
+    }
+
+    /// What to type to see it.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let Options { events, shape, slip, .. } = self.options;
+        let bug = slip.map(|slip| format!("{slip:?}"));
+        #[cfg(feature = "weakened")]
+        let bug = bug.or(self.options.weakness.map(|weakness| format!("{weakness:?}")));
+        let features = if bug.is_some() { " --features weakened" } else { "" };
+        let mut command = format!("cargo run --release -p hezong-sim{features} -- replay {}", self.seed);
+        if let Some(bug) = &bug {
+            command += &format!(" --mutant {bug}");
+        }
+        // With a known bug the usual is where that is looked for.
+        if shape != Shape::Any || bug.is_some() {
+            command += &format!(" --shape {}", format!("{shape:?}").to_lowercase());
+        }
+        if events != Options::default().events {
+            command += &format!(" --events {events}");
+        }
+        command + &self.cut.to_string()
+    }
+
+    /// Runs it and tells what happened.
+    #[must_use]
+    pub fn tell(&self) -> (Report, Vec<Line>) {
+        play(self, Story::told())
+    }
+}
+
+fn play(case: &Case, story: Story) -> (Report, Vec<Line>) {
+    let (seed, options) = (case.seed, case.options);
+    let mut sim = Sim::new(seed, options.slip, options.shape, &case.cut, story);
     #[cfg(feature = "weakened")]
     {
         sim.weakness = options.weakness;
@@ -102,7 +153,7 @@ fn play(seed: u64, options: Options, story: Story) -> (Report, Vec<String>) {
     // What is left of a run that nobody asked for its marks.
     drop(marks::take());
     // A protocol that asserts has found a bug by itself; the run reports it like any other.
-    let outcome = catch_unwind(AssertUnwindSafe(|| whole_run(&mut sim, options)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| whole_run(&mut sim, case)));
     let (recovery, violation) = match outcome {
         Ok(Ok(recovery)) => (recovery, None),
         Ok(Err(violation)) => (0, Some(violation)),
@@ -132,6 +183,7 @@ fn play(seed: u64, options: Options, story: Story) -> (Report, Vec<String>) {
         expired: sim.expired,
         recovery,
         trace: sim.trace.finish(),
+        strikes: sim.chances.into_struck(),
         violation,
     };
     (report, sim.story.into_lines())
@@ -151,13 +203,17 @@ pub const OPERATIONS_MIN: u64 = 200;
 /// A history that was too hard to check has shown nothing: no clean run, and no bug caught either.
 pub(crate) const UNDECIDED: &str = "a verdict on linearizability";
 
-fn whole_run(sim: &mut Sim, options: Options) -> Result<u64, Violation> {
+fn whole_run(sim: &mut Sim, case: &Case) -> Result<u64, Violation> {
+    let options = case.options;
+    // What little is left of a run that was cut down need not be of many kinds.
+    let kinds_min = if case.cut.is_empty() { FAULT_KINDS_MIN } else { 0 };
     sim.begin();
     let end = sim.plan.patience * TROUBLE_MAX;
+    let operations_min = if case.cut.is_empty() { OPERATIONS_MIN } else { 0 };
     let enough = |sim: &Sim| {
         sim.events >= options.events
-            && sim.history.operations.len() as u64 >= OPERATIONS_MIN
-            && sim.faults.kinds() >= FAULT_KINDS_MIN
+            && sim.history.operations.len() as u64 >= operations_min
+            && sim.faults.kinds() >= kinds_min
     };
     while !enough(sim) && sim.now < end {
         sim.step()?;

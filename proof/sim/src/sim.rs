@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::check::{Checkers, Violation, place};
 use crate::client::Client;
 use crate::clock::Clock;
+use crate::cut::{Chances, Cut, Due};
 use crate::digest::Digest;
 use crate::history::History;
 use crate::moment::Moments;
@@ -52,7 +53,7 @@ pub(crate) enum Event {
     /// Something goes wrong, or somebody changes the members.
     Trouble,
     /// A leader that was just elected is struck.
-    Ambush { leader: NodeId },
+    Ambush { leader: NodeId, due: Due },
     /// A full disk is made larger.
     DiskGrown { node: NodeId },
     /// A node is cut off from all others.
@@ -88,8 +89,12 @@ pub(crate) struct Sim {
     pub(crate) story: Story,
     /// What clients do.
     pub(crate) workload: Rng,
-    /// What goes wrong.
+    /// When something goes wrong.
+    pub(crate) schedule: Rng,
+    /// What goes wrong; while something strikes, a stream of that strike's own.
     pub(crate) trouble: Rng,
+    /// Which strikes come, and which came.
+    pub(crate) chances: Chances,
     /// How long everything takes.
     pub(crate) pace: Rng,
     pub(crate) requests: u64,
@@ -117,11 +122,13 @@ pub(crate) struct Sim {
 
 impl Sim {
     /// Everything that a seed decides, before anything happens.
-    pub(crate) fn new(seed: u64, slip: Option<Slip>, shape: Shape, story: Story) -> Self {
+    pub(crate) fn new(seed: u64, slip: Option<Slip>, shape: Shape, cut: &Cut, story: Story) -> Self {
         let mut chance = Rng::new(seed);
         let (mut planning, workload, trouble) = (chance.fork(), chance.fork(), chance.fork());
-        let (pace, network) = (chance.fork(), chance.fork());
-        let plan = Plan::new(&mut planning, slip == Some(Slip::BrokenDrift), shape);
+        let (pace, network) = (cut.pace(chance.fork()), chance.fork());
+        let (schedule, strikes) = (chance.fork(), chance.fork());
+        let mut plan = Plan::new(&mut planning, slip == Some(Slip::BrokenDrift), shape);
+        cut.apply(&mut plan);
         let clients = std::iter::repeat_with(Client::default).take(plan.clients).collect();
         Self {
             now: 0,
@@ -140,7 +147,9 @@ impl Sim {
             moments: Moments::default(),
             story,
             workload,
+            schedule,
             trouble,
+            chances: Chances::new(strikes, cut.only.clone()),
             pace,
             requests: 0,
             events: 0,
@@ -236,7 +245,7 @@ impl Sim {
             Event::Newcomer { newcomer, tick } => self.on_newcomer(newcomer, tick),
             Event::Client { client, tick } => self.on_client(client, tick),
             Event::Trouble => self.on_trouble(),
-            Event::Ambush { leader } => self.on_ambush(leader),
+            Event::Ambush { leader, due } => self.on_ambush(leader, due),
             Event::DiskGrown { node } => self.on_disk_grown(node),
             Event::Isolate { node, until } => {
                 self.isolate(node, until);
@@ -410,7 +419,7 @@ impl Sim {
             Some(Left::Refused) => self.story.say(self.now, node, "cannot repair its log, and gets its disk back"),
         }
         self.checkers.on_state(node, applied.map(|last| last.index));
-        self.story.say(self.now, node, "starts");
+        self.story.starts(self.now, node);
         self.plan_connections(node);
         if self.processes[place(node)].room.is_full() && self.slip != Some(Slip::ReserveForgotten) {
             self.tell_room(node);
@@ -431,7 +440,7 @@ impl Sim {
         self.on_fetch_crash(node);
         self.on_change_crash(node);
         let process = &mut self.processes[place(node)];
-        self.story.say(self.now, node, if power { "dies, power and all" } else { "dies" });
+        self.story.dies(self.now, node, power);
         process.crash(power, &mut self.trouble);
         if power {
             // A machine that was switched off counts from anew.
@@ -451,7 +460,7 @@ impl Sim {
     /// A process goes on: first what arrived meanwhile, then its deadline.
     fn resume(&mut self, node: NodeId) -> Result<(), Violation> {
         let Some(inbox) = self.processes[place(node)].paused.take() else { return Ok(()) };
-        self.story.say(self.now, node, "goes on");
+        self.story.pauses(self.now, node, false);
         for input in inbox {
             self.take_in(node, input)?;
         }

@@ -5,6 +5,7 @@ use hezong_node::ClientRequest;
 use hezong_raft::{Change, Message};
 
 use crate::check::{Violation, place};
+use crate::cut::{Due, Source};
 use crate::moment::{Moment, Spread};
 use crate::plan::{Fault, pick};
 use crate::process::Process;
@@ -18,9 +19,11 @@ impl Sim {
         }
         self.terms_led = self.checkers.terms_led();
         self.on_fetch_leader();
-        if self.trouble.below(1_000) < self.plan.ambush {
-            let delay = self.trouble.below(2) * self.trouble.below(self.plan.patience / 4);
-            self.queue.push(self.now + delay, Event::Ambush { leader });
+        if self.healed.is_none()
+            && let Some(mut due) = self.due(Source::Election, self.plan.ambush)
+        {
+            let delay = due.rng.below(2) * due.rng.below(self.plan.patience / 4);
+            self.queue.push(self.now + delay, Event::Ambush { leader, due });
         }
     }
 
@@ -29,9 +32,11 @@ impl Sim {
         if changes
             && self.healed.is_none()
             && self.checkers.leader() == Some(node)
-            && self.trouble.below(1_000) < self.plan.strike
+            && let Some(due) = self.due(Source::Change, self.plan.strike)
         {
-            self.processes[place(node)].crash_in = Some(1 + self.trouble.below(12));
+            self.strike(due, "amid a change of members", |sim| {
+                sim.processes[place(node)].crash_in = Some(1 + sim.trouble.below(12));
+            });
         }
     }
 
@@ -54,10 +59,14 @@ impl Sim {
     }
 
     /// Strikes a leader that was just elected, with what the plan has.
-    pub(crate) fn on_ambush(&mut self, leader: NodeId) -> Result<(), Violation> {
+    pub(crate) fn on_ambush(&mut self, leader: NodeId, due: Due) -> Result<(), Violation> {
         if self.healed.is_some() {
             return Ok(());
         }
+        self.strike(due, "after an election", |sim| sim.ambush(leader))
+    }
+
+    fn ambush(&mut self, leader: NodeId) -> Result<(), Violation> {
         let until = self.now + self.plan.patience / 2 + self.trouble.below(self.plan.patience * 2);
         let drawn = self.plan.drawn[pick(&mut self.trouble, self.plan.drawn.len())];
         match drawn {
@@ -96,9 +105,15 @@ impl Sim {
     /// A leader asks another to take over; in half of all cases one of them is struck at that very moment.
     pub(crate) fn on_timeout_now(&mut self, leader: NodeId, to: NodeId, wish: &(GroupId, Message)) {
         self.faults.add(Fault::Transfer);
-        if self.healed.is_some() || place(to) >= self.processes.len() || self.trouble.chance(500) {
+        if self.healed.is_some() || place(to) >= self.processes.len() {
             return;
         }
+        if let Some(due) = self.due(Source::Handover, 500) {
+            self.strike(due, "amid a handover", |sim| sim.strike_handover(leader, to, wish));
+        }
+    }
+
+    fn strike_handover(&mut self, leader: NodeId, to: NodeId, wish: &(GroupId, Message)) {
         self.faults.add(Fault::StruckTransfer);
         let patience = self.plan.patience;
         match self.trouble.below(5) {

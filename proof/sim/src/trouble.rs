@@ -7,6 +7,7 @@ use hezong_node::ClientRequest;
 use hezong_raft::Change;
 
 use crate::check::{Violation, place};
+use crate::cut::Source;
 use crate::network::NODES_MAX;
 use crate::plan::{Fault, pick};
 use crate::process::{Damage, Process};
@@ -22,10 +23,15 @@ impl Sim {
             return Ok(());
         }
         let patience = self.plan.patience;
-        let next = self.now + patience / 8 + self.trouble.below(patience * 2 * (1 + self.plan.lull));
+        let next = self.now + patience / 8 + self.schedule.below(patience * 2 * (1 + self.plan.lull));
         self.queue.push(next, Event::Trouble);
-        let fault = self.plan.drawn[pick(&mut self.trouble, self.plan.drawn.len())];
-        let until = self.now + self.trouble.below(patience * 3);
+        let Some(mut due) = self.due(Source::Schedule, 1_000) else { return Ok(()) };
+        let fault = self.plan.drawn[pick(&mut due.rng, self.plan.drawn.len())];
+        self.strike(due, fault.name(), |sim| sim.strike_with(fault))
+    }
+
+    fn strike_with(&mut self, fault: Fault) -> Result<(), Violation> {
+        let until = self.now + self.trouble.below(self.plan.patience * 3);
         match fault {
             Fault::Partition if self.trouble.below(1_000) < self.plan.creep => self.creep(),
             Fault::Partition => self.partition(until),
@@ -159,6 +165,7 @@ impl Sim {
         if self.healed.is_some() {
             return;
         }
+        self.tell_isolation(node, until);
         for place in 0..self.processes.len() {
             let other = self.processes[place].id;
             self.network.cut(node, other, until);
@@ -209,7 +216,7 @@ impl Sim {
             self.faults.add(Fault::Pause);
             process.paused = Some(VecDeque::new());
             self.queue.push(until, Event::Resume { node, life: process.life });
-            self.story.say(self.now, node, "stands still");
+            self.story.pauses(self.now, node, true);
         }
     }
 
@@ -335,7 +342,7 @@ impl Sim {
     /// Nothing goes wrong any more, and whatever was down comes back.
     pub(crate) fn heal(&mut self) -> Result<(), Violation> {
         self.healed = Some(self.now);
-        self.story.note(self.now, "everything is healed");
+        self.story.note(self.now, || "everything is healed".to_owned());
         self.network.heal();
         for place in 0..self.processes.len() {
             let process = &mut self.processes[place];

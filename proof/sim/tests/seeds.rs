@@ -75,6 +75,6 @@ fn replay_tells_the_same_run() {
     let (report, lines) = replay(3, options());
     assert_eq!(report, run(3, options()), "being listened to changes nothing");
     for wanted in ["RequestVote", "Append", "disk", "starts", "everything is healed", "answers"] {
-        assert!(lines.iter().any(|line| line.contains(wanted)), "no line tells of {wanted}");
+        assert!(lines.iter().any(|line| line.text.contains(wanted)), "no line tells of {wanted}");
     }
 }
