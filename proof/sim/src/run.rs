@@ -193,6 +193,7 @@ fn whole_run(sim: &mut Sim, options: Options) -> Result<u64, Violation> {
     }
     sim.check_numbers()?;
     linearizable(sim, options)?;
+    sim.checkers.sessions()?;
     Ok(sim.now - healed)
 }
 
