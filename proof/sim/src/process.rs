@@ -208,7 +208,8 @@ impl Process {
             witness.installed.insert(GROUP);
         }
         Ok(match self.disk.rot(&witness, rng)? {
-            Rotten::Repaired(repaired, left) => {
+            Rotten::Repaired(found) => {
+                let (repaired, left) = *found;
                 let owed = repaired.owed;
                 (repaired, Some(Left::Repaired(left, owed)))
             }

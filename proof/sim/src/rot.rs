@@ -23,7 +23,7 @@ const PAGE_BYTES: usize = 4_096;
 #[derive(Debug)]
 pub(crate) enum Rotten {
     /// It was repaired, and a node finds this.
-    Repaired(Saved, Recovered),
+    Repaired(Box<(Saved, Recovered)>),
     /// It was refused, and is as it was.
     Refused,
     /// What was damaged was not needed any more.
@@ -49,8 +49,8 @@ impl Disk {
         match Wal::repair(self.folder.handle(), self.options.clone(), witness) {
             Ok((wal, groups)) => {
                 let is_repaired = wal.opened().repaired.is_some();
-                let (saved, found) = self.fold(wal, groups)?;
-                Ok(if is_repaired { Rotten::Repaired(saved, found) } else { Rotten::Spared })
+                let found = self.fold(wal, groups)?;
+                Ok(if is_repaired { Rotten::Repaired(Box::new(found)) } else { Rotten::Spared })
             }
             Err(OpenError::Corrupt { .. } | OpenError::Missing { .. }) => {
                 self.folder = whole;

@@ -249,6 +249,7 @@ fn whole_run(sim: &mut Sim, case: &Case) -> Result<u64, Violation> {
     }
     sim.check_numbers()?;
     linearizable(sim, options)?;
+    sim.checkers.sessions()?;
     Ok(sim.now - healed)
 }
 

@@ -240,8 +240,13 @@ impl Checkers {
     }
 
     /// A client reads a node's state, as of an entry.
-    pub(crate) fn on_client_read(&mut self, client: usize, node: NodeId, at: Option<Index>) -> Result<(), Violation> {
-        self.sessions.on_read(client, node, at)
+    pub(crate) fn on_client_read(&mut self, client: usize, node: NodeId, at: Option<Index>) {
+        self.sessions.on_read(client, node, at);
+    }
+
+    /// What is said of clients' sessions at the end of a run.
+    pub(crate) fn sessions(&self) -> Result<(), Violation> {
+        self.sessions.verdict()
     }
 
     /// A node's state machine starts over from what it had persisted.
