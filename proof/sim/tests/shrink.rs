@@ -20,7 +20,7 @@ fn shrunk(options: Options) -> Shrunk {
 fn assert_small(name: &str, shrunk: &Shrunk, strikes: usize) {
     let Shrunk { case, before, after, runs } = shrunk;
     let property = |report: &hezong_sim::Report| report.violation.as_ref().map(|violation| violation.property);
-    println!(
+    let told = format!(
         "{name}: {} events and {} strikes cut down to {} and {} by {runs} runs: {}",
         before.events,
         before.strikes.len(),
@@ -30,7 +30,7 @@ fn assert_small(name: &str, shrunk: &Shrunk, strikes: usize) {
     );
     assert_eq!(property(before), property(after), "{name}");
     assert_eq!(&case.run(), after, "{name}: the same case gives the same run");
-    assert!(after.strikes.len() <= strikes, "{name}: {} strikes are left", after.strikes.len());
+    assert!(after.strikes.len() <= strikes, "{told}");
     assert!(after.events <= before.events, "{name}");
     let (told, lines) = case.tell();
     assert_eq!(&told, after, "{name}: being listened to changes nothing");
