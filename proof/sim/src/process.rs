@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hezong_base::{GroupId, LogId, NodeId, Rng};
 use hezong_codec::log::Witness;
-use hezong_kv::Rules;
 use hezong_node::{
     Chunk, Node, NodeConfig, NodeEffect, NodeInput, Snapshot, SnapshotDone, SnapshotWork, StateFound, StateMachine,
 };
@@ -161,7 +160,7 @@ impl Process {
     #[cfg(feature = "weakened")]
     pub(crate) fn weaken(&mut self, mutant: Option<crate::mutants::Mutant>) {
         self.weakness = mutant.and_then(crate::mutants::Mutant::node);
-        let rules = Rules { weakness: mutant.and_then(crate::mutants::Mutant::state), ..Default::default() };
+        let rules = hezong_kv::Rules { weakness: mutant.and_then(crate::mutants::Mutant::state), ..Default::default() };
         self.machine = Machine::new(rules);
     }
 
