@@ -6,7 +6,7 @@ use hezong_base::{Index, LogId, NodeId, Term, Time, sometimes};
 
 use crate::node::{Out, RoleState};
 use crate::reads::Forwarded;
-use crate::{Body, Entries, Entry, Raft, Weakness};
+use crate::{Body, Entries, Entry, Payload, Raft, Weakness};
 
 /// What only a follower knows.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +77,9 @@ impl Raft {
             let follows = entry.id.index == Index::after(last.map(|id| id.index));
             if !follows || Some(entry.id.term) < last.map(|id| id.term) || entry.time < time {
                 return Some("entries that do not follow each other");
+            }
+            if matches!(&entry.payload, Payload::Membership(membership) if !membership.is_possible()) {
+                return Some("members of numbers that nobody is given");
             }
             (last, time) = (Some(entry.id), entry.time);
         }

@@ -38,6 +38,9 @@ impl fmt::Display for Version {
     }
 }
 
+/// No group takes in so many; a number beyond it must not make the next one overflow.
+const ID_MAX: NodeId = NodeId(u64::MAX / 2);
+
 /// The members of a group as of one place in its log.
 ///
 /// One pointer wide: it lies inside every entry's payload, and an entry should not pay for what one in a million is.
@@ -320,6 +323,11 @@ impl Membership {
     #[must_use]
     pub fn last_id(&self) -> Option<NodeId> {
         self.0.last_id
+    }
+
+    /// Whether every number in it can have been given: there is always one after it.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.0.last_id <= Some(ID_MAX)
     }
 
     /// The version that all members have agreed on: what it brings may be used.

@@ -161,7 +161,7 @@ impl Message {
 const INDEX_MAX: Index = Index(u64::MAX / 2);
 
 impl Body {
-    /// Whether every place in a log it names can exist. Entries are looked at where they are taken.
+    /// Whether every place in a log and every member it names can exist. Entries are looked at where they are taken.
     pub(crate) fn is_possible(&self) -> bool {
         let place = |index: Index| (Index::FIRST..=INDEX_MAX).contains(&index);
         let place = |index: Option<Index>| index.is_none_or(place);
@@ -177,7 +177,7 @@ impl Body {
             Self::LogLostAck { end, .. } => id(Some(*end)),
             Self::Heartbeat { committed, .. } => place(*committed),
             Self::ReadIndexAck { index, .. } => place(*index),
-            Self::InstallSnapshot { base, .. } => id(base.last),
+            Self::InstallSnapshot { base, .. } => id(base.last) && base.membership.is_possible(),
             Self::PreVote { .. }
             | Self::Vote { .. }
             | Self::SnapshotInstalled { .. }

@@ -5,9 +5,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Cluster, entry, saved, voters};
+use common::{Cluster, entry, member, saved, voters};
 use hezong_base::{Index, LogId, NodeId, Rng, Term};
-use hezong_raft::{Body, Entry, Event, Role};
+use hezong_raft::{Body, Entry, Event, Membership, Payload, Role};
 
 /// A number that is mostly plausible and sometimes absurd.
 fn number(rng: &mut Rng) -> u64 {
@@ -107,7 +107,11 @@ fn any_message_in_any_role_neither_panics_nor_takes_back_a_commit() {
 /// What is dropped for being impossible is told, with the sender's name, and counted.
 #[test]
 fn nonsense_is_dropped_told_and_counted() {
+    // Of somebody with the last number there is nobody could be taken in behind.
+    let last = Payload::Membership(Membership::of_voters([(NodeId(u64::MAX), member(9))]));
+    let last = Entry { payload: last, ..entry(3, 4) };
     let impossible = [
+        (3, Body::Append { previous: Some(LogId::new(2, 3)), entries: vec![last].into(), committed: None }),
         (3, Body::Append { previous: None, entries: vec![entry(1, 0)].into(), committed: None }),
         (3, Body::Append { previous: None, entries: vec![entry(1, 2)].into(), committed: None }),
         (3, Body::Append { previous: None, entries: vec![entry(4, 1)].into(), committed: None }),

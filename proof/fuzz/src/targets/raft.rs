@@ -69,12 +69,18 @@ fn member(id: u64) -> Member {
     Member { name: format!("node{id}"), peer: format!("host{id}:1"), client: format!("host{id}:2") }
 }
 
-/// Members have plausible numbers: of one with the last number there is, nobody can be added behind it, and trying stops the
-/// node.
+/// Mostly with plausible numbers.
+fn membership(rng: &mut Rng) -> Membership {
+    if rng.chance(100) {
+        return Membership::of_voters([(NodeId(number(rng)), member(1))]);
+    }
+    voters(rng.below(5))
+}
+
 fn payload(rng: &mut Rng) -> Payload {
     match rng.below(8) {
         0 => Payload::Empty,
-        1 => Payload::Membership(voters(rng.below(5))),
+        1 => Payload::Membership(membership(rng)),
         2 => Payload::Command(random::blob(rng)),
         _ => Payload::Command(Bytes::from_static(b"command")),
     }
@@ -122,7 +128,7 @@ pub(super) fn body(rng: &mut Rng, last: Option<LogId>) -> Body {
         13 => Body::LogLost { owed: id(rng), last: near(rng), token: number(rng) },
         14 => Body::LogLostAck { token: number(rng), end: id(rng) },
         15 => {
-            let base = Base { last: near(rng), time: lease, membership: voters(rng.below(5)) };
+            let base = Base { last: near(rng), time: lease, membership: membership(rng) };
             Body::InstallSnapshot { id: SnapshotId(number(rng)), base }
         }
         16 => Body::SnapshotInstalled { id: SnapshotId(number(rng)), installed: rng.chance(500) },
