@@ -20,7 +20,7 @@ const BUGS_MIN: usize = 25;
 
 /// The lines of the page around the table.
 const PAGE: &str = "docs/proof.md";
-const TABLE_BEGINS: &str = "| bug | made by, or warned of in | caught by |";
+pub(crate) const TABLE_BEGINS: &str = "| bug | made by, or warned of in | caught by |";
 
 /// Tests that put a bug in themselves, and need it to be found or to do its harm.
 const TESTS: [&str; 4] = ["known_bug", "without_the_empty_entry", "by_plain_replacement", "trial_forgotten"];

@@ -1,6 +1,6 @@
 //! What is only for the proof stays out of what ships: known bugs, marks in rare branches, and a version that is not there yet.
 //!
-//! That no manifest asks for them is checked in `floors.rs`; here it is asked of cargo itself, which knows what features
+//! That no manifest asks for bugs or that version is checked in `floors.rs` (the simulator asks for marks); here it is asked of cargo itself, which knows what features
 //! the shipped binary's crates have once defaults, optional dependencies and features of features are resolved. And as a
 //! bug is chosen by a field that its crate has with that feature alone, a binary without the feature has nowhere to say
 //! which.
@@ -65,7 +65,11 @@ fn check_switches(tree: &Tree, findings: &mut Vec<String>) {
     for source in tree.sources.iter().filter(|source| !source.is_test() && !source.path.starts_with("proof/")) {
         let lines: Vec<&str> = source.text.lines().map(str::trim).collect();
         for (at, line) in lines.iter().enumerate() {
-            let is_field = line.trim_start_matches("pub ").starts_with("weakness: ") && line.ends_with(',');
+            let name = match line.strip_prefix("pub(") {
+                Some(rest) => rest.split_once(") ").map_or("", |(_, name)| name),
+                None => line.trim_start_matches("pub "),
+            };
+            let is_field = name.starts_with("weakness: ") && line.ends_with(',');
             let guarded = at > 0 && lines[at - 1] == "#[cfg(feature = \"weakened\")]";
             if is_field && !guarded {
                 findings.push(format!(

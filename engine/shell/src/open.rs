@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hezong_base::{Index, Protocol, Time};
+use hezong_base::{Index, Protocol};
 use hezong_codec::log::{Change, Witness, to_write};
 use hezong_node::{Node, StateError, StateFound};
 use hezong_raft::{Raft, Saved};
@@ -68,7 +68,7 @@ pub fn open_with(
     shared.slow.set(options.slow_step);
     shared.metrics.log_repairs.add(usize::from(wal.opened().repaired.is_some()));
     let granted = promise.as_ref().map_or(Duration::ZERO, Promise::longest);
-    let (node, effects) = open_node(&options, shared.clock.now(), &identity, &machines, &wal, recovered, granted)?;
+    let (node, effects) = open_node(&options, &shared.clock, &identity, &machines, &wal, recovered, granted)?;
     let (link, address) = open_link(&options, &identity, &shared)?;
 
     let unbounded = usize::MAX;
@@ -224,7 +224,7 @@ pub(crate) fn wal_options(identity: &Identity) -> hezong_wal::Options {
 /// Folds what the log holds and brings the node to life on it.
 fn open_node(
     options: &Options,
-    now: Time,
+    clock: &Clock,
     identity: &Identity,
     machines: &StateMachines,
     wal: &Wal,
@@ -251,7 +251,7 @@ fn open_node(
         raft.id = identity.node;
         raft.lease_granted = granted;
         let saved = saved.remove(&group).unwrap_or_default();
-        node.open_group(now, group, raft, saved, state, rng.fork(), &mut effects)?;
+        node.open_group(clock.now(), group, raft, saved, state, rng.fork(), &mut effects)?;
     }
     Ok((node, effects))
 }

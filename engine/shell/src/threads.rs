@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
@@ -221,8 +221,8 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
 /// Ends the process at once. What is on disk is whole: that is what the log is for.
 pub(crate) fn stop_process(why: &dyn Display) -> ! {
     tracing::error!("{why}; the process ends");
-    // Whoever has set up no log must be told as well.
-    eprintln!("hezong: {why}; the process ends");
+    // Whoever has set up no log must be told as well; where nothing can be written any more it ends all the same.
+    writeln!(io::stderr(), "hezong: {why}; the process ends").ok();
     std::process::abort()
 }
 

@@ -8,7 +8,7 @@ use hezong_raft::Weakness;
 use crate::batch::run_many;
 use crate::check::Violation;
 use crate::plan::{Shape, Slip};
-use crate::run::{Options, Report, UNDECIDED};
+use crate::run::{Options, Report, UNDECIDED, run};
 
 /// A bug that somebody has shipped somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +135,9 @@ pub fn kill(mutant: Mutant, seeds: Range<u64>) -> Option<Kill> {
     let shows = |report: &Report| report.violation.as_ref().is_some_and(|violation| violation.property != UNDECIDED);
     let start = seeds.start;
     let summary = run_many(seeds, options(mutant), false, |failures| failures.iter().any(shows), |_, _| {});
-    let first = summary.failures.iter().find(|report| shows(report))?;
+    // And not without the bug.
+    let sound = Options { weakness: None, slip: None, ..options(mutant) };
+    let of_the_bug = |report: &Report| run(report.seed, sound).violation.is_none();
+    let first = summary.failures.iter().find(|report| shows(report) && of_the_bug(report))?;
     Some(Kill { seed: first.seed, seeds: first.seed - start + 1, violation: first.violation.clone()? })
 }

@@ -47,7 +47,8 @@ impl Sim {
 
     /// The second part of a constrained election.
     pub(crate) fn on_constrain(&mut self, leader: NodeId, hub: NodeId, until: u64) {
-        if self.healed.is_some() {
+        let is_still = self.checkers.leader() == Some(leader) && self.membership.members().contains_key(&hub);
+        if self.healed.is_some() || !is_still {
             return;
         }
         self.faults.add(Fault::ConstrainedElection);

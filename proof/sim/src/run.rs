@@ -243,9 +243,13 @@ fn whole_run(sim: &mut Sim, case: &Case) -> Result<u64, Violation> {
         sim.step()?;
     }
     let members = sim.membership.members().keys();
-    let digests: BTreeSet<_> = members.map(|id| sim.processes[place(*id)].machine.digest()).collect();
-    if digests.len() != 1 {
+    let machines = members.map(|id| (*id, &sim.processes[place(*id)].machine));
+    let states: Vec<_> = machines.map(|(id, machine)| (id, machine.last(), machine.digest())).collect();
+    if states.iter().map(|(.., digest)| digest).collect::<BTreeSet<_>>().len() != 1 {
         return Err(Violation::new("equal replicas", "replicas that have applied the same entries differ"));
+    }
+    if let Some((id, Some(last), digest)) = states.first() {
+        sim.checkers.on_end(*id, last.index, *digest)?;
     }
     sim.check_numbers()?;
     linearizable(sim, options)?;

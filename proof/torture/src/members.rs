@@ -69,6 +69,9 @@ impl Cluster {
         let Some(label) = self.spare.as_ref().map(|spare| spare.label.clone()) else { return Ok(()) };
         self.let_go(&label, self.endpoints()).await?;
         let Some(spare) = &mut self.spare else { return Ok(()) };
+        if let Some(reason) = spare.ended() {
+            return Err(spare.failed(reason));
+        }
         spare.kill().await;
         spare.disk.lose().map_err(Error::file(spare.disk.data()))
     }
@@ -84,6 +87,9 @@ impl Cluster {
     pub(crate) async fn rejoin(&mut self, place: usize) -> Result<(), Error> {
         let endpoints = self.others(place);
         let node = &mut self.nodes[place];
+        if let Some(reason) = node.ended() {
+            return Err(node.failed(reason));
+        }
         node.kill().await;
         node.disk.lose().map_err(Error::file(node.disk.data()))?;
         node.start(&["--join", &endpoints.join(",")])?;

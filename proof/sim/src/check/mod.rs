@@ -234,6 +234,11 @@ impl Checkers {
         self.replay.check(node, last.index, digest, "a snapshot equals the replay of its log")
     }
 
+    /// All nodes hold a state of that digest in the end.
+    pub(crate) fn on_end(&mut self, node: NodeId, through: Index, digest: [u8; 32]) -> Result<(), Violation> {
+        self.replay.check(node, through, digest, "equal states at equal index")
+    }
+
     /// A client was told that its write is an entry.
     pub(crate) fn on_client_written(&mut self, client: usize, index: Index) {
         self.sessions.on_written(client, index);
