@@ -120,7 +120,7 @@ impl Case {
         let Options { events, shape, slip, .. } = self.options;
         let bug = slip.map(|slip| format!("{slip:?}"));
         #[cfg(feature = "weakened")]
-        let bug = bug.or(self.options.weakness.map(|weakness| format!("{weakness:?}")));
+        let bug = bug.or(self.options.weakness.map(|weakness| weakness.to_string()));
         let features = if bug.is_some() { " --features weakened" } else { "" };
         let mut command = format!("cargo run --release -p hezong-sim{features} -- replay {}", self.seed);
         if let Some(bug) = &bug {
