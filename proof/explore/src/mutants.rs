@@ -17,18 +17,7 @@ pub struct Mutant {
     pub steps: usize,
 }
 
-/// Three nodes, and little that may happen.
-const SMALL: RaftBounds = RaftBounds {
-    nodes: 3,
-    terms: 2,
-    entries: 0,
-    crashes: 0,
-    slow_disks: false,
-    one_by_one: false,
-    asides: false,
-    keep_spent: false,
-    symmetry: true,
-};
+const SMALL: RaftBounds = RaftBounds::SMALL;
 
 /// All of them. Figure 8 of the paper is the last: four terms, and entries that travel alone.
 pub const ALL: [Mutant; 7] = [

@@ -44,6 +44,19 @@ pub struct RaftBounds {
 }
 
 impl RaftBounds {
+    /// Three nodes, and little that may happen.
+    pub const SMALL: Self = Self {
+        nodes: 3,
+        terms: 2,
+        entries: 0,
+        crashes: 0,
+        slow_disks: false,
+        one_by_one: false,
+        asides: false,
+        keep_spent: false,
+        symmetry: true,
+    };
+
     /// The part that every protocol shares.
     #[must_use]
     pub fn general(self) -> Bounds {

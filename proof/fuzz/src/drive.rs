@@ -13,8 +13,9 @@ use crate::spoil::{noise, spoil};
 /// Longer than any input of these sizes takes, on a machine that is busy with something else.
 const TIME_MAX: Duration = Duration::from_secs(2);
 
-/// How many smaller inputs are tried at most.
+/// How many smaller inputs are tried at most, and for how long: one that fails by its time takes as long each time.
 const SHRINKS_MAX: usize = 4_000;
+const SHRINK_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What tells how much memory is in use, and how much was at most since it was last asked to forget.
 pub trait Meter {
@@ -25,9 +26,7 @@ pub trait Meter {
     /// Counts the most from now on.
     fn forget(&self);
     /// Is told what runs next, to have it at hand should it never end.
-    fn begin(&self, target: &Target, input: &[u8]) {
-        let _ = (target, input);
-    }
+    fn begin(&self, _target: &Target, _input: &[u8]) {}
 }
 
 /// Where memory is not measured: in tests, several of which run at a time.
@@ -161,7 +160,7 @@ pub fn drive(target: &Target, seed: u64, time: Duration, meter: &dyn Meter) -> T
 /// zeros.
 pub fn shrink(target: &Target, input: Vec<u8>, failure: Failure, meter: &dyn Meter) -> (Vec<u8>, Failure) {
     let (mut best, mut why) = (input, failure);
-    let mut tries = 0;
+    let (mut tries, started) = (0, Instant::now());
     let mut try_it = |candidate: Vec<u8>, best: &mut Vec<u8>, why: &mut Failure| {
         tries += 1;
         match judge(target, &candidate, meter) {
@@ -169,7 +168,7 @@ pub fn shrink(target: &Target, input: Vec<u8>, failure: Failure, meter: &dyn Met
                 (*best, *why) = (candidate, failure);
                 Some(true)
             }
-            _ => (tries < SHRINKS_MAX).then_some(false),
+            _ => (tries < SHRINKS_MAX && started.elapsed() < SHRINK_TIME_MAX).then_some(false),
         }
     };
     let mut piece = best.len().next_power_of_two();

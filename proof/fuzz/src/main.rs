@@ -90,6 +90,8 @@ fn main() -> io::Result<ExitCode> {
         writeln!(out, "{name:<12}{inputs:>12} inputs, {accepted:>12} of them valid: {}", target.what)?;
         if let Some((input, failure)) = tally.failed {
             good = false;
+            // As it is first: making it smaller may take until somebody loses patience.
+            save(&arguments.dir, target, &input)?;
             let (input, failure) = shrink(target, input, failure, &Process);
             let path = save(&arguments.dir, target, &input)?;
             told(&mut out, target, &path, &input, &failure)?;

@@ -69,6 +69,8 @@ pub(crate) enum Left {
     Cut(Recovered),
     /// It was repaired, and owes so much.
     Repaired(Recovered, Option<LogId>),
+    /// What was damaged was not needed any more: everything is as it was.
+    Spared(Recovered),
     /// Too much was lost, and the disk was found whole after all.
     Refused,
 }
@@ -212,7 +214,10 @@ impl Process {
                 let owed = repaired.owed;
                 (repaired, Some(Left::Repaired(left, owed)))
             }
-            Rotten::Spared => (saved, None),
+            Rotten::Spared(found) => {
+                let (saved, left) = *found;
+                (saved, Some(Left::Spared(left)))
+            }
             Rotten::Refused => match self.disk.recover()? {
                 Some((saved, _)) => (saved, Some(Left::Refused)),
                 None => return Err(Violation::new("durability", "a log that was whole does not open")),

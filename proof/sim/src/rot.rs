@@ -26,8 +26,8 @@ pub(crate) enum Rotten {
     Repaired(Box<(Saved, Recovered)>),
     /// It was refused, and is as it was.
     Refused,
-    /// What was damaged was not needed any more.
-    Spared,
+    /// What was damaged was not needed any more, and a node finds this.
+    Spared(Box<(Saved, Recovered)>),
 }
 
 impl Disk {
@@ -49,8 +49,8 @@ impl Disk {
         match Wal::repair(self.folder.handle(), self.options.clone(), witness) {
             Ok((wal, groups)) => {
                 let is_repaired = wal.opened().repaired.is_some();
-                let found = self.fold(wal, groups)?;
-                Ok(if is_repaired { Rotten::Repaired(Box::new(found)) } else { Rotten::Spared })
+                let found = Box::new(self.fold(wal, groups)?);
+                Ok(if is_repaired { Rotten::Repaired(found) } else { Rotten::Spared(found) })
             }
             Err(OpenError::Corrupt { .. } | OpenError::Missing { .. }) => {
                 self.folder = whole;

@@ -11,7 +11,7 @@ use hezong_node::{
     BatchId, Begun, Chunk, ClientRequest, Node, NodeConfig, NodeEffect, NodeInput, ReadLevel, SnapshotDone,
     SnapshotWork, StateFound,
 };
-use hezong_raft::{Base, Body, Config, Entry, Message, Raft, Saved, SnapshotId, Version, Write};
+use hezong_raft::{Base, Body, Config, Entry, Message, Raft, Role, Saved, SnapshotId, Version, Write};
 
 use super::raft::{body, change, number, steps, voters};
 use super::random;
@@ -23,6 +23,9 @@ const US: NodeId = NodeId(1);
 pub(super) fn run(input: &[u8]) -> bool {
     let mut world = World::new();
     for mut rng in steps(input) {
+        if world.contradicted {
+            break;
+        }
         world.step(&mut rng);
     }
     world.applied.is_some()
@@ -53,6 +56,9 @@ struct World {
     chunks: VecDeque<SnapshotDone>,
     applied: Option<LogId>,
     requests: u64,
+    /// Whether a peer's snapshot denied what another had called committed, and was switched to. One of them lied, which no
+    /// protocol for crashes can bear: the node would stop.
+    contradicted: bool,
 }
 
 impl World {
@@ -74,6 +80,7 @@ impl World {
             chunks: VecDeque::new(),
             applied: None,
             requests: 0,
+            contradicted: false,
         };
         let mut out = Vec::new();
         let opened = world.node.open_group(world.now, GROUP, raft, saved, StateFound::default(), Rng::new(7), &mut out);
@@ -210,6 +217,14 @@ impl World {
         }
     }
 
+    /// Whether a state at `base` lacks what is committed, or what a leader holds.
+    fn denied_by(&self, base: &Base) -> bool {
+        let raft = self.node.raft(GROUP).expect("it is open");
+        let status = raft.status(self.now);
+        let leads_there = raft.log().agrees(base.last) && base.last.map(|last| last.index) <= raft.log().last_index();
+        !leads_there && (base.last.map(|last| last.index) <= status.committed || status.role == Role::Leader)
+    }
+
     fn job(&mut self, rng: &mut Rng) {
         let input = match self.jobs.pop_front() {
             None => return,
@@ -224,6 +239,10 @@ impl World {
                     SnapshotWork::Take(id) => SnapshotDone::Taken { id, last: self.applied },
                     SnapshotWork::Begin(id) => SnapshotDone::Begun { id, begun: Begun::At(None) },
                     SnapshotWork::Install { id, .. } => SnapshotDone::Installed { id, understood: rng.chance(900) },
+                    SnapshotWork::Finish { base, .. } if self.denied_by(&base) => {
+                        self.contradicted = true;
+                        return;
+                    }
                     SnapshotWork::Finish { id, base } => {
                         self.applied = base.last;
                         SnapshotDone::Finished { id, base }
