@@ -34,8 +34,9 @@ use self::file::InFile;
 pub(crate) use self::flags::Flags;
 pub(crate) use self::kind::span;
 use self::kind::{Raw, Value};
+pub use self::show::example;
+use self::show::page;
 pub(crate) use self::show::print;
-use self::show::{example, page};
 use self::table::{Fallback, KEYS, Key, RELATIONS, Relation, When};
 pub(crate) use self::table::{LogFormat, Settings};
 use crate::args::ExampleConfigArgs;
@@ -68,6 +69,15 @@ pub(crate) fn check(file: &Path) -> Result<()> {
     };
     say::line(format!("{}: good, {set} keys set{left}", file.display()));
     Ok(())
+}
+
+/// What is wrong with a node's file of settings and nothing else, a line each: as a node says it that is started with it.
+#[must_use]
+pub fn problems(file: &Path) -> Vec<String> {
+    match Sources::file(file).load() {
+        Ok(_) => Vec::new(),
+        Err(Problems(problems)) => problems.iter().map(Problem::to_string).collect(),
+    }
 }
 
 /// `hezong example-config`.

@@ -18,7 +18,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("proof/check", &[]),
     ("proof/script", &["protocols"]),
     ("proof/explore", &["protocols", "proof/script"]),
-    ("proof/fuzz", &["protocols", "engine/codec", "engine/wal", "engine/node", "data", "proof/check"]),
+    ("proof/fuzz", &["protocols", "engine", "data", "dialects", "server", "proof/check"]),
     ("proof/torture", &["protocols/base", "engine/codec", "client", "proof/check"]),
     ("proof/sim", &["protocols", "engine/codec", "engine/wal", "engine/node", "data", "proof"]),
     ("bench", &["protocols", "engine", "data", "dialects", "client", "proof/check"]),

@@ -76,6 +76,7 @@ fn main() -> io::Result<ExitCode> {
         return again(targets[0], path);
     }
     keep_panics();
+    keep_what_panics(arguments.dir.clone());
     let folder = arguments.dir.clone();
     std::thread::spawn(move || watch(&folder));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -98,6 +99,21 @@ fn main() -> io::Result<ExitCode> {
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Keeps the last input during which anything panicked: where a thread of the product's does, or one of its turns, the
+/// process ends, and nobody comes to save the input.
+fn keep_what_panics(folder: PathBuf) {
+    let keep = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        keep(info);
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, target, input)) = running.as_ref() {
+            let path = folder.join(format!("{}-panicked-last", target.name));
+            // Err: it is told all the same, and found again by its seed.
+            std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(path, input)).ok();
+        }
+    }));
 }
 
 /// Ends the process when an input does not: such a one cannot be shrunk, but kept.

@@ -3,7 +3,9 @@
 use hezong_base::Rng;
 
 mod codec;
+mod config;
 mod history;
+mod http;
 mod log;
 mod node;
 mod raft;
@@ -101,6 +103,22 @@ pub const ALL: &[Target] = &[
         run: history::run,
         bytes_a_byte: 4_000,
         bytes_beside: 4 << 20,
+    },
+    Target {
+        name: "http",
+        what: "a client's connection, and what a node answers",
+        sample: http::sample,
+        run: http::run,
+        bytes_a_byte: 1_000,
+        bytes_beside: 16 << 20,
+    },
+    Target {
+        name: "config",
+        what: "a node's file of settings",
+        sample: config::sample,
+        run: config::run,
+        bytes_a_byte: 2_000,
+        bytes_beside: 1 << 20,
     },
     Target {
         name: "raft",

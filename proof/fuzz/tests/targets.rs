@@ -31,6 +31,11 @@ fn targets_of_the_state_hold() {
 }
 
 #[test]
+fn targets_of_people_hold() {
+    drive_all(&["http", "config"]);
+}
+
+#[test]
 fn targets_of_protocols_hold() {
     drive_all(&["raft", "node"]);
 }

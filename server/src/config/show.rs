@@ -39,7 +39,8 @@ fn row<'a>(sources: &Sources, values: &Values, key: &'a Key) -> (&'a Key, String
 }
 
 /// A file in which every setting is explained and none is set.
-pub(crate) fn example() -> String {
+#[must_use]
+pub fn example() -> String {
     let mut text = String::from("# Configuration of a Hezong node.\n#\n");
     comment(
         &mut text,
