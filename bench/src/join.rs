@@ -53,10 +53,10 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     drop(node);
     let p99 = |took: &Option<crate::load::Took>| took.as_ref().map(|took| took.quantile(0.99).as_micros());
     let (usual, meanwhile) = (p99(&usual), p99(&meanwhile));
-    say(&format!(
-        "a new node votes after {:.1} s; put p99 {usual:?} µs before, {meanwhile:?} µs meanwhile",
-        voter.as_secs_f64()
-    ))?;
+    let felt = usual.zip(meanwhile).map_or(String::new(), |(usual, meanwhile)| {
+        format!("; put p99 {usual} µs before, {meanwhile} µs meanwhile ({:.2} ×)", meanwhile as f64 / usual as f64)
+    });
+    say(&format!("a new node votes after {:.1} s{felt}", voter.as_secs_f64()))?;
     say(&json!({ "megabytes": held, "voterMillis": voter.as_millis(), "p99Micros": usual, "p99MicrosMeanwhile": meanwhile }).to_string())?;
     Ok(())
 }

@@ -256,6 +256,35 @@ fn join_without_the_right_token_or_certificate_refused() {
 }
 
 #[test]
+fn token_changed_one_node_at_a_time() {
+    let mut world = World::new();
+    let token = world.at("token");
+    for _ in 0..3 {
+        world.start(&["--token-file", &token]);
+    }
+    assert_eq!(world.run(&["put", "foo", "bar"]).0, 0);
+    fs::rename(&token, world.at("old")).unwrap();
+    succeeds(&["cert", "token", &token]);
+    let transfer = |world: &World, file: &str| world.run(&["transfer", "--token-file", &world.at(file)]);
+    let (code, _, said) = transfer(&world, "token");
+    assert!(code != 0 && said.contains("token is wrong"), "read at the start: {said}");
+    assert_eq!(transfer(&world, "old").0, 0);
+    for at in 0..3 {
+        let flags = world.certify(&format!("node{:02}", at + 1), &["--renew"]);
+        let mut args: Vec<&str> = flags.iter().map(String::as_str).collect();
+        args.extend(["--token-file", &token]);
+        assert!(world.nodes[at].stop().success());
+        world.nodes[at].start(&args);
+        assert_eq!(world.run(&["get", "foo"]).1, "bar\n", "keys are served with any node's token");
+        world.wait_voters(3);
+    }
+    let (code, _, said) = transfer(&world, "old");
+    assert!(code != 0 && said.contains("token is wrong"), "{said}");
+    assert_eq!(transfer(&world, "token").0, 0);
+    world.start(&["--token-file", &token]);
+}
+
+#[test]
 fn clients_without_a_certificate_are_not_served_where_one_is_asked_for() {
     let mut world = World::new();
     // Nodes are one another's clients too, when they join.
