@@ -129,7 +129,7 @@ pub(crate) fn one_more(program: &Path, root: &Path, authority: Option<&Authority
     let mut args = args.map(str::to_owned).to_vec();
     args.push("--stop-with-stdin".to_owned());
     if let Some(authority) = authority {
-        args.extend(authority.flags_of(&id, &root.join("secrets"))?);
+        args.extend(authority.flags_of(&id, &["127.0.0.1"], &root.join("secrets"))?);
     }
     let first = match others.first() {
         None => vec!["--bootstrap".to_owned()],

@@ -24,8 +24,7 @@
 //! that was given nonsense takes the next entry all the same.
 //!
 //! # Left out
-//! Bodies of HTTP requests and the configuration file: `serde_json` and `toml` read them, and what is made of that is tried by
-//! hand alone (`server/tests/bad_input.rs`, `server/src/config/tests.rs`). What a client reads of replies. Bytes of the state
+//! What a client reads of replies. Bytes of the state
 //! store are fjall's, of TLS rustls's, of HTTP heads hyper's.
 
 #![forbid(unsafe_code)]

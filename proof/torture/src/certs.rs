@@ -22,11 +22,12 @@ impl Authority {
         self.folder.join("ca.pem")
     }
 
-    /// A certificate for the node of this label at 127.0.0.1; the flags that give it to the node. Its files go below `out`.
-    pub fn flags_of(&self, label: &str, out: &Path) -> io::Result<Vec<String>> {
-        let whose = ["node", label, "--host", "127.0.0.1", "--authority"].map(PathBuf::from);
-        let flags =
-            cert(&self.program, &[&whose[..], &[self.folder.clone(), "--out".into(), out.to_owned()]].concat())?;
+    /// A certificate for the node of this label at these hosts; the flags that give it to the node. Its files go below `out`.
+    pub fn flags_of(&self, label: &str, hosts: &[&str], out: &Path) -> io::Result<Vec<String>> {
+        let hosts = hosts.iter().flat_map(|host| ["--host", host]);
+        let mut args: Vec<PathBuf> = ["node", label].into_iter().chain(hosts).map(PathBuf::from).collect();
+        args.extend(["--authority".into(), self.folder.clone(), "--out".into(), out.to_owned()]);
+        let flags = cert(&self.program, &args)?;
         Ok(flags.split_whitespace().map(str::to_owned).collect())
     }
 }

@@ -208,12 +208,12 @@ impl Cluster {
                 }
             }
             Heal::Continue(place) => drop(self.nodes[place].signal(Signal::CONT)),
-            Heal::Mend => self.links.set([]),
+            Heal::Mend => self.mend()?,
             Heal::MendFlapping(flapping) => {
                 flapping.abort();
                 // Its last word comes before ours.
                 flapping.await.ok();
-                self.links.set([]);
+                self.mend()?;
             }
             Heal::Quicken(place) => {
                 let disk = &self.nodes[place].disk;
@@ -225,6 +225,12 @@ impl Cluster {
             }
         }
         Ok(true)
+    }
+
+    fn mend(&self) -> Result<(), Error> {
+        self.links.set([]);
+        let failed = self.links.cables().and_then(|cables| cables.failure());
+        failed.map_or(Ok(()), |error| Err(Error::Cables(error)))
     }
 
     /// Waits until the node at this place takes part, and learns which number it has. The spare one's place is the last.

@@ -15,6 +15,7 @@
 //! | `plan.rs` | [`Options`], the kinds of faults, and the draw of what comes next |
 //! | `nodes.rs`, `ports.rs` | node processes: started, killed, stopped for a while, replaced |
 //! | `links.rs`, `dialler.rs` | proxies before the nodes' peer ports, which hold or delay what passes |
+//! | `cables.rs` | network namespaces in their place, and cables that are pulled out |
 //! | `certs.rs` | certificates for them |
 //! | `clocks.rs` | clocks that are set wrong or run wrong |
 //! | `disks.rs` | disks in memory that can be filled, and logs that lose what was not synced |
@@ -25,6 +26,7 @@
 //! | `judge.rs`, `lists.rs` | the [`Verdict`]; of lists, another one by another method |
 //! | `report.rs`, `picture.rs` | what came of a run, in figures and as a page to look at |
 
+mod cables;
 #[expect(unreachable_pub, reason = "the benchmarks have the file too")]
 mod certs;
 mod clocks;
@@ -77,6 +79,9 @@ pub enum Error {
     /// A proxy could not listen.
     #[error("no port of 127.0.0.1 can be listened on: {0}")]
     Listen(io::Error),
+    /// Network namespaces could not be made or changed.
+    #[error("the nodes' network namespaces: {0}; they take root and the program ip")]
+    Cables(io::Error),
     /// The cluster did not take a member in, or let it go.
     #[error("{0}")]
     Members(String),

@@ -18,6 +18,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::cables::Cables;
 use crate::dialler::holder;
 
 /// A first frame is far smaller.
@@ -73,14 +74,16 @@ struct Shared {
     processes: Mutex<BTreeMap<u32, usize>>,
     held: AtomicU64,
     delayed: AtomicU64,
+    /// Where nodes have cables, these do in place of proxies what can be done with cables: cut one off from all others.
+    cables: Option<Arc<Cables>>,
 }
 
 impl Links {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(cables: Option<Arc<Cables>>) -> Self {
         let (ways, _) = watch::channel(BTreeMap::new());
         let (held, delayed) = Default::default();
         let (places, processes) = Default::default();
-        Self { shared: Arc::new(Shared { ways, places, processes, held, delayed }) }
+        Self { shared: Arc::new(Shared { ways, places, processes, held, delayed, cables }) }
     }
 
     /// From now on this number stands for this place.
@@ -97,12 +100,22 @@ impl Links {
 
     /// Sets how these links are, and mends all others.
     pub(crate) fn set(&self, links: impl IntoIterator<Item = (Way, Link)>) {
-        self.shared.ways.send_replace(links.into_iter().collect());
+        let ways = links.into_iter().collect();
+        if let Some(cables) = &self.shared.cables {
+            cables.pull(cut_off(&ways));
+        }
+        self.shared.ways.send_replace(ways);
     }
 
-    /// How many pieces were held, and how many delayed, since the start.
+    /// How many pieces were held or lost, and how many delayed, since the start.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.shared.held.load(Ordering::Relaxed), self.shared.delayed.load(Ordering::Relaxed))
+        let lost = self.cables().map_or(0, |cables| cables.lost());
+        (self.shared.held.load(Ordering::Relaxed) + lost, self.shared.delayed.load(Ordering::Relaxed))
+    }
+
+    /// The nodes' cables, where they have some.
+    pub(crate) fn cables(&self) -> Option<&Arc<Cables>> {
+        self.shared.cables.as_ref()
     }
 
     /// Listens at `listen` for whoever dials the node at this place, which listens at `to`.
@@ -186,6 +199,14 @@ impl Links {
     }
 }
 
+/// Whom all that is cut has in common.
+fn cut_off(ways: &BTreeMap<Way, Link>) -> Option<usize> {
+    let (first, _) = ways.first_key_value()?;
+    [first.0, first.1]
+        .into_iter()
+        .find(|place| ways.iter().all(|(way, link)| *link == Link::Cut && (way.0 == *place || way.1 == *place)))
+}
+
 /// Carries bytes one way until either end is gone.
 async fn pump(links: Links, way: Direction, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
@@ -232,7 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn cut_holds_one_direction_until_mended() {
-        let (links, short, long) = (Links::new(), Duration::from_millis(200), Duration::from_secs(20));
+        let (links, short, long) = (Links::new(None), Duration::from_millis(200), Duration::from_secs(20));
         let (mut dialled, mut taken) = joined(&links, NodeId(1), crate::ports::free_ports(2)).await;
         links.know(NodeId(1), 0);
         links.set([((0, 1), Link::Cut)]);
@@ -245,9 +266,18 @@ mod tests {
         assert!(arrives(&mut taken, long).await, "nothing was lost");
     }
 
+    #[test]
+    fn who_is_cut_off_is_whom_all_cut_ways_share() {
+        let cut = |ways: &[Way]| cut_off(&ways.iter().map(|way| (*way, Link::Cut)).collect());
+        assert_eq!(cut(&[(2, 0), (0, 2), (2, 1), (1, 2)]), Some(2));
+        assert_eq!(cut(&[(0, 1), (2, 3)]), None);
+        assert_eq!(cut(&[]), None);
+        assert_eq!(cut_off(&[((0, 1), Link::Slow(Duration::ZERO))].into()), None);
+    }
+
     #[tokio::test]
     async fn slow_link_delays_and_counts() {
-        let (links, delay) = (Links::new(), Duration::from_millis(150));
+        let (links, delay) = (Links::new(None), Duration::from_millis(150));
         links.know(NodeId(1), 0);
         let (mut dialled, mut taken) = joined(&links, NodeId(1), crate::ports::free_ports(2)).await;
         links.set([((0, 1), Link::Slow(delay))]);

@@ -43,12 +43,12 @@ const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) struct Node {
     pub(crate) label: String,
     pub(crate) http: String,
-    /// Where the others reach it: a proxy. It listens at `bind`.
+    /// Where the others reach it: a proxy, unless it has a cable. It listens at `bind`.
     pub(crate) peer: String,
     pub(crate) bind: String,
     pub(crate) disk: Disk,
     pub(crate) clocks: Clocks,
-    /// The flags that give it its certificate; none in the clear.
+    /// The flags that give it its certificate, or say that it needs none.
     security: Vec<String>,
     reach: Reach,
     links: Links,
@@ -71,7 +71,7 @@ pub(crate) struct Means {
 }
 
 impl Node {
-    /// The node of this place, with a disk of its own, behind its proxy, and yet to be started.
+    /// The node of this place, with a disk of its own, behind its proxy or with its cables, and yet to be started.
     pub(crate) async fn new(options: &Options, place: usize, means: &Means) -> Result<Self, Error> {
         let label = format!("node{:02}", place + 1);
         let folder = options.folder.join(format!("disk{:02}", place + 1));
@@ -79,18 +79,33 @@ impl Node {
         let disk = Disk::new(folder.clone(), own, options.unsynced).map_err(Error::file(folder))?;
         let base = options.folder.join(&label);
         let clocks = Clocks::new(&base, means.library.clone()).map_err(Error::file(base))?;
+        let (http, peer, bind) = match means.links.cables() {
+            Some(cables) => {
+                cables.plug_in(place).map_err(Error::Cables)?;
+                let [peer, client] = cables.hosts(place);
+                (format!("{client}:8091"), format!("{peer}:8089"), format!("{peer}:8089"))
+            }
+            None => {
+                let [http, peer, bind] = [(); 3].map(|()| format!("127.0.0.1:{}", free_port()));
+                means.links.serve(place, &peer, &bind).await.map_err(Error::Listen)?;
+                (http, peer, bind)
+            }
+        };
         let out = options.folder.join("secrets");
-        let security = means.authority.as_ref().map(|authority| authority.flags_of(&label, &out)).transpose();
-        let address = || format!("127.0.0.1:{}", free_port());
-        let (peer, bind) = (address(), address());
-        means.links.serve(place, &peer, &bind).await.map_err(Error::Listen)?;
+        let hosts = [&http, &peer].map(|address| address.split(':').next().unwrap_or_default());
+        let security = means.authority.as_ref().map(|authority| authority.flags_of(&label, &hosts, &out)).transpose();
+        let security = match security.map_err(Error::file(out))? {
+            Some(flags) => flags,
+            None if means.links.cables().is_some() => vec!["--insecure".to_owned()],
+            None => Vec::new(),
+        };
         Ok(Self {
-            http: address(),
+            http,
             peer,
             bind,
             disk,
             clocks,
-            security: security.map_err(Error::file(out))?.unwrap_or_default(),
+            security,
             reach: means.reach.clone(),
             links: means.links.clone(),
             place,
@@ -105,7 +120,15 @@ impl Node {
     /// Starts it, with what only a first start says.
     pub(crate) fn start(&mut self, first: &[&str]) -> Result<(), Error> {
         let log = File::options().create(true).append(true).open(&self.log).map_err(Error::file(&self.log))?;
-        let mut command = Command::new(&self.program);
+        let mut command = match self.links.cables() {
+            None => Command::new(&self.program),
+            Some(cables) => {
+                let [ip, words @ ..] = cables.inside(self.place);
+                let mut command = Command::new(ip);
+                command.args(words).arg(&self.program);
+                command
+            }
+        };
         command
             .args(["node", "--id", &self.label, "--http", &self.http, "--peer", &self.peer, "--peer-bind", &self.bind])
             .args(["--election-timeout", ELECTION_TIMEOUT, "--heartbeat-interval", HEARTBEAT])

@@ -28,6 +28,8 @@ pub struct Options {
     pub seed: u64,
     /// The kinds of faults that may come.
     pub faults: Vec<Fault>,
+    /// Whether the nodes that are started have network namespaces of their own, and cables in place of proxies: takes root.
+    pub namespaces: bool,
     /// Whether the nodes that are started have certificates, and everything goes by TLS.
     pub tls: bool,
     /// Whom clients believe, and what they show, where nodes run already.

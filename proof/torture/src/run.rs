@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::cables::Cables;
 use crate::certs::Authority;
 use crate::clocks::library;
 use crate::faults::{Cluster, go_together};
@@ -50,9 +51,12 @@ pub async fn run(
     let mut notes = Vec::new();
     let mut cluster = match options.endpoints.is_empty() {
         true => start(options).await?,
-        false => {
-            Cluster { nodes: Vec::new(), links: Links::new(), reach: Reach::new(options.client.clone()), spare: None }
-        }
+        false => Cluster {
+            nodes: Vec::new(),
+            links: Links::new(None),
+            reach: Reach::new(options.client.clone()),
+            spare: None,
+        },
     };
     let kinds = kinds(options, &cluster, &mut notes);
     let endpoints = if cluster.nodes.is_empty() { options.endpoints.clone() } else { cluster.endpoints() };
@@ -169,6 +173,11 @@ fn kinds(options: &Options, cluster: &Cluster, notes: &mut Vec<String>) -> Vec<F
             "no disk in memory can be mounted here, as by root: full-disk limits how large files may grow instead";
         notes.push(why.to_owned());
     }
+    if options.namespaces {
+        let by_proxy = [Fault::Mute, Fault::Deaf, Fault::Split, Fault::SlowLinks];
+        kinds.retain(|kind| !by_proxy.contains(kind));
+        notes.push("mute, deaf, split and slow-links are left out: they take proxies, not cables".to_owned());
+    }
     if kinds.contains(&Fault::WallClock) && library().is_none() {
         kinds.retain(|kind| *kind != Fault::WallClock);
         notes.push("wall-clock is left out: libfaketime is not there; Debian's package faketime has it".to_owned());
@@ -176,7 +185,7 @@ fn kinds(options: &Options, cluster: &Cluster, notes: &mut Vec<String>) -> Vec<F
     kinds
 }
 
-/// Starts the nodes, each behind its proxy.
+/// Starts the nodes, each behind its proxy or with its cables.
 async fn start(options: &Options) -> Result<Cluster, Error> {
     let (mut reach, mut authority) = (Reach::default(), None);
     if options.tls {
@@ -186,7 +195,8 @@ async fn start(options: &Options) -> Result<Cluster, Error> {
         reach = Reach::new(ClientOptions { tls: Some(tls), ..ClientOptions::default() });
         authority = Some(made);
     }
-    let mut cluster = Cluster { nodes: Vec::new(), links: Links::new(), reach: reach.clone(), spare: None };
+    let cables = options.namespaces.then(|| Cables::new().map(Arc::new)).transpose().map_err(Error::Cables)?;
+    let mut cluster = Cluster { nodes: Vec::new(), links: Links::new(cables), reach: reach.clone(), spare: None };
     let library = options.faults.contains(&Fault::WallClock).then(library).flatten();
     let means = Means { reach, links: cluster.links.clone(), authority, library };
     for place in 0..options.nodes {
