@@ -154,7 +154,7 @@ pub(super) fn run(input: &[u8]) -> bool {
     let mut serving = SERVING.lock().unwrap_or_else(PoisonError::into_inner);
     // Not that of one that ended in a panic.
     let (node, served) = mem::take(&mut *serving).unwrap_or_else(|| (Serving::start(), 0));
-    let is_mended = input.len() % 4 > 0;
+    let is_mended = !input.len().is_multiple_of(4);
     let answer = if is_mended { node.serve(&mended(input)) } else { node.serve(input) };
     *serving = (served < SERVED_MAX).then_some((node, served + 1));
     drop(serving);
