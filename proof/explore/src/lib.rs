@@ -13,6 +13,7 @@
 //! | `node.rs` | one node with its disk, and what one input makes of it |
 //! | `subject.rs` | what a protocol adds to that |
 //! | `raft.rs` | Raft: bounds, what is left out, the five properties of figure 3 |
+//! | `paxos.rs` | Paxos: bounds, what is left out, agreement |
 //! | `mutants.rs` | known bugs within reach, and how far they are |
 //! | `main.rs` | the command |
 //!
@@ -45,6 +46,7 @@ mod explore;
 #[cfg(feature = "weakened")]
 pub mod mutants;
 mod node;
+mod paxos;
 mod raft;
 mod subject;
 mod two_phase;
@@ -52,6 +54,7 @@ mod two_phase;
 pub use cluster::{Action, Bounds, Cluster, NODES_MAX, State, Step};
 pub use explore::{End, Limits, Model, Order, Report, Violation, explore, story};
 pub use node::How;
+pub use paxos::{PaxosBounds, PaxosPast, PaxosSubject, PaxosView};
 pub use raft::{RaftBounds, RaftPast, RaftSubject, RaftView, Slot};
 pub use subject::{Passage, Subject, Use};
 pub use two_phase::{Folding, TwoPhase, TwoPhaseAction, TwoPhaseState};

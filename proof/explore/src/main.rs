@@ -1,12 +1,15 @@
-//! `hezong-explore`: explores two-phase commit, whose number of states is known, and Raft.
+//! `hezong-explore`: explores two-phase commit, whose number of states is known, Raft, and Paxos.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+#[cfg(feature = "weakened")]
+use hezong_explore::mutants::{Mutant, OF_PAXOS, OF_RAFT, Weakened};
 use hezong_explore::{
-    Cluster, End, Folding, Limits, Model, Order, RaftBounds, RaftSubject, Report, TwoPhase, explore, story,
+    Cluster, End, Folding, Limits, Model, Order, PaxosBounds, PaxosSubject, RaftBounds, RaftSubject, Report, Subject,
+    TwoPhase, explore, story,
 };
 
 /// Every run of a protocol there is, within bounds: visits each state once and checks it.
@@ -67,7 +70,27 @@ enum Command {
         #[command(flatten)]
         limits: LimitArguments,
     },
-    /// Gives Raft known bugs, one at a time, and finds the shortest way to what each breaks: a line each, with how many
+    /// Explores basic Paxos as it ships, with prompt disks.
+    Paxos {
+        /// Acceptors.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+        acceptors: u8,
+        /// The first so many of them propose, each a value of its own.
+        #[arg(long, default_value_t = 2)]
+        proposers: u8,
+        /// Nobody makes a ballot of a later round.
+        #[arg(long, default_value_t = 2)]
+        rounds: u64,
+        /// Crashes in all.
+        #[arg(long, default_value_t = 1)]
+        crashes: u8,
+        /// Acceptors that hear nothing for long propose what they have accepted.
+        #[arg(long)]
+        helpers: bool,
+        #[command(flatten)]
+        limits: LimitArguments,
+    },
+    /// Gives Raft and Paxos known bugs, one at a time, and finds the shortest way to what each breaks: a line each, with how many
     /// steps that takes.
     #[cfg(feature = "weakened")]
     Mutants,
@@ -135,14 +158,11 @@ fn main() -> ExitCode {
                     return ExitCode::FAILURE;
                 }
             };
-            let mut cluster = Cluster::new(subject, bounds.general());
-            let outcome = run(&mut cluster, limits.limits());
-            let (nodes, letters, handled) = cluster.counts();
-            let _ = writeln!(
-                io::stderr(),
-                "{nodes} states of single nodes, {letters} messages, {handled} calls of `handle`"
-            );
-            outcome
+            run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
+        }
+        Command::Paxos { acceptors, proposers, rounds, crashes, helpers, limits } => {
+            let bounds = PaxosBounds { acceptors, proposers, rounds, crashes, helpers };
+            run_cluster(&mut Cluster::new(PaxosSubject::new(bounds), bounds.general()), limits.limits())
         }
         #[cfg(feature = "weakened")]
         Command::Mutants => mutants(),
@@ -163,8 +183,15 @@ fn named(name: &str) -> Result<hezong_raft::Weakness, String> {
 /// For each known bug that is within reach, and that nothing is found as far away without it: its name, its origin, how far it was, how long it took, and what it breaks.
 #[cfg(feature = "weakened")]
 fn mutants() -> io::Result<ExitCode> {
+    let missed = go_through(&OF_RAFT)? + go_through(&OF_PAXOS)?;
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How many were not found where they should be, or without the bug.
+#[cfg(feature = "weakened")]
+fn go_through<S: Weakened>(mutants: &[Mutant<S>]) -> io::Result<u64> {
     let mut missed = 0;
-    for mutant in hezong_explore::mutants::ALL {
+    for mutant in mutants {
         let report = mutant.explore();
         let (effort, saw) = match &report.end {
             End::Violated { violation, steps } => (format!("{} steps", steps.len()), violation.property),
@@ -178,9 +205,16 @@ fn mutants() -> io::Result<ExitCode> {
         }
         missed += u64::from(!as_known || !sound);
         let (weakness, seconds) = (mutant.weakness, report.elapsed.as_secs_f64());
-        writeln!(io::stdout(), "{weakness:?}\t{}\t{effort}\t{seconds:.1} s\t{saw}", weakness.origin())?;
+        writeln!(io::stdout(), "{weakness:?}\t{}\t{effort}\t{seconds:.1} s\t{saw}", S::origin(weakness))?;
     }
-    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(missed)
+}
+
+fn run_cluster<S: Subject>(cluster: &mut Cluster<S>, limits: Limits) -> io::Result<ExitCode> {
+    let outcome = run(cluster, limits);
+    let (nodes, letters, handled) = cluster.counts();
+    let _ = writeln!(io::stderr(), "{nodes} states of single nodes, {letters} messages, {handled} calls of `handle`");
+    outcome
 }
 
 fn run<M: Model>(model: &mut M, limits: Limits) -> io::Result<ExitCode> {

@@ -8,6 +8,7 @@ mod history;
 mod http;
 mod log;
 mod node;
+mod paxos;
 mod raft;
 #[path = "../../../engine/codec/tests/random/mod.rs"]
 mod random;
@@ -125,6 +126,14 @@ pub const ALL: &[Target] = &[
         what: "what reaches `Raft::handle`: any message, unknown writes and asks, crashes",
         sample: raft::sample,
         run: raft::run,
+        bytes_a_byte: 1_000,
+        bytes_beside: 1 << 20,
+    },
+    Target {
+        name: "paxos",
+        what: "what reaches `Paxos::handle`: any message, unknown writes, crashes",
+        sample: raft::sample,
+        run: paxos::run,
         bytes_a_byte: 1_000,
         bytes_beside: 1 << 20,
     },

@@ -37,7 +37,7 @@ fn targets_of_people_hold() {
 
 #[test]
 fn targets_of_protocols_hold() {
-    drive_all(&["raft", "node"]);
+    drive_all(&["raft", "paxos", "node"]);
 }
 
 /// What was found once is found no more.

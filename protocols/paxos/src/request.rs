@@ -1,0 +1,41 @@
+//! What the local user asks for and is told.
+
+use bytes::Bytes;
+use hezong_base::RequestId;
+
+/// What the local user asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Have a value chosen: this one, unless another is or will be. Answered by [`Event::Answered`] or [`Event::Refused`].
+    Propose(Bytes),
+}
+
+/// What the local user is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A value was chosen. Once in the life of a node.
+    Chosen(Bytes),
+    /// What came of a proposal: what was chosen, which may be another's.
+    Answered {
+        /// Which.
+        id: RequestId,
+        /// What was chosen.
+        value: Bytes,
+    },
+    /// A proposal was not taken in, and will not be chosen on its account.
+    Refused {
+        /// Which.
+        id: RequestId,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// Why a proposal was not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its value is longer than [`Config::value_bytes_max`](crate::Config::value_bytes_max).
+    TooLong,
+    /// As many wait as [`Config::waiting_max`](crate::Config::waiting_max) allows.
+    Overloaded,
+}
