@@ -44,21 +44,20 @@ impl Weakness {
         Self::CountAcrossBallots,
     ];
 
-    /// Where one is warned of it. Sections are of *Paxos Made Simple*; *Paxos Made Live* is Chandra, Griesemer and Redstone,
-    /// 2007.
+    /// Where one is warned of it: Lamport 2001, and Chandra, Griesemer and Redstone 2007.
     #[cfg(feature = "weakened")]
     #[must_use]
     pub const fn origin(self) -> &'static str {
         match self {
-            Self::BallotReused => "Paxos Made Live §4.1; §2.5 (\"remembers the highest-numbered proposal\")",
-            Self::PromiseBeforeStored | Self::AcceptBeforeStored => "§2.5 (\"stable storage\")",
-            Self::MostCommonValue | Self::OwnValue => "§2.2, P2c",
-            Self::OldPromiseCounted => "§2.2, phase 2a",
-            Self::AcceptBelowPromise => "§2.2, P1a",
-            Self::AcceptWithoutPromise => "§2.2, P1a: what was accepted binds as what was promised",
-            Self::AcceptOnlyAbove => "§2.2, phase 2b: at the ballot promised, too",
-            Self::HalfIsMajority => "§2.1",
-            Self::CountAcrossBallots => "§2.3; the same value at two ballots is not chosen by counting",
+            Self::BallotReused => "*Paxos Made Live* §4.1; *Paxos Made Simple* §2.5",
+            Self::PromiseBeforeStored | Self::AcceptBeforeStored => "*Paxos Made Simple* §2.5, stable storage",
+            Self::MostCommonValue | Self::OwnValue => "*Paxos Made Simple* §2.2, P2c",
+            Self::OldPromiseCounted => "*Paxos Made Simple* §2.2, phase 2a",
+            Self::AcceptBelowPromise => "*Paxos Made Simple* §2.2, P1a",
+            Self::AcceptWithoutPromise => "*Paxos Made Simple* §2.2: what was accepted binds as a promise does",
+            Self::AcceptOnlyAbove => "*Paxos Made Simple* §2.2, phase 2b",
+            Self::HalfIsMajority => "*Paxos Made Simple* §2.1",
+            Self::CountAcrossBallots => "*Paxos Made Simple* §2.3",
         }
     }
 }

@@ -106,7 +106,7 @@ fn acceptor_ignores_prepare_requests_below_its_promise_and_answers_repeated_ones
     let mut alone = Alone::new(Saved::default());
     let high = ballot(5, N2);
     let promise = Message::Promise { ballot: high, accepted: None };
-    assert_eq!(alone.hears(N2, Message::Prepare(high)), [promise.clone()]);
+    assert_eq!(alone.hears(N2, Message::Prepare(high)), std::slice::from_ref(&promise));
     assert_eq!(alone.hears(N2, Message::Prepare(high)), [promise]);
     let low = ballot(4, N3);
     assert_eq!(alone.hears(N3, Message::Prepare(low)), [Message::Nack { ballot: low, promised: high }]);
