@@ -15,6 +15,8 @@
 //! | `backup.rs`, `restore.rs` | a state in a file; a new cluster from a file, or from what is left |
 //! | `debug.rs` | what a maintainer needs, in one file |
 //! | `bench.rs` | the load it can put on a cluster |
+//! | `torture.rs` | a cluster under faults, and a verdict |
+//! | `https.rs`, `spans.rs` | TLS to an object store; spans on their way to a collector |
 //! | `check.rs` | whether what clients recorded fits what they were promised |
 //! | `help.rs` | completions and man pages |
 //! | `say.rs` | how it talks |

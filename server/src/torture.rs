@@ -80,6 +80,10 @@ pub(crate) struct TortureArgs {
 
 pub(crate) async fn run_it(args: TortureArgs) -> Result<()> {
     ensure!((3..=9).contains(&args.nodes), "--nodes is {}; write 3 to 9", args.nodes);
+    ensure!(
+        !args.namespaces || !args.faults.iter().all(|fault| fault.takes_proxies()),
+        "--faults names only kinds that take proxies, which --namespaces does without; leave one of the two out"
+    );
     ensure!((1..=1_000).contains(&args.clients), "--clients is {}; write 1 to 1000", args.clients);
     ensure!((1..=20_000).contains(&args.rate), "--rate is {}; write 1 to 20000 operations a second", args.rate);
     ensure!(

@@ -416,7 +416,10 @@ impl Sim {
                 self.story.say(self.now, node, &format!("repairs its log, and owes {owed:?}"));
                 self.checkers.on_repaired(node, left, owed, applied)?;
             }
-            Some(Left::Spared(left)) => self.checkers.on_repaired(node, left, None, applied)?,
+            Some(Left::Spared(left)) => {
+                self.story.say(self.now, node, "does not miss what was damaged of its log");
+                self.checkers.on_repaired(node, left, None, applied)?;
+            }
             Some(Left::Refused) => self.story.say(self.now, node, "cannot repair its log, and gets its disk back"),
         }
         self.checkers.on_state(node, applied.map(|last| last.index));

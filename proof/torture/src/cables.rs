@@ -8,9 +8,11 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Where `ip` is.
 const PROGRAMS: [&str; 4] = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"];
@@ -28,8 +30,8 @@ pub(crate) struct Cables {
 
 #[derive(Default)]
 struct State {
-    /// How many nodes have been plugged in.
-    places: usize,
+    /// What was made, each by what deletes it, in order.
+    made: Vec<String>,
     /// Whose cable is pulled out, and how many packets had come through it by then.
     pulled: Option<(usize, u64)>,
     /// How many packets nodes sent into cables that were pulled out.
@@ -53,6 +55,7 @@ impl Cables {
         let name = &cables.name;
         for side in ["p", "c"] {
             cables.ip(&format!("link add {name}{side} type bridge"))?;
+            cables.lock().made.push(format!("link delete {name}{side}"));
             cables.ip(&format!("link set {name}{side} up"))?;
         }
         cables.ip(&format!("address add 198.19.{net}.254/24 dev {name}c"))?;
@@ -63,11 +66,14 @@ impl Cables {
     pub(crate) fn plug_in(&self, place: usize) -> io::Result<()> {
         let (name, namespace) = (&self.name, self.namespace(place));
         self.ip(&format!("netns add {namespace}"))?;
-        self.lock().places = place + 1;
+        // Its ends of the cables go with it, and theirs with them.
+        self.lock().made.push(format!("netns delete {namespace}"));
         for (side, host) in ["p", "c"].into_iter().zip(self.hosts(place)) {
             let port = format!("{name}{side}{place}");
             self.ip(&format!("link add {port} type veth peer name {side}0 netns {namespace}"))?;
             self.ip(&format!("link set {port} master {name}{side} up"))?;
+            // Nothing is sent but what the node sends, or a packet that is lost would say nothing of it.
+            self.ip(&format!("-n {namespace} link set {side}0 addrgenmode none"))?;
             self.ip(&format!("-n {namespace} address add {host}/24 dev {side}0"))?;
             self.ip(&format!("-n {namespace} link set {side}0 up"))?;
         }
@@ -84,7 +90,8 @@ impl Cables {
         [self.ip.to_owned(), "netns".to_owned(), "exec".to_owned(), self.namespace(place)]
     }
 
-    /// From now on the cable between this node and the others is out, and all others are in.
+    /// From now on the cable between this node and the others is out, and all others are in. Everybody waits for the few
+    /// milliseconds that takes.
     pub(crate) fn pull(&self, place: Option<usize>) {
         let mut state = self.lock();
         if state.pulled.map(|(place, _)| place) == place {
@@ -96,11 +103,15 @@ impl Cables {
     }
 
     fn exchange(&self, state: &mut State, place: Option<usize>) -> io::Result<()> {
-        if let Some((place, before)) = state.pulled.take() {
-            state.lost += self.sent(place)?.saturating_sub(before);
+        if let Some((place, before)) = state.pulled {
+            let lost = self.sent(place)?.saturating_sub(before);
             self.ip(&format!("link set {0}p{place} master {0}p", self.name))?;
+            state.lost += lost;
+            state.pulled = None;
         }
         if let Some(place) = place {
+            let before = self.sent(place)?;
+            state.pulled = Some((place, before));
             self.ip(&format!("link set {}p{place} nomaster", self.name))?;
             state.pulled = Some((place, self.sent(place)?));
         }
@@ -139,12 +150,9 @@ impl Cables {
 impl Drop for Cables {
     /// What cannot be removed the next run removes.
     fn drop(&mut self) {
-        for place in 0..self.lock().places {
-            // Its ends of the cables go with it, and theirs with them.
-            self.ip(&format!("netns delete {}", self.namespace(place))).ok();
-        }
-        for side in ["p", "c"] {
-            self.ip(&format!("link delete {}{side}", self.name)).ok();
+        let made = std::mem::take(&mut self.lock().made);
+        for words in made.iter().rev() {
+            self.ip(words).ok();
         }
     }
 }
@@ -153,15 +161,21 @@ impl Drop for Cables {
 fn sweep(ip: &str) -> io::Result<()> {
     let is_left = |name: &&str| {
         let number = name.strip_prefix(PREFIX).and_then(|rest| rest.split(['-', 'p', 'c']).next());
-        number.is_some_and(|number| number.parse::<u32>().is_ok() && !PathBuf::from(format!("/proc/{number}")).exists())
+        let is_over = |number: u32| number == std::process::id() || !Path::new(&format!("/proc/{number}")).exists();
+        number.and_then(|number| number.parse().ok()).is_some_and(is_over)
     };
     let namespaces = run(ip, "netns list")?;
     for name in namespaces.lines().filter_map(|line| line.split(' ').next()).filter(is_left) {
-        run(ip, &format!("netns delete {name}"))?;
+        // A node that was stopped has not noticed that its run is over. Err: another run sweeps too, and was quicker.
+        let nodes = run(ip, &format!("netns pids {name}")).unwrap_or_default();
+        for node in nodes.lines().filter_map(|pid| Pid::from_raw(pid.trim().parse().ok()?)) {
+            kill_process(node, Signal::KILL).ok();
+        }
+        run(ip, &format!("netns delete {name}")).ok();
     }
     let bridges = run(ip, "-oneline link show type bridge")?;
     for name in bridges.lines().filter_map(|line| line.split(": ").nth(1)).filter(is_left) {
-        run(ip, &format!("link delete {name}"))?;
+        run(ip, &format!("link delete {name}")).ok();
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::Error;
 use crate::links::{Link, Links, Way};
@@ -41,7 +41,7 @@ pub(crate) enum Heal {
     Start(Vec<usize>),
     Continue(usize),
     Mend,
-    MendFlapping(JoinHandle<()>),
+    MendFlapping(JoinSet<()>),
     Quicken(usize),
     Empty(usize),
     SetRight(usize),
@@ -149,7 +149,9 @@ impl Cluster {
             }
             Fault::Flap => {
                 let ways: Vec<Way> = from_it.chain(to_it).collect();
-                heal = Heal::MendFlapping(tokio::spawn(flap(self.links.clone(), ways.clone())));
+                let mut flapping = JoinSet::new();
+                flapping.spawn(flap(self.links.clone(), ways.clone()));
+                heal = Heal::MendFlapping(flapping);
                 (format!("{label} cut off and back, again and again"), ways)
             }
             _ => (format!("{label} cut off"), from_it.chain(to_it).collect()),
@@ -209,10 +211,9 @@ impl Cluster {
             }
             Heal::Continue(place) => drop(self.nodes[place].signal(Signal::CONT)),
             Heal::Mend => self.mend()?,
-            Heal::MendFlapping(flapping) => {
-                flapping.abort();
+            Heal::MendFlapping(mut flapping) => {
                 // Its last word comes before ours.
-                flapping.await.ok();
+                flapping.shutdown().await;
                 self.mend()?;
             }
             Heal::Quicken(place) => {

@@ -199,12 +199,13 @@ impl Links {
     }
 }
 
-/// Whom all that is cut has in common.
+/// Who is cut off from several others, both ways, if nothing else is cut.
 fn cut_off(ways: &BTreeMap<Way, Link>) -> Option<usize> {
     let (first, _) = ways.first_key_value()?;
-    [first.0, first.1]
-        .into_iter()
-        .find(|place| ways.iter().all(|(way, link)| *link == Link::Cut && (way.0 == *place || way.1 == *place)))
+    [first.0, first.1].into_iter().find(|place| {
+        let is_of_it = |way: &Way| (way.0 == *place) != (way.1 == *place) && ways.contains_key(&(way.1, way.0));
+        ways.len() >= 4 && ways.iter().all(|(way, link)| *link == Link::Cut && is_of_it(way))
+    })
 }
 
 /// Carries bytes one way until either end is gone.
@@ -267,10 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn who_is_cut_off_is_whom_all_cut_ways_share() {
+    fn cut_off_is_who_is_cut_off_from_several_both_ways() {
         let cut = |ways: &[Way]| cut_off(&ways.iter().map(|way| (*way, Link::Cut)).collect());
         assert_eq!(cut(&[(2, 0), (0, 2), (2, 1), (1, 2)]), Some(2));
         assert_eq!(cut(&[(0, 1), (2, 3)]), None);
+        assert_eq!(cut(&[(0, 1), (0, 2), (0, 3), (0, 4)]), None, "it is mute, and no more");
+        assert_eq!(cut(&[(0, 1), (1, 0)]), None, "of two, neither");
         assert_eq!(cut(&[]), None);
         assert_eq!(cut_off(&[((0, 1), Link::Slow(Duration::ZERO))].into()), None);
     }

@@ -1,5 +1,6 @@
 //! Node processes: started, killed, stopped for a while, replaced.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -93,6 +94,7 @@ impl Node {
         };
         let out = options.folder.join("secrets");
         let hosts = [&http, &peer].map(|address| address.split(':').next().unwrap_or_default());
+        let hosts: Vec<&str> = BTreeSet::from(hosts).into_iter().collect();
         let security = means.authority.as_ref().map(|authority| authority.flags_of(&label, &hosts, &out)).transpose();
         let security = match security.map_err(Error::file(out))? {
             Some(flags) => flags,

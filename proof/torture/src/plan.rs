@@ -131,6 +131,12 @@ impl Fault {
         matches!(self, Self::Isolate | Self::Mute | Self::Deaf | Self::Split | Self::Flap | Self::SlowLinks)
     }
 
+    /// Whether it can be done to links that proxies carry alone, and not to cables.
+    #[must_use]
+    pub fn takes_proxies(self) -> bool {
+        matches!(self, Self::Mute | Self::Deaf | Self::Split | Self::SlowLinks)
+    }
+
     /// Whether it changes who takes part.
     pub(crate) fn is_of_members(self) -> bool {
         matches!(self, Self::Replace | Self::Add | Self::Remove)

@@ -174,9 +174,11 @@ fn kinds(options: &Options, cluster: &Cluster, notes: &mut Vec<String>) -> Vec<F
         notes.push(why.to_owned());
     }
     if options.namespaces {
-        let by_proxy = [Fault::Mute, Fault::Deaf, Fault::Split, Fault::SlowLinks];
-        kinds.retain(|kind| !by_proxy.contains(kind));
-        notes.push("mute, deaf, split and slow-links are left out: they take proxies, not cables".to_owned());
+        let before = kinds.len();
+        kinds.retain(|kind| !kind.takes_proxies());
+        if kinds.len() < before {
+            notes.push("mute, deaf, split and slow-links are left out: they take proxies, not cables".to_owned());
+        }
     }
     if kinds.contains(&Fault::WallClock) && library().is_none() {
         kinds.retain(|kind| *kind != Fault::WallClock);

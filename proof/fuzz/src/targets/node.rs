@@ -221,8 +221,8 @@ impl World {
     fn denied_by(&self, base: &Base) -> bool {
         let raft = self.node.raft(GROUP).expect("it is open");
         let status = raft.status(self.now);
-        let leads_there = raft.log().agrees(base.last) && base.last.map(|last| last.index) <= raft.log().last_index();
-        !leads_there && (base.last.map(|last| last.index) <= status.committed || status.role == Role::Leader)
+        let is_in_log = raft.log().agrees(base.last) && base.last.map(|last| last.index) <= raft.log().last_index();
+        !is_in_log && (base.last.map(|last| last.index) <= status.committed || status.role == Role::Leader)
     }
 
     fn job(&mut self, rng: &mut Rng) {
