@@ -1,8 +1,9 @@
 //! One input judged; many drawn; one that fails made smaller.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hezong_base::Rng;
@@ -89,15 +90,25 @@ pub struct Tally {
 thread_local! {
     /// What the last panic of this thread said, and where.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Whether this thread runs a target.
+    static DRIVES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on what panics say is kept, and not printed.
-pub fn keep_panics() {
-    panic::set_hook(Box::new(|info| {
+/// The same of another thread, which a target had work for. Who waits for such a thread may take its end for something else.
+static ELSEWHERE: Mutex<Option<String>> = Mutex::new(None);
+
+/// From now on what panics say is kept, and not printed; `keep` is told as well.
+pub fn keep_panics(keep: impl Fn(&str) + Send + Sync + 'static) {
+    panic::set_hook(Box::new(move |info| {
         let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let said = info.payload().downcast_ref::<&str>().map(|text| (*text).to_owned());
         let said = said.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_default();
-        PANIC.with_borrow_mut(|last| *last = format!("{said}{place}"));
+        let said = format!("{said}{place}");
+        keep(&said);
+        match DRIVES.get() {
+            true => PANIC.with_borrow_mut(|last| *last = said),
+            false => *ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner) = Some(said),
+        }
     }));
 }
 
@@ -110,12 +121,17 @@ pub fn judge(target: &Target, input: &[u8], meter: &dyn Meter) -> Result<bool, F
     let before = meter.current();
     meter.forget();
     let started = Instant::now();
+    DRIVES.set(true);
     let outcome = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
+    DRIVES.set(false);
     let time = started.elapsed();
     let taken = meter.peak().saturating_sub(before);
     let Ok(accepted) = outcome else {
         return Err(Failure::Panic(PANIC.with_borrow_mut(std::mem::take)));
     };
+    if let Some(said) = ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(Failure::Panic(said));
+    }
     let allowed = input.len() * target.bytes_a_byte + target.bytes_beside;
     if taken > allowed {
         return Err(Failure::Memory { taken, allowed });

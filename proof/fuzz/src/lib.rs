@@ -24,8 +24,7 @@
 //! that was given nonsense takes the next entry all the same.
 //!
 //! # Left out
-//! What a client reads of replies. Bytes of the state
-//! store are fjall's, of TLS rustls's, of HTTP heads hyper's.
+//! What a client reads of replies. Bytes of the state store are fjall's, of TLS rustls's, of HTTP heads hyper's.
 
 #![forbid(unsafe_code)]
 

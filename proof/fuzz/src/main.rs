@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What runs, and since when.
 static RUNNING: Mutex<Option<(Instant, Target, Vec<u8>)>> = Mutex::new(None);
 
-/// The memory of the whole process: one target runs at a time, and nothing beside it.
+/// The memory of the whole process: one target runs at a time, and beside it nothing but what it started itself.
 struct Process;
 
 impl Meter for Process {
@@ -75,8 +75,8 @@ fn main() -> io::Result<ExitCode> {
     if let Some(path) = &arguments.again {
         return again(targets[0], path);
     }
-    keep_panics();
-    keep_what_panics(arguments.dir.clone());
+    let folder = arguments.dir.clone();
+    keep_panics(move |said| keep_what_panics(&folder, said));
     let folder = arguments.dir.clone();
     std::thread::spawn(move || watch(&folder));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -101,19 +101,16 @@ fn main() -> io::Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Keeps the last input during which anything panicked: where a thread of the product's does, or one of its turns, the
-/// process ends, and nobody comes to save the input.
-fn keep_what_panics(folder: PathBuf) {
-    let keep = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        keep(info);
-        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, target, input)) = running.as_ref() {
-            let path = folder.join(format!("{}-panicked-last", target.name));
-            // Err: it is told all the same, and found again by its seed.
-            std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(path, input)).ok();
-        }
-    }));
+/// Keeps the last input during which anything panicked, and what was said: where a thread of the product's does, or one of
+/// its turns, the process ends, and nobody comes to save the input.
+fn keep_what_panics(folder: &Path, said: &str) {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, target, input)) = running.as_ref() {
+        let path = folder.join(format!("{}-panicked-last", target.name));
+        // Err: it is found again by its seed.
+        let kept = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, input));
+        kept.and_then(|()| std::fs::write(path.with_extension("txt"), said)).ok();
+    }
 }
 
 /// Ends the process when an input does not: such a one cannot be shrunk, but kept.

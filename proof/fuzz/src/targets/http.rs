@@ -1,6 +1,10 @@
 //! What a client sends: bytes on a connection, served by a node that is alone and keeps everything in memory. hyper takes
 //! heads apart; what is made of paths, parameters, headers and bodies is ours.
+//!
+//! One node serves many inputs, since one takes longer to start than many take to be served. What fails may therefore need
+//! those before it, and not fail again by itself; its seed repeats it.
 
+use std::future::pending;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,11 +27,15 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const GROUP: GroupId = GroupId(1);
 /// Who sends no more and gets no answer, because it asked for what is yet to come or sent half of something, goes then.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// Whoever asked for something whole that is there now has an answer by then.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// What may be waited for: an index that is yet to come, and members that never do.
+const WAITS: [&str; 3] = ["min_index", "/join", "/change"];
 /// A node that has served so many is replaced: what they wrote would fill the memory in the end.
 const SERVED_MAX: u32 = 3_000;
 /// More than any answer that is not a stream.
@@ -58,7 +66,12 @@ impl Serving {
             Member { name: "node01".to_owned(), peer: "host1:8089".to_owned(), client: "host1:8091".to_owned() };
         runtime.block_on(async {
             node.bootstrap(GROUP, Membership::of_voters([(NodeId(1), member)])).await.expect(STARTS);
-            while node.read(GROUP, ReadLevel::Consistent, None).await.is_err() {}
+            let leads = async {
+                while node.read(GROUP, ReadLevel::Consistent, None).await.is_err() {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            timeout(ANSWER_TIME_MAX, leads).await.expect(STARTS);
         });
         let api = Api {
             node: node.clone(),
@@ -77,16 +90,20 @@ impl Serving {
     }
 
     /// Serves one connection on which these bytes come; what was answered.
-    fn serve(&self, input: &[u8]) -> Vec<u8> {
+    fn serve(&self, input: &[u8], patience: Duration) -> Vec<u8> {
         let service = service_fn(|request: Request<Incoming>| self.router.call(request.map(Body::new)));
         self.runtime.block_on(async {
             let (client, server) = duplex(ANSWER_BYTES);
             let connection = http1::Builder::new().serve_connection(TokioIo::new(server), service);
             let mut answer = Vec::new();
+            // What was said before the connection ended is heard all the same. Err: what came was no HTTP.
+            let served = async {
+                connection.await.ok();
+                pending::<()>().await;
+            };
             tokio::select! {
-                () = ask(client, input, &mut answer) => {}
-                // Err: what came was no HTTP.
-                _ = connection => {}
+                () = ask(client, input, patience, &mut answer) => {}
+                () = served => {}
             }
             answer
         })
@@ -99,13 +116,14 @@ impl Drop for Serving {
     }
 }
 
-/// Sends, then listens until nothing more comes.
-async fn ask(mut client: DuplexStream, input: &[u8], answer: &mut Vec<u8>) {
+/// Sends, then listens until nothing more comes; for the first of it so long.
+async fn ask(mut client: DuplexStream, input: &[u8], mut patience: Duration, answer: &mut Vec<u8>) {
     if client.write_all(input).await.is_err() {
         return;
     }
     let mut chunk = vec![0; 8 << 10];
-    while let Ok(Ok(read @ 1..)) = timeout(PATIENCE, client.read(&mut chunk)).await {
+    while let Ok(Ok(read @ 1..)) = timeout(patience, client.read(&mut chunk)).await {
+        patience = PATIENCE;
         answer.extend_from_slice(&chunk[..read]);
         if answer.len() > ANSWER_BYTES || is_whole(answer) {
             break;
@@ -115,7 +133,8 @@ async fn ask(mut client: DuplexStream, input: &[u8], answer: &mut Vec<u8>) {
 
 /// Whether there is one answer, and all of it.
 fn is_whole(answer: &[u8]) -> bool {
-    taken_apart(answer).is_some_and(|(_, length, body)| length == Some(body.len()))
+    let is_last = |head: &str, body: &[u8]| head.contains("chunked") && body.ends_with(b"0\r\n\r\n");
+    taken_apart(answer).is_some_and(|(head, length, body)| length == Some(body.len()) || is_last(head, body))
 }
 
 /// The head of an answer, the length it tells, and what there is of its body.
@@ -152,13 +171,21 @@ fn mended(input: &[u8]) -> Vec<u8> {
 /// Whether something was done. What is refused is refused in words.
 pub(super) fn run(input: &[u8]) -> bool {
     let mut serving = SERVING.lock().unwrap_or_else(PoisonError::into_inner);
-    // Not that of one that ended in a panic.
+    // Not the one before, if something was wrong with what it answered: it is gone.
     let (node, served) = mem::take(&mut *serving).unwrap_or_else(|| (Serving::start(), 0));
     let is_mended = !input.len().is_multiple_of(4);
-    let answer = if is_mended { node.serve(&mended(input)) } else { node.serve(input) };
+    let bytes = if is_mended { mended(input) } else { input.to_vec() };
+    let waits = WAITS.iter().any(|word| bytes.windows(word.len()).any(|part| part == word.as_bytes()));
+    let answer = node.serve(&bytes, if is_mended && !waits { ANSWER_TIME_MAX } else { PATIENCE });
+    assert!(!answer.is_empty() || waits || !is_mended, "no answer");
+    let is_done = judge(&answer);
     *serving = (served < SERVED_MAX).then_some((node, served + 1));
-    drop(serving);
-    let Some((head, length, body)) = taken_apart(&answer) else { return false };
+    is_done
+}
+
+/// Whether an answer says that something was done; what else it says must be right.
+fn judge(answer: &[u8]) -> bool {
+    let Some((head, length, body)) = taken_apart(answer) else { return false };
     let status = head.get(9..12).expect("an answer has a status");
     assert_ne!(status, "500", "{head}");
     if status >= "400" && head.contains("application/json") && length == Some(body.len()) {
