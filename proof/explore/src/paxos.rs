@@ -217,6 +217,9 @@ impl Subject for PaxosSubject {
     fn remember(&self, past: &PaxosPast, id: NodeId, view: &PaxosView) -> Result<PaxosPast, Violation> {
         let mut past = past.clone();
         if let Some(Proposal { ballot, value }) = &view.accepted {
+            if !(1..=self.bounds.proposers).any(|nth| *value == format!("v{nth}")) {
+                return Err(Violation::new("only what was proposed is accepted", format!("{id} accepts {value:?}")));
+            }
             let (first, by) = past.0.entry(*ballot).or_insert_with(|| (value.clone(), BTreeSet::new()));
             if first != value {
                 let detail = format!("{id} accepts {value:?} at {ballot}, where {first:?} was accepted");

@@ -123,7 +123,7 @@ pub const ALL: &[Target] = &[
     },
     Target {
         name: "paxos",
-        what: "what reaches `Paxos::handle`: any message, unknown writes, crashes",
+        what: "what reaches `Paxos::handle`: any message, slow disks, crashes",
         sample: raft::sample,
         run: paxos::run,
         bytes_a_byte: 1_000,

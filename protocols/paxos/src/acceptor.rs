@@ -2,7 +2,7 @@
 
 use hezong_base::{NodeId, Time, WriteId};
 
-use crate::node::{Out, Paxos, Write};
+use crate::node::{Out, Paxos, Write, after};
 use crate::{Ballot, Message, Proposal, Weakness};
 
 /// An acceptor's part of the state. All of it is on disk before anybody hears of it.
@@ -30,9 +30,15 @@ impl Paxos {
             return self.refuse(from, ballot, out);
         }
         if Some(ballot) > self.acceptor.promised {
+            if self.is_flooded() {
+                return;
+            }
             self.acceptor.promised = Some(ballot);
             let write = self.writes.store(now, Write::Promise(ballot), size_of::<Ballot>(), out);
             self.acceptor.promise_write = Some(write);
+        } else if self.is_outstanding(self.acceptor.promise_write) {
+            // The answer waits for the disk already.
+            return;
         }
         // A repeated request is answered again, and by then something may have been accepted at this very ballot.
         let mut rests_on = self.acceptor.promise_write.max(self.acceptor.accept_write);
@@ -55,10 +61,12 @@ impl Paxos {
             return self.refuse(from, ballot, out);
         }
         match &self.acceptor.accepted {
-            // Repeated; it is told again.
+            // Repeated: the answer waits for the disk already, or is given again.
+            Some(accepted) if *accepted == proposal && self.is_outstanding(self.acceptor.accept_write) => return,
             Some(accepted) if *accepted == proposal => {}
             // A ballot has one value. Whoever proposes another at the same has forgotten the first; nobody may choose it.
             Some(accepted) if accepted.ballot == ballot => return,
+            _ if self.is_flooded() => return,
             _ => {
                 if !self.weak(Weakness::AcceptWithoutPromise) {
                     self.acceptor.promised = self.acceptor.promised.max(Some(ballot));
@@ -77,16 +85,27 @@ impl Paxos {
         }
     }
 
-    /// Says which ballot has to be outbid.
+    /// Says which ballot has to be outbid, unless that is not certain yet: whoever asks will ask again.
     fn refuse(&mut self, from: NodeId, ballot: Ballot, out: &mut Out) {
-        if let Some(promised) = self.acceptor.promised {
-            self.say(self.acceptor.promise_write, from, Message::Nack { ballot, promised }, out);
+        let rests_on = self.acceptor.promise_write.max(self.acceptor.accept_write);
+        if let Some(promised) = self.acceptor.promised.filter(|_| !self.is_outstanding(rests_on)) {
+            self.say(rests_on, from, Message::Nack { ballot, promised }, out);
         }
+    }
+
+    /// Whether so much is on its way to the disk that nothing is taken which would need to be written.
+    fn is_flooded(&self) -> bool {
+        self.writes.bytes() > self.config.unstored_bytes_max
+    }
+
+    fn is_outstanding(&self, write: Option<WriteId>) -> bool {
+        write.is_some_and(|write| self.writes.is_outstanding(write))
     }
 
     /// Gives others time to have chosen what was accepted here.
     pub(crate) fn wait_to_learn(&mut self, now: Time) {
         let timeout = self.config.learn_timeout;
-        self.acceptor.learn_at = Some(now + self.rng.between(timeout, timeout * 2));
+        let wait = self.rng.between(timeout, timeout.saturating_mul(2));
+        self.acceptor.learn_at = Some(after(now, wait));
     }
 }

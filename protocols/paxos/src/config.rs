@@ -26,6 +26,9 @@ pub struct Config {
     pub learn_timeout: Duration,
     /// The longest value. Default 1 MiB.
     pub value_bytes_max: usize,
+    /// How many bytes of writes may be on their way to the disk before what would need another is dropped, as if it had been
+    /// lost on its way here. Default 8 MiB.
+    pub unstored_bytes_max: usize,
     /// How many proposals of local users may wait for an answer. Default 1,024.
     pub waiting_max: usize,
     /// The bug this node suffers from.
@@ -46,6 +49,7 @@ impl Config {
             backoff_max: Duration::from_secs(2),
             learn_timeout: Duration::from_secs(1),
             value_bytes_max: 1 << 20,
+            unstored_bytes_max: 8 << 20,
             waiting_max: 1_024,
             #[cfg(feature = "weakened")]
             weakness: None,

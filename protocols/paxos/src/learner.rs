@@ -45,7 +45,8 @@ impl Paxos {
         self.learner.heard.clear();
         self.writes.store(now, Write::Chosen(value.clone()), value.len(), out);
         self.writes.emit(None, Event::Chosen(value.clone()), out);
-        for (id, _) in core::mem::take(&mut self.proposer.waiting) {
+        self.proposer.value = None;
+        for id in core::mem::take(&mut self.proposer.waiting) {
             self.writes.emit(None, Event::Answered { id, value: value.clone() }, out);
         }
         (self.proposer.phase, self.proposer.deadline, self.acceptor.learn_at) = (Phase::Idle, None, None);

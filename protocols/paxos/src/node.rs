@@ -10,6 +10,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::hash::{Hash, Hasher};
+use core::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol, Rng, Time, WriteId, Writes};
@@ -20,6 +21,11 @@ use crate::proposer::{Phase, Proposer};
 use crate::{Ballot, Config, Event, Message, Proposal, Request, Weakness};
 
 pub(crate) type Out = Vec<Effect<Paxos>>;
+
+/// When a wait ends: later than now, however short it is.
+pub(crate) fn after(now: Time, wait: Duration) -> Time {
+    now + wait.max(Duration::from_nanos(1))
+}
 
 /// A change of what is on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -125,11 +131,8 @@ impl Protocol for Paxos {
         let Acceptor { promised, accepted, promise_write, accept_write, learn_at } = &self.acceptor;
         let place = |write: &Option<WriteId>| write.and_then(|id| self.writes.place(id));
         (promised, accepted, place(promise_write), place(accept_write), learn_at.is_some()).hash(&mut into);
-        let Proposer { phase, round, round_write, refusals: _, waiting, deadline } = &self.proposer;
-        (phase, round, place(round_write), deadline.is_some()).hash(&mut into);
-        for (_, value) in waiting {
-            value.hash(&mut into);
-        }
+        let Proposer { phase, round, round_write, refusals: _, value, waiting, deadline } = &self.proposer;
+        (phase, round, place(round_write), value, waiting.len(), deadline.is_some()).hash(&mut into);
         let Learner { heard, chosen, ever } = &self.learner;
         (heard, chosen, ever, self.to_self.len()).hash(&mut into);
         for (rests_on, message) in &self.to_self {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Time, WriteId};
 
-use crate::node::{Out, Paxos, Write};
+use crate::node::{Out, Paxos, Write, after};
 use crate::{Ballot, Event, Message, Proposal, ROUND_MAX, Refusal, Request, Weakness};
 
 /// After so many refusals pauses double no more: by then they are at their longest.
@@ -39,10 +39,12 @@ pub(crate) struct Proposer {
     pub(crate) round: u64,
     /// The write by which our last round is not forgotten; of this life.
     pub(crate) round_write: Option<WriteId>,
-    /// How often in a row it was refused.
+    /// How often it was refused.
     pub(crate) refusals: u32,
-    /// Proposals of local users, oldest first. The first is what is proposed where that is free.
-    pub(crate) waiting: VecDeque<(RequestId, Bytes)>,
+    /// What is proposed where that is free: what the first local user asked for that still waits.
+    pub(crate) value: Option<Bytes>,
+    /// The proposals of local users that wait for an answer, oldest first.
+    pub(crate) waiting: VecDeque<RequestId>,
     /// When it asks again those who are silent, or ends its pause.
     pub(crate) deadline: Option<Time>,
 }
@@ -63,7 +65,8 @@ impl Paxos {
         if let Some(chosen) = self.learner.chosen.clone() {
             return self.writes.emit(None, Event::Answered { id, value: chosen }, out);
         }
-        self.proposer.waiting.push_back((id, value));
+        self.proposer.waiting.push_back(id);
+        self.proposer.value.get_or_insert(value);
         if self.proposer.phase == Phase::Idle {
             self.campaign(now, out);
         }
@@ -72,8 +75,10 @@ impl Paxos {
     /// Phase 1a: a ballot above all that were heard of, never used before and, once it is on disk, never again (§2.5).
     pub(crate) fn campaign(&mut self, now: Time, out: &mut Out) {
         if self.proposer.round >= ROUND_MAX {
-            self.proposer.phase = Phase::Idle;
-            self.proposer.deadline = None;
+            (self.proposer.phase, self.proposer.deadline, self.proposer.value) = (Phase::Idle, None, None);
+            for id in core::mem::take(&mut self.proposer.waiting) {
+                self.writes.emit(None, Event::Refused { id, refusal: Refusal::BallotsSpent }, out);
+            }
             return;
         }
         self.proposer.round += 1;
@@ -95,7 +100,7 @@ impl Paxos {
 
     /// Asks, or asks again, those who have not answered.
     fn ask(&mut self, now: Time, out: &mut Out) {
-        self.proposer.deadline = Some(now + self.config.resend_interval);
+        self.proposer.deadline = Some(after(now, self.config.resend_interval));
         let rests_on = self.proposer.round_write;
         let (message, silent): (Message, Vec<NodeId>) = match &self.proposer.phase {
             Phase::Idle | Phase::Waiting => return,
@@ -144,7 +149,7 @@ impl Paxos {
     }
 
     fn value_to_propose(&self, accepted: &[Proposal]) -> Option<Bytes> {
-        let own = self.proposer.waiting.front().map(|(_, value)| value.clone());
+        let own = self.proposer.value.clone();
         if self.weak(Weakness::OwnValue) && own.is_some() {
             return own;
         }
@@ -173,7 +178,7 @@ impl Paxos {
         let pause = doubled.min(longest);
         self.proposer.refusals = self.proposer.refusals.saturating_add(1);
         self.proposer.phase = Phase::Waiting;
-        self.proposer.deadline = Some(now + self.rng.between(pause, pause * 2));
+        self.proposer.deadline = Some(after(now, self.rng.between(pause, pause.saturating_mul(2))));
     }
 
     /// Its deadline has passed.
@@ -181,6 +186,12 @@ impl Paxos {
         match &self.proposer.phase {
             Phase::Idle => self.proposer.deadline = None,
             Phase::Waiting => self.campaign(now, out),
+            // It has asked nobody yet, and will as soon as its ballot is on disk.
+            Phase::Preparing { .. } | Phase::Accepting(_)
+                if self.proposer.round_write.is_some_and(|write| self.writes.is_outstanding(write)) =>
+            {
+                self.proposer.deadline = Some(after(now, self.config.resend_interval));
+            }
             Phase::Preparing { .. } | Phase::Accepting(_) => self.ask(now, out),
         }
     }

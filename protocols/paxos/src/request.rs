@@ -36,6 +36,8 @@ pub enum Event {
 pub enum Refusal {
     /// Its value is longer than [`Config::value_bytes_max`](crate::Config::value_bytes_max).
     TooLong,
+    /// No ballot is left that would outbid what somebody has used: a disk or a node is not what it should be.
+    BallotsSpent,
     /// As many wait as [`Config::waiting_max`](crate::Config::waiting_max) allows.
     Overloaded,
 }

@@ -1,4 +1,4 @@
-//! `Paxos::handle` with anything a peer may send, writes that take their time, and crashes. Eight bytes are a step, as for
+//! `Paxos::handle` with anything a peer may send, writes that take their time, and crashes. Nothing leaves that is not on disk. Eight bytes are a step, as for
 //! Raft.
 
 use std::collections::VecDeque;
@@ -74,14 +74,7 @@ impl World {
                     self.hand(Input::Stored(id));
                 }
             }
-            78..80 => {
-                let id = WriteId(number(rng));
-                // A write that is not done yet is never said to be.
-                if self.pending.front().is_none_or(|(first, _)| id < *first) {
-                    self.hand(Input::Stored(id));
-                }
-            }
-            80..88 => {
+            78..88 => {
                 if let Some(deadline) = self.paxos.deadline() {
                     self.now = self.now.max(deadline);
                     self.hand(Input::Timeout);
@@ -106,10 +99,31 @@ impl World {
         self.carry_out(out);
     }
 
+    /// What is said is on disk, or it would be a lie after a crash.
+    fn assert_stored(&self, message: &Message) {
+        let Saved { round, promised, accepted, .. } = &self.disk;
+        let at = |proposal: Option<&Proposal>| proposal.map(|proposal| proposal.ballot);
+        let is_stored = match message {
+            Message::Prepare(ballot) => ballot.round <= *round,
+            Message::Accept(proposal) => proposal.ballot.round <= *round,
+            Message::Promise { ballot, accepted: told } => {
+                Some(*ballot) <= *promised && at(told.as_ref()) <= at(accepted.as_ref())
+            }
+            Message::Nack { promised: told, .. } => Some(*told) <= *promised,
+            Message::Accepted(proposal) => at(Some(proposal)) <= at(accepted.as_ref()),
+            // A majority has it.
+            Message::Chosen(_) => true,
+        };
+        assert!(is_stored, "{message:?} is said, where {:?} is stored", self.disk);
+    }
+
     fn carry_out(&mut self, out: Vec<Effect<Paxos>>) {
         for effect in out {
             match effect {
-                Effect::Send { to, .. } => assert_ne!(to, US, "what it says to itself it keeps to itself"),
+                Effect::Send { to, message } => {
+                    assert_ne!(to, US, "what it says to itself it keeps to itself");
+                    self.assert_stored(&message);
+                }
                 Effect::Store { id, write } => self.pending.push_back((id, write)),
                 Effect::Ask { ask, .. } => match ask {},
                 Effect::Emit(Event::Chosen(value)) => {
