@@ -90,8 +90,8 @@ enum Command {
         #[command(flatten)]
         limits: LimitArguments,
     },
-    /// Gives Raft and Paxos known bugs, one at a time, and finds the shortest way to what each breaks: a line each, with how many
-    /// steps that takes.
+    /// Gives Raft and Paxos known bugs, one at a time, and finds the shortest way to what each breaks: a line each, with how
+    /// many steps that takes.
     #[cfg(feature = "weakened")]
     Mutants,
 }
