@@ -129,7 +129,7 @@ fn tests() -> anyhow::Result<Finding> {
     say(&format!("{} tests that put bugs in: all pass, {seconds:.1} s", TESTS.len()))?;
     tell(Finding {
         bug: "AcceptOnlyAbove".to_owned(),
-        // As `hezong_paxos::Weakness` has it.
+        // As `hezong_paxos::basic::Weakness` has it.
         origin: "*Paxos Made Simple* §2.2, phase 2b".to_owned(),
         rung: "tests",
         effort: "one random history".to_owned(),

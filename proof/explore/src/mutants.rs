@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use hezong_paxos::Weakness as OfPaxos;
+use hezong_paxos::basic::Weakness as OfPaxos;
 use hezong_raft::Weakness as OfRaft;
 
 use crate::{

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{NodeId, Protocol as _, Time};
-use hezong_paxos::{Ballot, Config, Event, Message, Paxos, Phase, Proposal, Request, Saved, Write};
+use hezong_paxos::Ballot;
+use hezong_paxos::basic::{Config, Event, Message, Paxos, Phase, Proposal, Request, Saved, Write};
 use hezong_script::paxos::{show_event, show_message, show_write};
 
 use crate::subject::{Passage, Subject, Use};
@@ -43,7 +44,7 @@ impl PaxosBounds {
 pub struct PaxosSubject {
     bounds: PaxosBounds,
     #[cfg(feature = "weakened")]
-    weakness: Option<hezong_paxos::Weakness>,
+    weakness: Option<hezong_paxos::basic::Weakness>,
 }
 
 impl PaxosSubject {
@@ -68,7 +69,7 @@ impl PaxosSubject {
     /// The same with a known bug in every node.
     #[cfg(feature = "weakened")]
     #[must_use]
-    pub fn weakened(self, weakness: Option<hezong_paxos::Weakness>) -> Self {
+    pub fn weakened(self, weakness: Option<hezong_paxos::basic::Weakness>) -> Self {
         Self { weakness, ..self }
     }
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{NodeId, Protocol, Time};
-use hezong_paxos::{Ballot, Config, Event, Message, Paxos, Phase, Proposal, Request, Saved, Write};
+use hezong_paxos::Ballot;
+use hezong_paxos::basic::{Config, Event, Message, Paxos, Phase, Proposal, Request, Saved, Write};
 
 use crate::{Command, Dialect, World};
 

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
-use hezong_paxos::{Ballot, Config, Event, Message, Paxos, Proposal, Request, Saved, Write};
+use hezong_paxos::Ballot;
+use hezong_paxos::basic::{Config, Event, Message, Paxos, Proposal, Request, Saved, Write};
 
 use super::raft::{number, steps};
 use super::random;

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
-use hezong_paxos::{Ballot, Config, Message, Paxos, Proposal, Request, Saved};
+use hezong_paxos::Ballot;
+use hezong_paxos::basic::{Config, Message, Paxos, Proposal, Request, Saved};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);

@@ -2,8 +2,9 @@
 
 use hezong_base::{NodeId, Time, WriteId};
 
-use crate::node::{Out, Paxos, Write, after};
-use crate::{Ballot, Message, Proposal, Weakness};
+use super::node::{Out, Paxos, Write, after};
+use super::{Message, Proposal, Weakness};
+use crate::Ballot;
 
 /// An acceptor's part of the state. All of it is on disk before anybody hears of it.
 #[derive(Clone, Debug, Default)]

@@ -33,7 +33,7 @@ pub struct Config {
     pub waiting_max: usize,
     /// The bug this node suffers from.
     #[cfg(feature = "weakened")]
-    pub weakness: Option<crate::Weakness>,
+    pub weakness: Option<super::Weakness>,
 }
 
 impl Config {
@@ -58,14 +58,14 @@ impl Config {
 
     /// Whether this node suffers from a known bug. Never in what ships.
     #[cfg(feature = "weakened")]
-    pub(crate) fn weak(&self, weakness: crate::Weakness) -> bool {
+    pub(crate) fn weak(&self, weakness: super::Weakness) -> bool {
         self.weakness == Some(weakness)
     }
 
     /// Whether this node suffers from a known bug: never.
     #[cfg(not(feature = "weakened"))]
     #[expect(clippy::unused_self, reason = "the weakened build asks its configuration")]
-    pub(crate) const fn weak(&self, _: crate::Weakness) -> bool {
+    pub(crate) const fn weak(&self, _: super::Weakness) -> bool {
         false
     }
 

@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Time, WriteId};
 
-use crate::node::{Out, Paxos, Write, after};
-use crate::{Ballot, Event, Message, Proposal, ROUND_MAX, Refusal, Request, Weakness};
+use super::node::{Out, Paxos, Write, after};
+use super::{Event, Message, Proposal, Refusal, Request, Weakness};
+use crate::{Ballot, ROUND_MAX};
 
 /// After so many refusals pauses double no more: by then they are at their longest.
 const DOUBLINGS_MAX: u32 = 16;

@@ -15,10 +15,11 @@ use core::time::Duration;
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol, Rng, Time, WriteId, Writes};
 
-use crate::acceptor::Acceptor;
-use crate::learner::Learner;
-use crate::proposer::{Phase, Proposer};
-use crate::{Ballot, Config, Event, Message, Proposal, Request, Weakness};
+use super::acceptor::Acceptor;
+use super::learner::Learner;
+use super::proposer::{Phase, Proposer};
+use super::{Config, Event, Message, Proposal, Request, Weakness};
+use crate::Ballot;
 
 pub(crate) type Out = Vec<Effect<Paxos>>;
 

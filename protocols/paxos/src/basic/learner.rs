@@ -5,8 +5,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use hezong_base::{NodeId, Time};
 
-use crate::node::{Out, Paxos, Write};
-use crate::{Ballot, Event, Phase, Proposal, Weakness};
+use super::node::{Out, Paxos, Write};
+use super::{Event, Phase, Proposal, Weakness};
+use crate::Ballot;
 
 /// A learner's part of the state.
 #[derive(Clone, Debug, Default)]

@@ -34,10 +34,10 @@ pub enum Event {
 /// Why a proposal was not taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its value is longer than [`Config::value_bytes_max`](crate::Config::value_bytes_max).
+    /// Its value is longer than [`Config::value_bytes_max`](super::Config::value_bytes_max).
     TooLong,
     /// No ballot is left that would outbid what somebody has used: a disk or a node is not what it should be.
     BallotsSpent,
-    /// As many wait as [`Config::waiting_max`](crate::Config::waiting_max) allows.
+    /// As many wait as [`Config::waiting_max`](super::Config::waiting_max) allows.
     Overloaded,
 }

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time};
-use hezong_paxos::{Ballot, Config, Event, Message, Paxos, Phase, Proposal, Request, Saved, Write};
+use hezong_paxos::Ballot;
+use hezong_paxos::basic::{Config, Event, Message, Paxos, Phase, Proposal, Request, Saved, Write};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);

@@ -1,4 +1,4 @@
-//! Known bugs as switches. With the feature `weakened`, [`crate::Config`] carries one of them, and the proof shows that
+//! Known bugs as switches. With the feature `weakened`, [`super::Config`] carries one of them, and the proof shows that
 //! its checkers catch it; without the feature every switch is a constant `false` and nothing of it is compiled in.
 
 /// One known bug.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
-use hezong_paxos::{Ballot, Config, Event, Message, Paxos, Request, Saved, Write};
+use hezong_paxos::Ballot;
+use hezong_paxos::basic::{Config, Event, Message, Paxos, Request, Saved, Write};
 
 struct Node {
     running: Paxos,
@@ -229,7 +230,7 @@ fn agreement_random_histories_one_value_and_progress() {
 #[cfg(feature = "weakened")]
 #[test]
 fn known_bug_accept_only_above_makes_no_progress() {
-    let weaken = |config: &mut Config| config.weakness = Some(hezong_paxos::Weakness::AcceptOnlyAbove);
+    let weaken = |config: &mut Config| config.weakness = Some(hezong_paxos::basic::Weakness::AcceptOnlyAbove);
     let (world, healed) = run(1, 600, weaken);
     assert!(healed.is_none() && world.chosen().is_empty());
 }

@@ -7,7 +7,7 @@ use hezong_script::paxos::PaxosDialect;
 
 #[test]
 fn scripts_tell_what_happens() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/basic/scripts");
     let update = std::env::var_os("UPDATE").is_some();
     let count = check_folder::<PaxosDialect>(&folder, update).unwrap_or_else(|failures| panic!("{failures}"));
     assert!(count >= 10, "only {count} scripts were found");
