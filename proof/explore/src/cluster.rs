@@ -20,16 +20,17 @@ mod network;
 mod twins;
 
 use std::collections::HashMap;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use hezong_base::NodeId;
+use hezong_invariants::Invariants;
 
 use self::names::permutations;
 use self::network::{Network, Usefulness};
 use crate::digest::{ByDigest, Digest};
 use crate::node::{How, Node, Touch, Touched};
-use crate::subject::{MessageOf, Subject};
+use crate::subject::{MessageOf, PastOf, Subject, ViewOf};
 use crate::{Model, Violation};
 
 /// The largest cluster; states are kept small.
@@ -91,7 +92,7 @@ pub struct State {
 /// A state of a node.
 struct Known<S: Subject> {
     node: Node<S>,
-    view: S::View,
+    view: ViewOf<S>,
     /// Once a long time has passed.
     later: u64,
     may_time_out: bool,
@@ -133,8 +134,8 @@ pub struct Cluster<S: Subject> {
     outcomes: Vec<Outcome>,
     /// What comes of an input, by the node's state and what happens.
     outcome_of: HashMap<(u32, u32), u32, ByDigest>,
-    pasts: Vec<(S::Past, Box<[u64]>)>,
-    past_by_value: HashMap<S::Past, u32>,
+    pasts: Vec<(PastOf<S>, Box<[u64]>)>,
+    past_by_value: HashMap<PastOf<S>, u32>,
     /// Whether a message still matters, by the receiver's state, the message, and whether anybody may still crash.
     usefulness: Vec<Vec<Option<Usefulness>>>,
     /// What is remembered next, by what is remembered and what a node has become.
@@ -179,7 +180,7 @@ impl<S: Subject> Cluster<S> {
             let key = cluster.know(node, None);
             cluster.first.push(key);
         }
-        cluster.know_past(S::Past::default());
+        cluster.know_past(PastOf::<S>::default());
         cluster
     }
 
@@ -243,14 +244,14 @@ impl<S: Subject> Cluster<S> {
         })
     }
 
-    fn know_past(&mut self, past: S::Past) -> u32 {
+    fn know_past(&mut self, past: PastOf<S>) -> u32 {
         if let Some(key) = self.past_by_value.get(&past) {
             return *key;
         }
         let digest = |naming: &Vec<u8>| {
             let mut digest = Digest::default();
             let named = |id: NodeId| name(naming[usize::from(place(id))]);
-            self.subject.hash_past(&past, &named, &mut digest);
+            S::Invariants::renamed(&past, &named).hash(&mut digest);
             digest.finish()
         };
         let digests = self.namings.iter().map(digest).collect();
@@ -273,7 +274,7 @@ impl<S: Subject> Cluster<S> {
                 let from = place_of(&node);
                 let next = self.know(node, Some((key, step, how)));
                 let (before, after) = (&self.known[key as usize], &self.known[next as usize]);
-                match self.subject.check_step(before.node.id, &before.view, &after.view) {
+                match self.subject.invariants().check_step(before.node.id, &before.view, &after.view) {
                     Err(violation) => Outcome::Broken(violation),
                     Ok(()) => {
                         let sends = sends.into_iter().map(|(to, sent)| self.know_letter(from, self::place(to), sent));
@@ -399,8 +400,8 @@ impl<S: Subject> Model for Cluster<S> {
             Some(past) => *past,
             None => {
                 let known = &self.known[became as usize];
-                let past = &self.pasts[state.past as usize].0;
-                let past = self.subject.remember(past, known.node.id, &known.view)?;
+                let mut past = self.pasts[state.past as usize].0.clone();
+                self.subject.invariants().remember(&mut past, known.node.id, &known.view)?;
                 let past = self.know_past(past);
                 self.past_after.insert((state.past, became), past);
                 past
@@ -416,8 +417,11 @@ impl<S: Subject> Model for Cluster<S> {
 
     fn check(&mut self, state: &State) -> Result<(), Violation> {
         let nodes = usize::from(self.bounds.nodes);
-        let views: [_; NODES_MAX] = std::array::from_fn(|at| &self.known[state.nodes[at] as usize].view);
-        self.subject.check(&views[..nodes], &self.pasts[state.past as usize].0)
+        let views: [_; NODES_MAX] = std::array::from_fn(|at| {
+            let known = &self.known[state.nodes[at] as usize];
+            (known.node.id, &known.view)
+        });
+        self.subject.invariants().check(&views[..nodes], &self.pasts[state.past as usize].0)
     }
 
     fn fingerprint(&mut self, state: &State) -> u64 {

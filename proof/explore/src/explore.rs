@@ -5,9 +5,10 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
+
+use hezong_invariants::Violation;
 
 /// Something with states and steps between them.
 pub trait Model {
@@ -40,28 +41,6 @@ pub trait Model {
 
     /// The step for people to read, a line or a few.
     fn tell(&mut self, state: &Self::State, action: &Self::Action) -> String;
-}
-
-/// A property that does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// Its name.
-    pub property: &'static str,
-    /// What was seen.
-    pub detail: String,
-}
-
-impl Violation {
-    /// `property` does not hold: `detail` was seen.
-    pub fn new(property: &'static str, detail: impl Into<String>) -> Self {
-        Self { property, detail: detail.into() }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.property, self.detail)
-    }
 }
 
 /// Which state is looked at next.

@@ -12,10 +12,12 @@
 //! | `cluster/names.rs`, `network.rs`, `twins.rs` | nodes renamed; messages that still matter; nodes of one fingerprint compared |
 //! | `node.rs` | one node with its disk, and what one input makes of it |
 //! | `subject.rs` | what a protocol adds to that |
-//! | `raft.rs` | Raft: bounds, what is left out, the five properties of figure 3 |
-//! | `paxos.rs` | Paxos: bounds, what is left out, agreement |
+//! | `raft.rs` | Raft: bounds, what is left out |
+//! | `paxos.rs` | Paxos: bounds, what is left out |
 //! | `mutants.rs` | known bugs within reach, and how far they are |
 //! | `main.rs` | the command |
+//!
+//! What must hold of each protocol is in `hezong-invariants`.
 //!
 //! Words: a *state* is one of the whole cluster; a *step* is one input of one node; *folded* states are the same but for the
 //! names of nodes; a message is *spent* when it can make nothing of its receiver any more; *late* is after more time than
@@ -52,9 +54,10 @@ mod subject;
 mod two_phase;
 
 pub use cluster::{Action, Bounds, Cluster, NODES_MAX, State, Step};
-pub use explore::{End, Limits, Model, Order, Report, Violation, explore, story};
+pub use explore::{End, Limits, Model, Order, Report, explore, story};
+pub use hezong_invariants::Violation;
 pub use node::How;
-pub use paxos::{PaxosBounds, PaxosPast, PaxosSubject, PaxosView};
-pub use raft::{RaftBounds, RaftPast, RaftSubject, RaftView, Slot};
+pub use paxos::{PaxosBounds, PaxosSubject};
+pub use raft::{RaftBounds, RaftSubject};
 pub use subject::{Passage, Subject, Use};
 pub use two_phase::{Folding, TwoPhase, TwoPhaseAction, TwoPhaseState};

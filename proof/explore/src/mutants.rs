@@ -61,7 +61,7 @@ pub const OF_PAXOS: [Mutant<PaxosSubject>; 10] = [
     paxos(OfPaxos::OwnValue, PAXOS, "agreement", 8),
     paxos(OfPaxos::OldPromiseCounted, PaxosBounds { rounds: 2, ..PAXOS }, "agreement", 9),
     paxos(OfPaxos::AcceptBelowPromise, PAXOS, "agreement", 8),
-    paxos(OfPaxos::AcceptWithoutPromise, PaxosBounds { rounds: 2, ..PAXOS }, "agreement", 12),
+    paxos(OfPaxos::AcceptWithoutPromise, PaxosBounds { rounds: 2, ..PAXOS }, "promises are kept", 5),
     paxos(OfPaxos::HalfIsMajority, PAXOS, "only what was chosen is learned", 1),
     paxos(OfPaxos::CountAcrossBallots, PaxosBounds { rounds: 2, ..PAXOS }, "only what was chosen is learned", 7),
 ];

@@ -9,10 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use hezong_base::{Effect, Input, NodeId, Protocol, RequestId, Rng, Time, WriteId};
+use hezong_invariants::Invariants;
 
 use crate::Violation;
 use crate::digest::Digest;
-use crate::subject::{EventOf, MessageOf, Passage, RequestOf, SavedOf, Subject, WriteOf};
+use crate::subject::{EventOf, MessageOf, Passage, RequestOf, SavedOf, Subject, ViewOf, WriteOf};
 
 /// A node and what belongs to it.
 pub(crate) struct Node<S: Subject> {
@@ -156,8 +157,8 @@ impl<S: Subject> Node<S> {
         !self.unstored.is_empty()
     }
 
-    pub(crate) fn view(&self, subject: &S) -> S::View {
-        subject.view(&self.protocol, self.now)
+    pub(crate) fn view(&self, subject: &S) -> ViewOf<S> {
+        subject.invariants().view(&self.protocol, &self.saved, self.now)
     }
 }
 

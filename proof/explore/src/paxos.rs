@@ -1,17 +1,17 @@
-//! Paxos as a subject: its bounds, what is left out, and what must hold.
+//! Paxos as a subject: its bounds, and what is left out.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hezong_base::{NodeId, Protocol as _, Time};
+use hezong_base::{NodeId, Protocol as _};
+use hezong_invariants::PaxosInvariants;
 use hezong_paxos::Ballot;
-use hezong_paxos::basic::{Config, Event, Message, Paxos, Phase, Proposal, Request, Saved, Write};
+use hezong_paxos::basic::{Config, Event, Message, Paxos, Phase, Request, Saved, Write};
 use hezong_script::paxos::{show_event, show_message, show_write};
 
+use crate::Bounds;
 use crate::subject::{Passage, Subject, Use};
-use crate::{Bounds, Violation};
 
 /// How far to go with Paxos.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,7 @@ impl PaxosBounds {
 #[derive(Clone, Copy, Debug)]
 pub struct PaxosSubject {
     bounds: PaxosBounds,
+    invariants: PaxosInvariants,
     #[cfg(feature = "weakened")]
     weakness: Option<hezong_paxos::basic::Weakness>,
 }
@@ -53,6 +54,7 @@ impl PaxosSubject {
     pub fn new(bounds: PaxosBounds) -> Self {
         Self {
             bounds,
+            invariants: PaxosInvariants { acceptors: bounds.acceptors, proposals: Some(bounds.proposers) },
             #[cfg(feature = "weakened")]
             weakness: None,
         }
@@ -72,36 +74,11 @@ impl PaxosSubject {
     pub fn weakened(self, weakness: Option<hezong_paxos::basic::Weakness>) -> Self {
         Self { weakness, ..self }
     }
-
-    fn majority(&self) -> usize {
-        hezong_base::quorum::majority(usize::from(self.bounds.acceptors))
-    }
-}
-
-/// A node as the checks see it.
-#[derive(Debug)]
-pub struct PaxosView {
-    promised: Option<Ballot>,
-    accepted: Option<Proposal>,
-    chosen: Option<Bytes>,
-}
-
-/// What no node may hold any more: by ballot, what was accepted, and by whom.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct PaxosPast(BTreeMap<Ballot, (Bytes, BTreeSet<NodeId>)>);
-
-impl PaxosPast {
-    /// What a majority has accepted at one ballot, with the ballot.
-    fn chosen(&self, majority: usize) -> impl Iterator<Item = (Ballot, &Bytes)> {
-        let chosen = move |(_, (_, by)): &(&Ballot, &(Bytes, BTreeSet<NodeId>))| by.len() >= majority;
-        self.0.iter().filter(chosen).map(|(ballot, (value, _))| (*ballot, value))
-    }
 }
 
 impl Subject for PaxosSubject {
     type Protocol = Paxos;
-    type View = PaxosView;
-    type Past = PaxosPast;
+    type Invariants = PaxosInvariants;
 
     const GRAIN: Duration = Duration::from_millis(100);
     const LONG: Duration = Duration::from_secs(4_000);
@@ -200,60 +177,8 @@ impl Subject for PaxosSubject {
         None
     }
 
-    fn view(&self, node: &Paxos, _: Time) -> PaxosView {
-        PaxosView { promised: node.promised(), accepted: node.accepted().cloned(), chosen: node.chosen().cloned() }
-    }
-
-    fn check_step(&self, id: NodeId, before: &PaxosView, after: &PaxosView) -> Result<(), Violation> {
-        if after.promised < before.promised {
-            let (had, has) = (before.promised, after.promised);
-            return Err(Violation::new("promises are kept", format!("{id} had promised {had:?}, and now {has:?}")));
-        }
-        if before.chosen.is_some() && after.chosen.is_some() && before.chosen != after.chosen {
-            return Err(Violation::new("agreement", format!("{id} learns another value than it knew")));
-        }
-        Ok(())
-    }
-
-    fn remember(&self, past: &PaxosPast, id: NodeId, view: &PaxosView) -> Result<PaxosPast, Violation> {
-        let mut past = past.clone();
-        if let Some(Proposal { ballot, value }) = &view.accepted {
-            if !(1..=self.bounds.proposers).any(|nth| *value == format!("v{nth}")) {
-                return Err(Violation::new("only what was proposed is accepted", format!("{id} accepts {value:?}")));
-            }
-            let (first, by) = past.0.entry(*ballot).or_insert_with(|| (value.clone(), BTreeSet::new()));
-            if first != value {
-                let detail = format!("{id} accepts {value:?} at {ballot}, where {first:?} was accepted");
-                return Err(Violation::new("one value a ballot", detail));
-            }
-            by.insert(id);
-        }
-        let chosen: Vec<(Ballot, &Bytes)> = past.chosen(self.majority()).collect();
-        if let Some((later, other)) =
-            chosen.iter().find(|(_, other)| Some(*other) != chosen.first().map(|(_, value)| *value))
-        {
-            let (ballot, value) = &chosen[0];
-            let detail = format!("{value:?} was chosen at {ballot}, and {other:?} at {later}");
-            return Err(Violation::new("agreement", detail));
-        }
-        let chosen = chosen.first().map(|(_, value)| *value);
-        if let Some(learned) = view.chosen.as_ref().filter(|learned| Some(*learned) != chosen) {
-            let detail = format!("{id} learns {learned:?}, where {chosen:?} was chosen");
-            return Err(Violation::new("only what was chosen is learned", detail));
-        }
-        Ok(past)
-    }
-
-    fn check(&self, _: &[&PaxosView], _: &PaxosPast) -> Result<(), Violation> {
-        // Whatever concerns several nodes concerns what was accepted, which is remembered.
-        Ok(())
-    }
-
-    fn hash_past(&self, past: &PaxosPast, name: &dyn Fn(NodeId) -> NodeId, mut into: &mut dyn Hasher) {
-        for (ballot, (value, by)) in &past.0 {
-            let by: BTreeSet<NodeId> = by.iter().map(|id| name(*id)).collect();
-            (ballot, value, by).hash(&mut into);
-        }
+    fn invariants(&self) -> &PaxosInvariants {
+        &self.invariants
     }
 
     fn show_message(&self, message: &Message) -> String {

@@ -1,22 +1,18 @@
-//! Raft as a subject: its bounds, what is left out, and the five properties of figure 3.
-//!
-//! The simulator has checkers for the same properties. They watch a run go by and remember all of it, which here would make
-//! every run a state of its own. So these look at states: at the logs of nodes, and at the little that no node may still
-//! hold, who led which term and what was committed.
+//! Raft as a subject: its bounds, and what is left out.
 
-use std::hash::{Hash, Hasher};
+use std::hash::Hasher;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hezong_base::{Index, LogId, NodeId, Protocol, Term, Time};
+use hezong_base::{NodeId, Protocol, Term};
+use hezong_invariants::RaftInvariants;
 use hezong_raft::{
-    Base, Body, Config, Entries, Entry, Event, Member, Membership, Message, Payload, Raft, Request, Role, Saved, Write,
+    Base, Body, Config, Entries, Entry, Event, Member, Membership, Message, Raft, Request, Role, Saved, Write,
 };
 use hezong_script::raft::{show_event, show_message, show_write};
 
-use crate::digest::Digest;
+use crate::Bounds;
 use crate::subject::{Passage, Subject, Use};
-use crate::{Bounds, Violation};
 
 /// How far to go with Raft.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +65,7 @@ impl RaftBounds {
 #[derive(Clone, Copy, Debug)]
 pub struct RaftSubject {
     bounds: RaftBounds,
+    invariants: RaftInvariants,
     #[cfg(feature = "weakened")]
     weakness: Option<hezong_raft::Weakness>,
 }
@@ -79,6 +76,7 @@ impl RaftSubject {
     pub fn new(bounds: RaftBounds) -> Self {
         Self {
             bounds,
+            invariants: RaftInvariants,
             #[cfg(feature = "weakened")]
             weakness: None,
         }
@@ -100,38 +98,9 @@ impl RaftSubject {
     }
 }
 
-/// An entry as the checks see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Slot {
-    term: Term,
-    /// Of what it carries.
-    payload: u64,
-}
-
-/// A node as the checks see it.
-#[derive(Debug)]
-pub struct RaftView {
-    leads: bool,
-    term: Term,
-    /// How many entries it knows to be committed.
-    committed: usize,
-    /// The whole log, what is not stored yet included.
-    log: Vec<Slot>,
-}
-
-/// What no node may hold any more.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct RaftPast {
-    /// Who led, by term.
-    leaders: Vec<(Term, NodeId)>,
-    /// What was committed, from the first entry on, each with the term in which it was.
-    committed: Vec<(Slot, Term)>,
-}
-
 impl Subject for RaftSubject {
     type Protocol = Raft;
-    type View = RaftView;
-    type Past = RaftPast;
+    type Invariants = RaftInvariants;
 
     const GRAIN: Duration = Duration::from_millis(100);
     // Far longer than an election timeout with its spread; which in turn is longer than all heartbeats of a run together.
@@ -262,80 +231,8 @@ impl Subject for RaftSubject {
         Some(Request::Applied { applied, durable: None })
     }
 
-    fn view(&self, node: &Raft, now: Time) -> RaftView {
-        let last = node.log().last_index().unwrap_or(Index::FIRST);
-        let entries = node.log().cached(Index::FIRST, last, usize::MAX).unwrap_or_default();
-        let committed = node.status(now).committed.map_or(0, count);
-        RaftView {
-            leads: node.role() == Role::Leader,
-            term: node.term(),
-            committed,
-            log: entries.iter().map(slot).collect(),
-        }
-    }
-
-    fn check_step(&self, id: NodeId, before: &RaftView, after: &RaftView) -> Result<(), Violation> {
-        let leads_on = before.leads && after.leads && before.term == after.term;
-        if leads_on && !after.log.starts_with(&before.log) {
-            let detail = format!("{id} leads {} and removes entries of its log", before.term);
-            return Err(Violation::new("leader append-only", detail));
-        }
-        Ok(())
-    }
-
-    fn remember(&self, past: &RaftPast, id: NodeId, view: &RaftView) -> Result<RaftPast, Violation> {
-        let mut past = past.clone();
-        if view.leads {
-            match past.leaders.iter().find(|(term, _)| *term == view.term) {
-                None => {
-                    past.leaders.push((view.term, id));
-                    past.leaders.sort_unstable();
-                }
-                Some((_, first)) if *first == id => {}
-                Some((term, first)) => {
-                    return Err(Violation::new("election safety", format!("{id} leads {term}, which {first} has led")));
-                }
-            }
-        }
-        for (at, slot) in view.log.iter().enumerate().take(view.committed) {
-            match past.committed.get(at) {
-                None => past.committed.push((*slot, view.term)),
-                Some((first, _)) if first == slot => {}
-                Some((first, term)) => {
-                    let (place, other) = (at + 1, shown(at, first));
-                    let detail =
-                        format!("{id} applies {} at {place}, where {other} was committed in {term}", shown(at, slot));
-                    return Err(Violation::new("state-machine safety", detail));
-                }
-            }
-        }
-        Ok(past)
-    }
-
-    fn check(&self, views: &[&RaftView], past: &RaftPast) -> Result<(), Violation> {
-        for (at, one) in views.iter().enumerate() {
-            for (other_at, other) in views.iter().enumerate().skip(at + 1) {
-                matching(at, &one.log, other_at, &other.log)?;
-            }
-            if !one.leads {
-                continue;
-            }
-            for (place, (slot, term)) in past.committed.iter().enumerate() {
-                if *term < one.term && one.log.get(place) != Some(slot) {
-                    let (id, slot) = (NodeId(at as u64 + 1), shown(place, slot));
-                    let detail = format!("{id} leads {} without {slot}, committed in {term}", one.term);
-                    return Err(Violation::new("leader completeness", detail));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn hash_past(&self, past: &RaftPast, name: &dyn Fn(NodeId) -> NodeId, mut into: &mut dyn Hasher) {
-        for (term, leader) in &past.leaders {
-            (term, name(*leader)).hash(&mut into);
-        }
-        past.committed.hash(&mut into);
+    fn invariants(&self) -> &RaftInvariants {
+        &self.invariants
     }
 
     fn show_message(&self, message: &Message) -> String {
@@ -358,34 +255,7 @@ impl Subject for RaftSubject {
     }
 }
 
-/// Log matching (§5.3): where two logs hold entries of the same index and term, they are the same up to there.
-fn matching(at: usize, one: &[Slot], other_at: usize, other: &[Slot]) -> Result<(), Violation> {
-    let same_term = one.iter().zip(other).rposition(|(one, other)| one.term == other.term);
-    let Some(last) = same_term.filter(|last| one[..=*last] != other[..=*last]) else { return Ok(()) };
-    let (id, other_id) = (NodeId(at as u64 + 1), NodeId(other_at as u64 + 1));
-    let detail = format!("{id} and {other_id} both hold {}, and differ up to there", shown(last, &one[last]));
-    Err(Violation::new("log matching", detail))
-}
-
 /// Entries without the time at which they were appended.
 fn plain(entries: &Entries) -> Entries {
     entries.iter().map(|entry| Entry { time: Duration::ZERO, ..entry.clone() }).collect()
-}
-
-fn slot(entry: &Entry) -> Slot {
-    let mut digest = Digest::default();
-    match &entry.payload {
-        Payload::Empty => {}
-        Payload::Command(command) => command.hash(&mut digest),
-        Payload::Membership(membership) => membership.hash(&mut digest),
-    }
-    Slot { term: entry.id.term, payload: digest.finish() }
-}
-
-fn shown(at: usize, slot: &Slot) -> LogId {
-    LogId { term: slot.term, index: Index(at as u64 + 1) }
-}
-
-fn count(index: Index) -> usize {
-    usize::try_from(index.0).expect("a handful of entries")
 }

@@ -1,12 +1,10 @@
 //! What a protocol adds to the explorer: what makes its parts the same, what its users do, and what must hold.
 
-use std::fmt::Debug;
-use std::hash::{Hash, Hasher};
+use std::hash::Hasher;
 use std::time::Duration;
 
-use hezong_base::{NodeId, Protocol, Time};
-
-use crate::Violation;
+use hezong_base::{NodeId, Protocol};
+use hezong_invariants::Invariants;
 
 /// A message of the subject's protocol.
 pub(crate) type MessageOf<S> = <<S as Subject>::Protocol as Protocol>::Message;
@@ -20,6 +18,11 @@ pub(crate) type ConfigOf<S> = <<S as Subject>::Protocol as Protocol>::Config;
 pub(crate) type RequestOf<S> = <<S as Subject>::Protocol as Protocol>::Request;
 /// What the local user is told.
 pub(crate) type EventOf<S> = <<S as Subject>::Protocol as Protocol>::Event;
+
+/// What is looked at of one node.
+pub(crate) type ViewOf<S> = <<S as Subject>::Invariants as Invariants>::View;
+/// What is remembered.
+pub(crate) type PastOf<S> = <<S as Subject>::Invariants as Invariants>::Past;
 
 /// What becomes of a message.
 #[derive(Clone, Debug)]
@@ -50,10 +53,9 @@ pub enum Use {
 pub trait Subject {
     /// The protocol.
     type Protocol: Protocol;
-    /// What the checks look at of one node. Made once of each node's state.
-    type View: Debug;
-    /// What the checks must remember, being no longer seen on any node. It is a part of the state.
-    type Past: Clone + Debug + Default + PartialEq + Eq + Hash;
+    /// What must hold of it. What is looked at of a node is made once of each node's state, and the past is a part of the
+    /// state.
+    type Invariants: Invariants<Protocol = Self::Protocol>;
 
     /// What a clock moves by, and what each of its readings is a multiple of: every span that the protocol measures is one
     /// too, so that no two nodes differ in how far they are from a multiple.
@@ -105,25 +107,8 @@ pub trait Subject {
     /// What the local user does at once when told this.
     fn react(&self, node: &Self::Protocol, event: &EventOf<Self>) -> Option<RequestOf<Self>>;
 
-    /// What the checks look at.
-    fn view(&self, node: &Self::Protocol, now: Time) -> Self::View;
-    /// What must hold of any step of one node.
-    ///
-    /// # Errors
-    /// Says what does not.
-    fn check_step(&self, id: NodeId, before: &Self::View, after: &Self::View) -> Result<(), Violation>;
-    /// What is remembered once a node has become this, which must agree with what is remembered already.
-    ///
-    /// # Errors
-    /// Says what does not.
-    fn remember(&self, past: &Self::Past, id: NodeId, view: &Self::View) -> Result<Self::Past, Violation>;
-    /// What must hold of all nodes together.
-    ///
-    /// # Errors
-    /// Says what does not.
-    fn check(&self, views: &[&Self::View], past: &Self::Past) -> Result<(), Violation>;
-    /// What makes two pasts the same once `name` has been given to each node.
-    fn hash_past(&self, past: &Self::Past, name: &dyn Fn(NodeId) -> NodeId, into: &mut dyn Hasher);
+    /// What must hold.
+    fn invariants(&self) -> &Self::Invariants;
 
     /// A message on one line.
     fn show_message(&self, message: &MessageOf<Self>) -> String;

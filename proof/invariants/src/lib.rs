@@ -1,0 +1,97 @@
+//! What must hold of each protocol, whoever runs it: the explorer tries all short runs, the simulator long ones by chance,
+//! the laboratory those of a story.
+//!
+//! Nodes are looked at from outside, after every step: at what they hold and, where that is not enough, at what they tell.
+//! What no node may hold any more, such as who led a term, is remembered in a *past*.
+//!
+//! | file | protocol | properties | where they are stated |
+//! |---|---|---|---|
+//! | `raft.rs` | Raft | election safety, leader append-only, log matching, leader completeness, state-machine safety | Ongaro and Ousterhout 2014, figure 3 |
+//! | `paxos.rs` | basic Paxos | promises are kept, only what was proposed is accepted, one value a ballot, agreement, only what was chosen is learned | Lamport 2001, §2.1 and §2.2 |
+//!
+//! The simulator of the whole product has checkers of its own for Raft, which also watch what travels and what is written.
+
+#![forbid(unsafe_code)]
+
+mod paxos;
+mod raft;
+
+use std::fmt::{self, Debug};
+use std::hash::Hash;
+
+use hezong_base::{NodeId, Protocol, Time};
+
+pub use paxos::{PaxosInvariants, PaxosPast, PaxosView};
+pub use raft::{RaftInvariants, RaftPast, RaftView, Slot};
+
+/// What must hold of a protocol.
+pub trait Invariants {
+    /// The protocol.
+    type Protocol: Protocol;
+    /// What is looked at of one node.
+    type View: Debug;
+    /// What must be remembered, being no longer seen on any node.
+    type Past: Clone + Debug + Default + PartialEq + Eq + Hash;
+
+    /// What is looked at, of the node and of what is on its disk.
+    fn view(&self, node: &Self::Protocol, saved: &<Self::Protocol as Protocol>::Saved, now: Time) -> Self::View;
+
+    /// What must hold of any step of one node, crashes included.
+    ///
+    /// # Errors
+    /// Says what does not.
+    fn check_step(&self, id: NodeId, before: &Self::View, after: &Self::View) -> Result<(), Violation>;
+
+    /// Remembers what a node has become, which must agree with what is remembered already.
+    ///
+    /// # Errors
+    /// Says what does not.
+    fn remember(&self, past: &mut Self::Past, id: NodeId, view: &Self::View) -> Result<(), Violation>;
+
+    /// What must hold of what users are told. The explorer does not ask.
+    ///
+    /// # Errors
+    /// Says what does not.
+    fn hear(
+        &self,
+        _past: &mut Self::Past,
+        _id: NodeId,
+        _event: &<Self::Protocol as Protocol>::Event,
+    ) -> Result<(), Violation> {
+        Ok(())
+    }
+
+    /// What must hold of all nodes that are up together.
+    ///
+    /// # Errors
+    /// Says what does not.
+    fn check(&self, views: &[(NodeId, &Self::View)], past: &Self::Past) -> Result<(), Violation>;
+
+    /// What would be remembered if nodes had these names. The same where a protocol depends on names, so that the explorer
+    /// does not exchange them.
+    fn renamed(past: &Self::Past, _name: &dyn Fn(NodeId) -> NodeId) -> Self::Past {
+        past.clone()
+    }
+}
+
+/// A property that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its name.
+    pub property: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl Violation {
+    /// `property` does not hold: `detail` was seen.
+    pub fn new(property: &'static str, detail: impl Into<String>) -> Self {
+        Self { property, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.property, self.detail)
+    }
+}
