@@ -205,7 +205,8 @@ fn go_through<S: Weakened>(mutants: &[Mutant<S>]) -> io::Result<u64> {
         }
         missed += u64::from(!as_known || !sound);
         let (weakness, seconds) = (mutant.weakness, report.elapsed.as_secs_f64());
-        writeln!(io::stdout(), "{weakness:?}\t{}\t{effort}\t{seconds:.1} s\t{saw}", S::origin(weakness))?;
+        let (prefix, origin) = (S::PREFIX, S::origin(weakness));
+        writeln!(io::stdout(), "{prefix}{weakness:?}\t{origin}\t{effort}\t{seconds:.1} s\t{saw}")?;
     }
     Ok(missed)
 }

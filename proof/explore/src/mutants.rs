@@ -12,6 +12,8 @@ use crate::{
 
 /// A subject that can be given known bugs.
 pub trait Weakened: Subject + Sized {
+    /// What stands before the names of its bugs, to tell them from those of other protocols.
+    const PREFIX: &'static str;
     /// Its bugs.
     type Weakness: Copy + Debug;
     /// How far to go with it.
@@ -75,6 +77,7 @@ const fn paxos(weakness: OfPaxos, bounds: PaxosBounds, property: &'static str, s
 }
 
 impl Weakened for RaftSubject {
+    const PREFIX: &'static str = "";
     type Weakness = OfRaft;
     type Bounds = RaftBounds;
 
@@ -92,6 +95,7 @@ impl Weakened for RaftSubject {
 }
 
 impl Weakened for PaxosSubject {
+    const PREFIX: &'static str = "paxos::";
     type Weakness = OfPaxos;
     type Bounds = PaxosBounds;
 

@@ -84,6 +84,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bare;
 mod batch;
 mod check;
 mod client;

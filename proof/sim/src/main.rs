@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use hezong_sim::bare::{self, Task};
 use hezong_sim::{
     Case, Cut, Effort, Fault, Hardship, MARKS, Moment, Options, Shape, Strikes, Summary, missing, run_many,
     short_story, shrink, timeline,
@@ -66,6 +67,26 @@ enum Command {
         /// Runs to try, at most.
         #[arg(long, default_value_t = Effort::default().runs)]
         runs: u64,
+    },
+    /// Simulates a protocol that nothing serves yet, bare: many seeds, each twice, or one, told line by line.
+    Protocol {
+        /// Which: paxos.
+        name: bare::Name,
+        /// How many seeds.
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// Tells what happens in this seed instead.
+        #[arg(long, conflicts_with_all = ["seeds", "from"])]
+        replay: Option<u64>,
+        /// Only the last so many lines of that.
+        #[arg(long, default_value_t = 200)]
+        lines: usize,
+        /// With this known bug in every node; only in a build with the feature `weakened`.
+        #[arg(long)]
+        weakness: Option<String>,
     },
     /// Gives the nodes known bugs, one at a time, and shows how each is caught: a line each, with its origin, how many seeds
     /// it took and which property was broken, or none. `cargo xtask mutants` shows it beside what other rungs find.
@@ -152,6 +173,14 @@ fn main() -> ExitCode {
         Command::Shrink { seed, look, runs } => {
             let case = Case { seed, options: look.options(), cut: Cut::default() };
             tell_shrunk(&case, Effort { runs, ..Effort::default() })
+        }
+        Command::Protocol { name, seeds, from, replay, lines, weakness } => {
+            let weakness = weakness.as_deref();
+            let task = match replay {
+                Some(seed) => Task::Replay { seed, lines, weakness },
+                None => Task::Run { from, seeds, weakness },
+            };
+            bare::command(name, task)
         }
         #[cfg(feature = "weakened")]
         Command::Mutants { seeds, only } => mutants(seeds, &only),
@@ -314,6 +343,9 @@ fn mutants(seeds: u64, only: &str) -> io::Result<ExitCode> {
         let seconds = started.elapsed().as_secs_f64();
         let mut out = io::stdout().lock();
         writeln!(out, "{mutant}\t{}\t{effort}\t{seconds:.1} s\t{saw}", mutant.origin())?;
+    }
+    for name in bare::Name::ALL {
+        missed += u64::from(bare::command(name, Task::Mutants { seeds: seeds * 10, only })? != ExitCode::SUCCESS);
     }
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

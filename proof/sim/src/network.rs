@@ -3,10 +3,25 @@
 use hezong_base::{NodeId, Rng};
 
 use crate::check::place;
-use crate::plan::{Fault, FaultCounts, Plan};
+use crate::plan::{Fault, FaultCounts};
 
 /// The most nodes a simulation ever has.
 pub(crate) const NODES_MAX: usize = 16;
+
+/// What befalls frames, and how often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ways {
+    /// The shortest time a frame takes, in nanoseconds; it takes up to four times as long.
+    pub(crate) way: u64,
+    /// How long nodes wait, the yardstick for what is late.
+    pub(crate) patience: u64,
+    /// Frames of a thousand that are lost, late, and twice.
+    pub(crate) loss: u64,
+    /// See `loss`.
+    pub(crate) delay: u64,
+    /// See `loss`.
+    pub(crate) duplication: u64,
+}
 
 /// The ways between all nodes.
 #[derive(Debug)]
@@ -33,33 +48,33 @@ impl Network {
         now: u64,
         from: NodeId,
         to: NodeId,
-        plan: &Plan,
+        ways: &Ways,
         faults: &mut FaultCounts,
     ) -> [Option<u64>; 2] {
         if self.is_cut(now, from, to) {
             return [None, None];
         }
-        let usual = now + plan.way + self.rng.below(plan.way * 3);
+        let usual = now + ways.way + self.rng.below(ways.way * 3);
         if self.healed {
             return [Some(usual), None];
         }
         // One number decides over all three, since most frames meet no fault at all.
         let fate = self.rng.below(1_000);
-        if fate < plan.loss {
+        if fate < ways.loss {
             faults.add(Fault::Loss);
             return [None, None];
         }
         let mut at = usual;
         let mut twice = None;
-        if fate < plan.loss + plan.delay {
+        if fate < ways.loss + ways.delay {
             faults.add(Fault::Delay);
-            at += self.rng.below(plan.patience * 2);
-        } else if fate < plan.loss + plan.delay + plan.duplication {
+            at += self.rng.below(ways.patience * 2);
+        } else if fate < ways.loss + ways.delay + ways.duplication {
             faults.add(Fault::Duplication);
-            twice = Some(at + self.rng.below(plan.patience));
+            twice = Some(at + self.rng.below(ways.patience));
         }
         if self.slow_until[place(from)][place(to)] > now {
-            at += plan.patience / 8 + self.rng.below(plan.patience);
+            at += ways.patience / 8 + self.rng.below(ways.patience);
         }
         let latest = &mut self.latest[place(from)][place(to)];
         if at < *latest {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use hezong_base::{NodeId, Rng};
 use hezong_raft::Config;
 
+use crate::network::Ways;
+
 /// A kind of fault. Every one is counted when it strikes, not when it is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -530,6 +532,12 @@ impl Plan {
             tight: rng.chance(150),
             shorter_lease: rng.chance(100),
         }
+    }
+
+    /// What befalls frames.
+    pub(crate) fn ways(&self) -> Ways {
+        let Self { way, patience, loss, delay, duplication, .. } = *self;
+        Ways { way, patience, loss, delay, duplication }
     }
 
     /// Raft's configuration, in proportion to this plan's patience.

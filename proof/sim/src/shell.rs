@@ -168,7 +168,7 @@ impl Sim {
             return;
         }
         self.trace.write(frame);
-        let [once, twice] = self.network.send(self.now, from, to, &self.plan, &mut self.faults);
+        let [once, twice] = self.network.send(self.now, from, to, &self.plan.ways(), &mut self.faults);
         if once.is_none() {
             self.story.lost(self.now, from, to);
         }

@@ -1,0 +1,83 @@
+//! What a protocol adds to the bare simulation.
+
+use std::time::Duration;
+
+use hezong_base::{NodeId, Protocol, RequestId, Rng};
+use hezong_invariants::Invariants;
+use hezong_script::Dialect;
+
+use crate::plan::Fault;
+
+/// The protocol of a subject.
+pub(crate) type ProtocolOf<S> = <<S as Subject>::Invariants as Invariants>::Protocol;
+/// What its nodes say to each other.
+pub(crate) type MessageOf<S> = <ProtocolOf<S> as Protocol>::Message;
+/// A change of what is on a disk.
+pub(crate) type WriteOf<S> = <ProtocolOf<S> as Protocol>::Write;
+/// What a disk holds.
+pub(crate) type SavedOf<S> = <ProtocolOf<S> as Protocol>::Saved;
+/// What users ask for.
+pub(crate) type RequestOf<S> = <ProtocolOf<S> as Protocol>::Request;
+/// What users are told.
+pub(crate) type EventOf<S> = <ProtocolOf<S> as Protocol>::Event;
+/// Local work.
+pub(crate) type AskOf<S> = <ProtocolOf<S> as Protocol>::Ask;
+/// Its result.
+pub(crate) type AnswerOf<S> = <ProtocolOf<S> as Protocol>::Answer;
+
+/// How a request ended, as far as its user was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was not, or nobody knows.
+    Failed,
+}
+
+/// A protocol, with what one seed decides about it.
+pub trait Subject: Sized {
+    /// What must hold of it.
+    type Invariants: Invariants;
+    /// How it is told.
+    type Dialect: Dialect<Protocol = ProtocolOf<Self>>;
+    /// What is replicated, at one node: lost in a crash but for what is made of the disk.
+    type Machine;
+
+    /// What its runs must not meet, since it does not claim to bear it.
+    const SPARED: &'static [Fault] = &[];
+
+    /// What a seed decides.
+    fn draw(rng: &mut Rng) -> Self;
+    /// The bugs it can be given, each with who has made it.
+    #[cfg(feature = "weakened")]
+    fn weaknesses() -> Vec<(String, &'static str)>;
+    /// Gives every node the bug of this name.
+    #[cfg(feature = "weakened")]
+    fn weaken(&mut self, name: &str);
+
+    /// What must hold.
+    fn invariants(&self) -> &Self::Invariants;
+    /// How many nodes there are.
+    fn nodes(&self) -> u64;
+    /// What a node is told at each of its births. `patience` is the yardstick for all spans.
+    fn config(&self, id: NodeId, patience: Duration) -> <ProtocolOf<Self> as Protocol>::Config;
+    /// What its disk holds before the first.
+    fn disk(&self, id: NodeId) -> SavedOf<Self>;
+    /// The machine at a birth.
+    fn machine(&self, saved: &SavedOf<Self>) -> Self::Machine;
+
+    /// What the user of a node asks for next, if for anything. `nth` differs from one request of a run to the next.
+    fn request(&self, node: &ProtocolOf<Self>, nth: u64, rng: &mut Rng) -> Option<RequestOf<Self>>;
+    /// What the local side does when told this: requests that nobody waits for.
+    fn hear(&self, machine: &mut Self::Machine, event: &EventOf<Self>, rng: &mut Rng) -> Vec<RequestOf<Self>>;
+    /// Which request an event ends, and how.
+    fn outcome(&self, event: &EventOf<Self>) -> Option<(RequestId, Outcome)>;
+    /// Local work, done at one node.
+    fn answer(&self, machine: &mut Self::Machine, saved: &SavedOf<Self>, ask: &AskOf<Self>) -> AnswerOf<Self>;
+    /// Whether nothing new can happen any more, so that there is no point in going on.
+    fn is_over(&self, _nodes: &[&ProtocolOf<Self>]) -> bool {
+        false
+    }
+    /// Whether all is well, once everything was healed: `served` tells of each node whether its user was served since.
+    fn is_well(&self, nodes: &[&ProtocolOf<Self>], served: &[bool]) -> bool;
+}
