@@ -73,6 +73,7 @@
 //! | `story.rs`, `timeline.rs`, `wounds.rs`, `digest.rs` | a run told to people, and told apart from others |
 //! | `cut.rs`, `shrink.rs` | what a run may leave out of its seed, and how little is left of one that fails all the same |
 //! | `mutants.rs` | known bugs |
+//! | `bare/` | protocols that nothing serves yet, simulated without a node around them |
 //!
 //! # Words
 //! *Patience* is the election timeout of a run's nodes, and the yardstick for all its spans. An *event* is one input handed

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Rng};
 use hezong_invariants::PaxosInvariants;
+#[cfg(feature = "weakened")]
+use hezong_paxos::basic::Weakness;
 use hezong_paxos::basic::{Config, Event, Paxos, Request, Saved};
 use hezong_script::paxos::PaxosDialect;
 
@@ -18,7 +20,7 @@ pub struct PaxosSubject {
     learners: u8,
     invariants: PaxosInvariants,
     #[cfg(feature = "weakened")]
-    weakness: Option<hezong_paxos::basic::Weakness>,
+    weakness: Option<Weakness>,
 }
 
 impl Subject for PaxosSubject {
@@ -26,26 +28,20 @@ impl Subject for PaxosSubject {
     type Dialect = PaxosDialect;
     type Machine = ();
 
-    fn draw(rng: &mut Rng) -> Self {
+    fn draw(rng: &mut Rng, _weakness: Option<&str>) -> Self {
         let acceptors = [2, 3, 3, 3, 4, 5][rng.below(6) as usize];
         Self {
             acceptors,
             learners: rng.below(3) as u8,
             invariants: PaxosInvariants { acceptors, proposals: None },
             #[cfg(feature = "weakened")]
-            weakness: None,
+            weakness: Weakness::ALL.into_iter().find(|weakness| _weakness == Some(&format!("{weakness:?}"))),
         }
     }
 
     #[cfg(feature = "weakened")]
     fn weaknesses() -> Vec<(String, &'static str)> {
-        hezong_paxos::basic::Weakness::ALL.iter().map(|it| (format!("{it:?}"), it.origin())).collect()
-    }
-
-    #[cfg(feature = "weakened")]
-    fn weaken(&mut self, name: &str) {
-        let all = hezong_paxos::basic::Weakness::ALL;
-        self.weakness = all.into_iter().find(|weakness| format!("{weakness:?}") == name);
+        Weakness::ALL.iter().map(|it| (format!("{it:?}"), it.origin())).collect()
     }
 
     fn invariants(&self) -> &PaxosInvariants {

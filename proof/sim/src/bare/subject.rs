@@ -46,14 +46,11 @@ pub trait Subject: Sized {
     /// What its runs must not meet, since it does not claim to bear it.
     const SPARED: &'static [Fault] = &[];
 
-    /// What a seed decides.
-    fn draw(rng: &mut Rng) -> Self;
+    /// What a seed decides, with the known bug of this name in every node, if one is named and this build has it.
+    fn draw(rng: &mut Rng, weakness: Option<&str>) -> Self;
     /// The bugs it can be given, each with who has made it.
     #[cfg(feature = "weakened")]
     fn weaknesses() -> Vec<(String, &'static str)>;
-    /// Gives every node the bug of this name.
-    #[cfg(feature = "weakened")]
-    fn weaken(&mut self, name: &str);
 
     /// What must hold.
     fn invariants(&self) -> &Self::Invariants;

@@ -105,12 +105,7 @@ type Step = Result<(), Violation>;
 impl<S: Subject> World<S> {
     /// Machines whose processes are about to start.
     pub(super) fn new(mut rng: Rng, weakness: Option<&str>, is_told: bool) -> Self {
-        #[allow(unused_mut, reason = "only the proof's build weakens")]
-        let mut subject = S::draw(&mut rng);
-        #[cfg(feature = "weakened")]
-        weakness.into_iter().for_each(|name| subject.weaken(name));
-        #[cfg(not(feature = "weakened"))]
-        assert!(weakness.is_none(), "this program has no known bugs to put in");
+        let subject = S::draw(&mut rng, weakness);
         let patience = 1_000_000_000;
         let mut some = |most: u64| if rng.chance(500) { 0 } else { rng.below(most) };
         let (loss, delay, duplication) = (some(500), some(300), some(200));
