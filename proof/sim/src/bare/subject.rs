@@ -48,8 +48,7 @@ pub trait Subject: Sized {
 
     /// What a seed decides, with the known bug of this name in every node, if one is named and this build has it.
     fn draw(rng: &mut Rng, weakness: Option<&str>) -> Self;
-    /// The bugs it can be given, each with who has made it.
-    #[cfg(feature = "weakened")]
+    /// The bugs it can be given in this build, each with who has made it.
     fn weaknesses() -> Vec<(String, &'static str)>;
 
     /// What must hold.
