@@ -21,6 +21,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("proof/explore", &["protocols", "proof/script", "proof/invariants"]),
     ("proof/fuzz", &["protocols", "engine", "data", "dialects", "server", "proof/check"]),
     ("proof/torture", &["protocols/base", "engine/codec", "client", "proof/check"]),
+    ("lab", &["protocols", "proof/script", "proof/invariants"]),
     ("proof/sim", &["protocols", "engine/codec", "engine/wal", "engine/node", "data", "proof"]),
     ("bench", &["protocols", "engine", "data", "dialects", "client", "proof/check"]),
     ("xtask", &[]),

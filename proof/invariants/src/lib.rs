@@ -6,7 +6,7 @@
 //!
 //! | file | protocol | properties | where they are stated |
 //! |---|---|---|---|
-//! | `raft.rs` | Raft | election safety, leader append-only, log matching, leader completeness, state-machine safety | Ongaro and Ousterhout 2014, figure 3 |
+//! | `raft.rs` | Raft | election safety, leader append-only, log matching, leader completeness, state-machine safety; reads by lease or by a majority are not old (§8) | Ongaro and Ousterhout 2014, figure 3 |
 //! | `paxos.rs` | basic Paxos | promises are kept, only what was proposed is accepted, one value a ballot, agreement, only what was chosen is learned | Lamport 2001, §2.1 and §2.2 |
 //!
 //! The simulator of the whole product has checkers of its own for Raft, which also watch what travels and what is written.
@@ -19,7 +19,7 @@ mod raft;
 use std::fmt::{self, Debug};
 use std::hash::Hash;
 
-use hezong_base::{NodeId, Protocol, Time};
+use hezong_base::{NodeId, Protocol, RequestId, Time};
 
 pub use paxos::{PaxosInvariants, PaxosPast, PaxosView};
 pub use raft::{RaftInvariants, RaftPast, RaftView, Slot};
@@ -47,6 +47,16 @@ pub trait Invariants {
     /// # Errors
     /// Says what does not.
     fn remember(&self, past: &mut Self::Past, id: NodeId, view: &Self::View) -> Result<(), Violation>;
+
+    /// Remembers what a user asks for, where what it is told is judged by that. The explorer does not tell.
+    fn asked(
+        &self,
+        _past: &mut Self::Past,
+        _id: NodeId,
+        _request_id: RequestId,
+        _request: &<Self::Protocol as Protocol>::Request,
+    ) {
+    }
 
     /// What must hold of what users are told. The explorer does not ask.
     ///

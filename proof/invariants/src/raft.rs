@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use hezong_base::{Index, LogId, NodeId, Term, Time};
-use hezong_raft::{Entry, Payload, Raft, Role, Saved};
+use hezong_base::{Index, LogId, NodeId, RequestId, Term, Time};
+use hezong_raft::{Entry, Event, Payload, Raft, Request, Role, Saved};
 
 use crate::{Invariants, Violation};
 
@@ -44,6 +44,8 @@ pub struct RaftPast {
     leaders: Vec<(Term, NodeId)>,
     /// What was committed, by place from 0, each with the term in which it was.
     committed: BTreeMap<usize, (Slot, Term)>,
+    /// How much was committed when each read was asked for.
+    reads: BTreeMap<RequestId, usize>,
 }
 
 impl RaftView {
@@ -128,9 +130,26 @@ impl Invariants for RaftInvariants {
         Ok(())
     }
 
+    fn asked(&self, past: &mut RaftPast, _: NodeId, request_id: RequestId, request: &Request) {
+        if matches!(request, Request::Read(_)) {
+            let committed = past.committed.last_key_value().map_or(0, |(place, _)| place + 1);
+            past.reads.insert(request_id, committed);
+        }
+    }
+
+    fn hear(&self, past: &mut RaftPast, id: NodeId, event: &Event) -> Result<(), Violation> {
+        let Event::Readable { id: request, index } = event else { return Ok(()) };
+        let (told, committed) = (index.map_or(0, count), past.reads.remove(request).unwrap_or(0));
+        if told < committed {
+            let detail = format!("{id} serves a read as of {told}, asked for when {committed} was committed");
+            return Err(Violation::new("reads are not old", detail));
+        }
+        Ok(())
+    }
+
     fn renamed(past: &RaftPast, name: &dyn Fn(NodeId) -> NodeId) -> RaftPast {
         let leaders = past.leaders.iter().map(|(term, leader)| (*term, name(*leader))).collect();
-        RaftPast { leaders, committed: past.committed.clone() }
+        RaftPast { leaders, ..past.clone() }
     }
 }
 

@@ -79,12 +79,24 @@ impl Command {
         self.options.get(key).map(|text| duration(text)).transpose()
     }
 
+    /// The known bug that the option `weakness` names, of a build that has any.
+    ///
+    /// # Errors
+    /// When none is called so.
+    #[cfg(feature = "weakened")]
+    pub fn weakness<W: Copy + std::fmt::Debug>(&self, all: &[W]) -> Result<Option<W>, String> {
+        let Some(wanted) = self.options.get("weakness") else { return Ok(None) };
+        let found = all.iter().find(|weakness| format!("{weakness:?}") == *wanted);
+        found.copied().map(Some).ok_or_else(|| format!("no weakness is called {wanted}; there are {all:?}"))
+    }
+
     /// Refuses options that nobody reads: a misspelt one would silently change what a story tells.
     ///
     /// # Errors
     /// Names the first that is not among `known`.
     pub fn only(&self, known: &[&str]) -> Result<(), String> {
-        match self.options.keys().find(|key| !known.contains(&key.as_str())) {
+        let is_known = |key: &str| known.contains(&key) || cfg!(feature = "weakened") && key == "weakness";
+        match self.options.keys().find(|key| !is_known(key)) {
             Some(key) => Err(format!("{}: no option is called {key}; known are {known:?}", self.name)),
             None => Ok(()),
         }

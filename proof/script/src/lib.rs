@@ -31,6 +31,7 @@
 //! | `story.rs` | the file format: parsing, comparing, regenerating |
 //! | `command.rs` | one command line, taken apart |
 //! | `world.rs` | the nodes, their disks, the letters between them, and the commands every protocol understands |
+//! | `watch.rs` | looking on while a story is played |
 //! | `raft.rs`, `paxos.rs` | the dialects of protocols, and their commands |
 //!
 //! ## Commands of every protocol
@@ -61,8 +62,10 @@ mod command;
 pub mod paxos;
 pub mod raft;
 mod story;
+mod watch;
 mod world;
 
 pub use command::{Command, duration};
 pub use story::{check_folder, replay};
-pub use world::{Dialect, World, strike};
+pub use watch::{Moment, Watch};
+pub use world::{Dialect, Setup, World, strike};

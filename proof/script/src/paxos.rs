@@ -46,6 +46,10 @@ impl Dialect for PaxosDialect {
         if config.backoff_min.is_zero() {
             config.backoff_max = Duration::ZERO;
         }
+        #[cfg(feature = "weakened")]
+        {
+            config.weakness = options.weakness(&hezong_paxos::basic::Weakness::ALL)?;
+        }
         Ok(config)
     }
 

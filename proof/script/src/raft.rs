@@ -161,6 +161,10 @@ impl Dialect for RaftDialect {
         if let Some(drift) = options.number("drift")? {
             config.clock_drift_ppm = u32::try_from(drift).map_err(|error| error.to_string())?;
         }
+        #[cfg(feature = "weakened")]
+        {
+            config.weakness = options.weakness(&hezong_raft::Weakness::ALL)?;
+        }
         Ok(config)
     }
 

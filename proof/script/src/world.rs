@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hezong_base::{AskId, Effect, Input, NodeId, Protocol, RequestId, Rng, Time, WriteId};
 
+use crate::watch::{Moment, Watch};
 use crate::{Command, duration};
 
 /// What a protocol adds to the runner.
@@ -66,6 +67,8 @@ type ConfigOf<D> = <<D as Dialect>::Protocol as Protocol>::Config;
 
 /// A message on its way.
 struct Letter<D: Dialect> {
+    /// From 1, in the order of sending; copies share one.
+    number: u64,
     from: NodeId,
     to: NodeId,
     message: Message<D>,
@@ -87,6 +90,23 @@ struct Node<D: Dialect> {
     lives: u64,
 }
 
+/// What is decided before a story begins.
+pub struct Setup<D: Dialect> {
+    /// Decides what nodes draw: 0 for what scripts are written for.
+    pub seed: u64,
+    /// An option that every node gets on top of what the story says, such as a known bug.
+    pub option: Option<(String, String)>,
+    /// Who looks on.
+    pub watch: Option<Box<dyn Watch<D>>>,
+}
+
+impl<D: Dialect> Default for Setup<D> {
+    /// As scripts are played.
+    fn default() -> Self {
+        Self { seed: 0, option: None, watch: None }
+    }
+}
+
 /// Everything a story is about.
 pub struct World<D: Dialect> {
     now: Time,
@@ -96,13 +116,15 @@ pub struct World<D: Dialect> {
     cuts: BTreeSet<(NodeId, NodeId)>,
     /// The last request's number.
     requests: u64,
+    /// The last letter's number.
+    sent: u64,
+    setup: Setup<D>,
     output: String,
 }
 
 impl<D: Dialect> Default for World<D> {
     fn default() -> Self {
-        let (nodes, letters, cuts) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        Self { now: Time::ZERO, nodes, letters, cuts, requests: 0, output: String::new() }
+        Self::new(Setup::default())
     }
 }
 
@@ -113,6 +135,13 @@ const DELIVERIES_MAX: usize = 10_000;
 const NOBODY: RequestId = RequestId(u64::MAX);
 
 impl<D: Dialect> World<D> {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(setup: Setup<D>) -> Self {
+        let (nodes, letters, cuts) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        Self { now: Time::ZERO, nodes, letters, cuts, requests: 0, sent: 0, setup, output: String::new() }
+    }
+
     /// Carries out one command.
     ///
     /// # Errors
@@ -138,13 +167,10 @@ impl<D: Dialect> World<D> {
             "drop" => self.on_drop(command),
             "duplicate" => self.on_duplicate(command),
             "partition" => self.on_partition(command),
-            "cut" => {
-                self.cuts.insert((command.node(0)?, command.node(1)?));
-                Ok(())
-            }
+            "cut" => self.cut(command.node(0)?, command.node(1)?),
             "heal" => {
                 self.cuts.clear();
-                Ok(())
+                self.show(Moment::Healed)
             }
             "hold-writes" => self.hold(command, |node| node.writes_held = true),
             "hold-asks" => self.hold(command, |node| node.asks_held = true),
@@ -165,8 +191,12 @@ impl<D: Dialect> World<D> {
         let now = self.now;
         let node = self.nodes.get_mut(&id).ok_or_else(|| format!("there is no node {id}"))?;
         let running = node.running.as_mut().ok_or_else(|| format!("{id} is down"))?;
+        if let Some(watch) = &mut self.setup.watch {
+            watch.see(now, Moment::Input(id, &input))?;
+        }
         let mut effects = Vec::new();
         running.handle(now, input, &mut effects);
+        self.look(id)?;
         self.carry_out(id, effects)
     }
 
@@ -282,6 +312,7 @@ impl<D: Dialect> World<D> {
         let mut options = command.clone();
         options.options.remove("nodes");
         let start = options.options.remove("start").as_deref() != Some("no");
+        options.options.extend(self.setup.option.clone());
         for id in &ids {
             let node = Node { disk: D::disk(&ids, &options)?, ..Node::new(options.clone()) };
             self.nodes.insert(*id, node);
@@ -294,7 +325,9 @@ impl<D: Dialect> World<D> {
         if self.nodes.contains_key(&id) {
             return Err(format!("there is a node {id} already"));
         }
-        self.nodes.insert(id, Node::new(command.clone()));
+        let mut options = command.clone();
+        options.options.extend(self.setup.option.clone());
+        self.nodes.insert(id, Node::new(options));
         self.start(id)
     }
 
@@ -314,9 +347,11 @@ impl<D: Dialect> World<D> {
         }
         node.lives += 1;
         let config: ConfigOf<D> = D::config(id, &node.options)?;
-        let rng = Rng::new(id.0 << 32 | node.lives);
+        let rng = Rng::new(id.0 << 32 | node.lives ^ self.setup.seed);
         let mut effects = Vec::new();
         node.running = Some(D::Protocol::start(now, config, D::saved(&node.disk), rng, &mut effects));
+        self.show(Moment::Started(id))?;
+        self.look(id)?;
         self.carry_out(id, effects)
     }
 
@@ -331,7 +366,9 @@ impl<D: Dialect> World<D> {
             if (place as u64) < survive { D::write(&mut node.disk, &write) } else { lost.push(write) }
         }
         node.unanswered.clear();
+        self.show(Moment::Crashed(id))?;
         for write in lost {
+            self.show(Moment::LostWrite(id, &write))?;
             self.say(&format!("{id} disk {}", strike(&D::show_write(&write))));
         }
         Ok(())
@@ -380,16 +417,13 @@ impl<D: Dialect> World<D> {
     }
 
     fn on_drop(&mut self, command: &Command) -> Result<(), String> {
-        for letter in self.take_letters(command)? {
-            self.lose(&letter);
-        }
-        Ok(())
+        self.take_letters(command)?.iter().try_for_each(|letter| self.lose(letter))
     }
 
     fn on_duplicate(&mut self, command: &Command) -> Result<(), String> {
         for letter in self.take_letters(command)? {
-            let (from, to, message) = (letter.from, letter.to, letter.message.clone());
-            self.letters.extend([letter, Letter { from, to, message }]);
+            let (number, from, to, message) = (letter.number, letter.from, letter.to, letter.message.clone());
+            self.letters.extend([letter, Letter { number, from, to, message }]);
         }
         Ok(())
     }
@@ -402,7 +436,10 @@ impl<D: Dialect> World<D> {
         let groups: Vec<Vec<NodeId>> = groups.into_iter().map(parse).collect::<Result<_, _>>()?;
         for (place, group) in groups.iter().enumerate() {
             for other in groups.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, other)| other) {
-                self.cuts.extend(group.iter().flat_map(|from| other.iter().map(|to| (*from, *to))));
+                group
+                    .iter()
+                    .flat_map(|from| other.iter().map(|to| (*from, *to)))
+                    .try_for_each(|(a, b)| self.cut(a, b))?;
             }
         }
         Ok(())
@@ -439,15 +476,37 @@ impl<D: Dialect> World<D> {
     fn deliver(&mut self, letter: Letter<D>) -> Result<(), String> {
         let up = self.nodes.get(&letter.to).is_some_and(|node| node.running.is_some());
         if !up || self.cuts.contains(&(letter.from, letter.to)) {
-            self.lose(&letter);
-            return Ok(());
+            return self.lose(&letter);
         }
+        let Letter { number, from, to, message } = &letter;
+        self.show(Moment::Delivered { number: *number, from: *from, to: *to, message })?;
         self.handle(letter.to, Input::Message { from: letter.from, message: letter.message })
     }
 
-    fn lose(&mut self, letter: &Letter<D>) {
-        let (sender, to) = (D::sender(letter.from, &letter.message), letter.to);
-        self.say(&format!("{sender} ⇥ {to} {}", strike(&D::message(&letter.message))));
+    fn lose(&mut self, letter: &Letter<D>) -> Result<(), String> {
+        let Letter { number, from, to, message } = letter;
+        self.show(Moment::Lost { number: *number, from: *from, to: *to, message })?;
+        self.say(&format!("{} ⇥ {to} {}", D::sender(*from, message), strike(&D::message(message))));
+        Ok(())
+    }
+
+    fn cut(&mut self, from: NodeId, to: NodeId) -> Result<(), String> {
+        self.cuts.insert((from, to));
+        self.show(Moment::Cut(from, to))
+    }
+
+    /// Shows a moment to whoever looks on.
+    fn show(&mut self, moment: Moment<'_, D>) -> Result<(), String> {
+        self.setup.watch.as_mut().map_or(Ok(()), |watch| watch.see(self.now, moment))
+    }
+
+    /// Shows what a node has become.
+    fn look(&mut self, id: NodeId) -> Result<(), String> {
+        let (Some(watch), Some(Node { running: Some(node), disk, .. })) = (&mut self.setup.watch, self.nodes.get(&id))
+        else {
+            return Ok(());
+        };
+        watch.see(self.now, Moment::Became(id, node, disk))
     }
 
     /// Moves the clock by `span`, handing in deadlines in the order in which they come; with `deliver` also letters,
@@ -478,9 +537,12 @@ impl<D: Dialect> World<D> {
             let name = D::name(id, self.running(id)?);
             match effect {
                 Effect::Send { to, message } => {
-                    let letter = Letter { from: id, to, message };
+                    self.sent += 1;
+                    let letter = Letter { number: self.sent, from: id, to, message };
+                    let Letter { number, message, .. } = &letter;
+                    self.show(Moment::Sent { number: *number, from: id, to, message })?;
                     if self.cuts.contains(&(id, to)) {
-                        self.lose(&letter);
+                        self.lose(&letter)?;
                     } else {
                         let sender = D::sender(id, &letter.message);
                         self.say(&format!("{sender} → {to} {}", D::message(&letter.message)));
@@ -488,6 +550,7 @@ impl<D: Dialect> World<D> {
                     }
                 }
                 Effect::Store { id: write_id, write } => {
+                    self.show(Moment::Wrote(id, &write))?;
                     let held = self.nodes.get(&id).is_some_and(|node| node.writes_held);
                     let note = if held { " (held)" } else { "" };
                     self.say(&format!("{name} disk {}{note}", D::show_write(&write)));
@@ -498,6 +561,7 @@ impl<D: Dialect> World<D> {
                     self.node_mut(id)?.unanswered.push_back((ask_id, ask));
                 }
                 Effect::Emit(event) => {
+                    self.show(Moment::Told(id, &event))?;
                     self.say(&format!("{name} event {}", D::event(&event)));
                     reactions.push(event);
                 }
@@ -526,12 +590,13 @@ impl<D: Dialect> World<D> {
 
     /// Stores the first `count` writes; false if there are none.
     fn store(&mut self, id: NodeId, count: usize) -> Result<bool, String> {
-        let node = self.node_mut(id)?;
-        let count = count.min(node.unstored.len());
         let mut last = None;
-        for (write_id, write) in node.unstored.drain(..count) {
+        for _ in 0..count {
+            let node = self.node_mut(id)?;
+            let Some((write_id, write)) = node.unstored.pop_front() else { break };
             D::write(&mut node.disk, &write);
             last = Some(write_id);
+            self.look(id)?;
         }
         match last {
             Some(last) => self.handle(id, Input::Stored(last)).map(|()| true),

@@ -314,6 +314,7 @@ impl<S: Subject> World<S> {
         };
         let request_id = RequestId(self.requests);
         node.waits_for = Some((request_id, self.now));
+        self.subject.invariants().asked(&mut self.past, id, request_id, &request);
         self.tell(|| format!("{id} is asked: {request:?}"));
         self.hand(id, Input::Request { id: request_id, request })
     }

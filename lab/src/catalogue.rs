@@ -1,0 +1,152 @@
+//! The scenarios: what each teaches, what is at stake, and the weakness that turns its verdict.
+
+use std::fmt;
+
+/// Whose scenario it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Raft.
+    Raft,
+    /// Basic Paxos.
+    Paxos,
+}
+
+/// What spoils a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoilt {
+    /// A known bug in every node.
+    By(&'static str),
+    /// An option of every node.
+    Option(&'static str, &'static str),
+}
+
+impl fmt::Display for Spoilt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::By(weakness) => f.write_str(weakness),
+            Self::Option(name, value) => write!(f, "{name}={value}"),
+        }
+    }
+}
+
+/// One scenario.
+#[derive(Debug)]
+pub struct Scenario {
+    /// As in `docs/scenarios.md`.
+    pub id: &'static str,
+    /// Of which protocol.
+    pub protocol: Protocol,
+    /// How many nodes decide.
+    pub voters: u8,
+    /// What happens, in a line.
+    pub title: &'static str,
+    /// What one learns from it.
+    pub teaches: &'static str,
+    /// What must hold.
+    pub at_stake: &'static str,
+    /// What turns the verdict.
+    pub spoilt: Spoilt,
+    /// The story.
+    pub story: &'static str,
+}
+
+/// The scenario of this id, however it is written.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.id.eq_ignore_ascii_case(id))
+}
+
+macro_rules! scenarios {
+    ($($id:literal $protocol:ident $voters:literal $file:literal: $title:literal, $teaches:literal, $at_stake:literal, $spoilt:expr;)*) => {
+        /// All of them, in the order in which they build on each other.
+        pub static SCENARIOS: [Scenario; [$($id),*].len()] = [$(Scenario {
+            id: $id,
+            protocol: Protocol::$protocol,
+            voters: $voters,
+            title: $title,
+            teaches: $teaches,
+            at_stake: $at_stake,
+            spoilt: $spoilt,
+            story: include_str!(concat!("../scenarios/", $file)),
+        }),*];
+    };
+}
+
+scenarios! {
+    "RAFT-1" Raft 3 "raft_1":
+        "A, B and C follow; A's patience is the shortest. Later B campaigns, whose disk is slow",
+        "how a leader is elected, and why a term must be on disk before anybody hears of it",
+        "election safety", Spoilt::By("ForgottenTerm");
+    "RAFT-2" Raft 3 "raft_2":
+        "A and B campaign for the same term; C is asked by A first",
+        "a node has one vote a term, and gives it to whoever asks first",
+        "election safety", Spoilt::By("DoubleVote");
+    "RAFT-3" Raft 3 "raft_3":
+        "C campaigns, and B's log is newer than C's",
+        "whose log is older gets no vote from whoever knows more",
+        "election restriction", Spoilt::By("VoteForStaleLog");
+    "RAFT-4" Raft 3 "raft_4":
+        "the leader of term 3 was cut off and comes back to term 4",
+        "a leader that hears of a later term follows at once, and commits nothing more",
+        "state-machine safety", Spoilt::By("CommitWithoutMajority");
+    "RAFT-5" Raft 2 "raft_5":
+        "a follower's log has gone another way; the leader finds where",
+        "the leader probes backwards to the last common entry, and overwrites the rest",
+        "log matching", Spoilt::By("AppendWithoutCheck");
+    "RAFT-6" Raft 5 "raft_6":
+        "figure 8 of the paper: an entry of an older term is on a majority",
+        "an entry of an older term is never committed by counting its copies",
+        "leader completeness", Spoilt::By("CommitOldTermByCounting");
+    "RAFT-7" Raft 5 "raft_7":
+        "three nodes become five at once, and fall apart into {A, B} and {C, D, E}",
+        "members cannot simply be replaced: majorities before and after need not meet",
+        "state-machine safety", Spoilt::By("PlainReplacement");
+    "RAFT-8" Raft 5 "raft_7":
+        "the same through a joint membership",
+        "while the membership is joint, a majority of each of both sets decides",
+        "state-machine safety", Spoilt::By("JointMajorityOfSum");
+    "RAFT-9" Raft 3 "raft_9":
+        "the leader is cut off while it holds its lease, and is read from",
+        "who leads cannot know whether it still does, but by its lease or by asking a majority",
+        "no consistent read is old", Spoilt::By("ReadWithoutRound");
+    "RAFT-11" Raft 4 "raft_11":
+        "two changes of members pass each other across two terms",
+        "a leader changes no members before an entry of its own term is committed",
+        "majorities meet", Spoilt::By("MembershipWithoutEmptyEntry");
+    "RAFT-12" Raft 3 "raft_12":
+        "all die while an entry is on no disk yet, and once more when it is",
+        "what is committed is on a majority of disks, not of memories",
+        "leader completeness", Spoilt::By("AckBeforeStored");
+    "RAFT-13" Raft 3 "raft_13":
+        "a snapshot reaches a follower that is behind, and once more when it is ahead",
+        "a snapshot replaces what it covers and leaves what lies behind it",
+        "what was acknowledged is kept", Spoilt::By("SnapshotDropsSuffix");
+    "RAFT-14" Raft 3 "raft_14":
+        "a dead node is replaced: a learner, a voter, the dead one removed",
+        "a newcomer learns before it counts",
+        "leader completeness", Spoilt::By("LearnerCounted");
+    "PAX-1" Paxos 3 "pax_1":
+        "A and B see number 1 first, C sees number 5 first",
+        "who has promised a number accepts nothing below it",
+        "agreement", Spoilt::By("AcceptBelowPromise");
+    "PAX-1b" Paxos 3 "pax_1b":
+        "the same, but A and B have accepted 3 before they see number 5",
+        "who comes later proposes what was accepted, not what it wanted",
+        "agreement", Spoilt::By("OwnValue");
+    "PAX-2" Paxos 3 "pax_2":
+        "7 is chosen on A and B; a third client proposes 6",
+        "what is chosen stays chosen",
+        "agreement", Spoilt::By("OwnValue");
+    "PAX-3" Paxos 3 "pax_3":
+        "a learner is told by two acceptors of the same value, at two ballots",
+        "chosen is what a majority accepted at one ballot, and nothing less",
+        "only what was chosen is learned", Spoilt::By("CountAcrossBallots");
+    "PAX-4" Paxos 3 "pax_4":
+        "two proposers raise numbers against each other",
+        "agreement is safe without pauses, and gets nowhere",
+        "progress", Spoilt::Option("backoff", "0s");
+    "PAX-5" Paxos 3 "pax_5":
+        "three clients create the same variable with three values",
+        "one value, the same everywhere: whoever asked is told which",
+        "agreement", Spoilt::By("HalfIsMajority");
+}

@@ -1,0 +1,65 @@
+//! What a protocol adds to the laboratory.
+
+use hezong_base::Protocol as _;
+use hezong_invariants::{Invariants, PaxosInvariants, RaftInvariants};
+use hezong_paxos::basic::{Paxos, Phase};
+use hezong_raft::{Raft, Role};
+use hezong_script::Dialect;
+use hezong_script::paxos::PaxosDialect;
+use hezong_script::raft::RaftDialect;
+
+/// A protocol whose scenarios are played here.
+pub(crate) trait Taught: Dialect {
+    /// What must hold of it.
+    type Invariants: Invariants<Protocol = Self::Protocol>;
+
+    /// What must hold among so many nodes.
+    fn invariants(nodes: u8) -> Self::Invariants;
+    /// How a node stands, in a few letters.
+    fn state(node: &Self::Protocol) -> String;
+    /// What the letters mean.
+    const LEGEND: &'static str;
+}
+
+impl Taught for RaftDialect {
+    type Invariants = RaftInvariants;
+
+    const LEGEND: &'static str = "f follows, p asks whether it may campaign, c campaigns, L leads, each in that term; then its last entry as \
+                                  term/index, and after ✓ the last index it knows to be committed";
+
+    fn invariants(_: u8) -> RaftInvariants {
+        RaftInvariants
+    }
+
+    fn state(node: &Raft) -> String {
+        let role = match node.role() {
+            Role::Follower => 'f',
+            Role::PreCandidate => 'p',
+            Role::Candidate => 'c',
+            Role::Leader => 'L',
+        };
+        let last = node.log().last().map(|last| format!(" {}/{}", last.term.0, last.index.0)).unwrap_or_default();
+        let committed = node.announced().map(|index| format!(" ✓{}", index.0)).unwrap_or_default();
+        format!("{role}{}{last}{committed}", node.term().0)
+    }
+}
+
+impl Taught for PaxosDialect {
+    type Invariants = PaxosInvariants;
+
+    const LEGEND: &'static str = "the ballot it has promised, as round.node; what it has accepted, with the ballot; after ✓ what it knows to be \
+                                  chosen; * while it proposes";
+
+    fn invariants(nodes: u8) -> PaxosInvariants {
+        PaxosInvariants { acceptors: nodes, proposals: None }
+    }
+
+    fn state(node: &Paxos) -> String {
+        let proposes = matches!(node.phase(), Phase::Preparing { .. } | Phase::Accepting(_));
+        let promised = node.promised().map_or("–".to_owned(), |ballot| ballot.to_string());
+        let accepted = node.accepted().map(|it| format!(" {}@{}", String::from_utf8_lossy(&it.value), it.ballot));
+        let chosen = node.chosen().map(|value| format!(" ✓{}", String::from_utf8_lossy(value)));
+        let star = if proposes && node.deadline().is_some() { "*" } else { "" };
+        format!("{star}{promised}{}{}", accepted.unwrap_or_default(), chosen.unwrap_or_default())
+    }
+}
