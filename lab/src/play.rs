@@ -114,8 +114,7 @@ fn tell<D: Taught>(world: &mut World<D>, story: &str, recorder: &RefCell<Recorde
     for (number, line) in story.lines().enumerate() {
         let line = line.trim();
         if let Some(prose) = line.strip_prefix('#') {
-            let now = world.now();
-            recorder.borrow_mut().row(now, Kind::Prose, prose.trim().to_owned());
+            recorder.borrow_mut().prose(world.now(), prose.trim());
             continue;
         }
         // What may be done or not, as things stand: a weakness may have made it impossible, or possible.
@@ -173,6 +172,14 @@ impl<D: Taught> Recorder<D> {
         let past = <D::Invariants as Invariants>::Past::default();
         let (nodes, rows) = (BTreeMap::new(), Vec::new());
         Self { invariants: D::invariants(voters), past, nodes, rows, violation: None }
+    }
+
+    /// A line of the story's prose; lines that follow each other are one paragraph.
+    fn prose(&mut self, at: Time, text: &str) {
+        match self.rows.last_mut() {
+            Some(Row { kind: Kind::Prose, text: before, .. }) => *before += &format!(" {text}"),
+            _ => self.row(at, Kind::Prose, text.to_owned()),
+        }
     }
 
     fn row(&mut self, at: Time, kind: Kind, text: String) {
