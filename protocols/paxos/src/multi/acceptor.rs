@@ -1,0 +1,141 @@
+//! The acceptor: what it promises, accepts and grants.
+
+use hezong_base::{NodeId, Time};
+
+use super::log::Held;
+use super::node::{MultiPaxos, Out, RoleState, Write, after};
+use super::{Entry, Message, Slot, Value, Weakness};
+use crate::Ballot;
+
+/// A lease that was granted: nobody else is promised anything until it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// The master who holds it. `None` for whoever it was before we restarted.
+    pub(crate) to: Option<NodeId>,
+    /// When it is over, by our clock.
+    pub(crate) until: Time,
+}
+
+impl MultiPaxos {
+    /// Phase 1b, for all slots at once. Who must wait for a lease to end is not told so, and asks again: that a lease is
+    /// granted says nothing against its ballot.
+    pub(crate) fn on_prepare(&mut self, now: Time, ballot: Ballot, first: Slot, out: &mut Out) {
+        if Some(ballot) < self.promised {
+            return self.refuse(ballot, out);
+        }
+        if self.grant.is_some_and(|grant| grant.until > now && grant.to != Some(ballot.node)) {
+            return;
+        }
+        if Some(ballot) == self.promised && self.is_outstanding(self.promise_write) {
+            // The answer waits for the disk already.
+            return;
+        }
+        if !self.promise(now, ballot, out) {
+            return;
+        }
+        let open = self.log.open;
+        let accepted: alloc::collections::BTreeMap<_, _> =
+            self.log.from(first.max(open)).map(|(slot, entry)| (slot, entry.clone())).collect();
+        // What is reported need not be on disk: a proposal that was made may be taken up, whether or not it was accepted.
+        let rests_on = if self.weak(Weakness::PromiseBeforeStored) { None } else { self.promise_write };
+        self.say(rests_on, ballot.node, Message::Promise { ballot, open, accepted }, out);
+    }
+
+    /// Phase 2b: at the ballot promised or above it.
+    pub(crate) fn on_accept(&mut self, now: Time, ballot: Ballot, slot: Slot, value: Value, open: Slot, out: &mut Out) {
+        if Some(ballot) < self.promised && !self.weak(Weakness::AcceptBelowPromise) {
+            return self.refuse(ballot, out);
+        }
+        // What is chosen needs no room any more.
+        let has_room = slot < self.log.open || self.log.has_room(&self.config, slot);
+        if !has_room || self.is_flooded() || !self.promise(now, ballot, out) {
+            return;
+        }
+        self.hear_master(now, ballot.node, out);
+        let entry = Entry { ballot, value };
+        let rests_on = match self.log.get(slot) {
+            // Whatever the ballot, no other value can be proposed there.
+            _ if slot < self.log.open => self.log.get(slot).and_then(|held| held.write),
+            Some(held) if held.entry == entry => held.write,
+            // A ballot has one value in a slot. Whoever proposes another has forgotten the first; nobody may choose it.
+            Some(held) if held.entry.ballot == ballot => return,
+            Some(_) | None => {
+                let bytes = entry.value.bytes();
+                let write = self.writes.store(now, Write::Entry { slot, entry: entry.clone() }, bytes, out);
+                self.log.put(slot, Held { entry, write: Some(write) });
+                let rests_on = (!self.weak(Weakness::AcceptBeforeStored)).then_some(write);
+                self.say(rests_on, ballot.node, Message::Accepted { ballot, slot }, out);
+                return self.on_open(now, ballot, open, out);
+            }
+        };
+        // A repeated request is answered again, unless the answer waits for the disk already.
+        if !self.is_outstanding(rests_on) && !self.is_outstanding(self.promise_write) {
+            self.say(None, ballot.node, Message::Accepted { ballot, slot }, out);
+        }
+        self.on_open(now, ballot, open, out);
+    }
+
+    /// The master asks for its lease. It has its ballot from a majority, so that no lease of another binds us any more: of
+    /// those who promised it, none had granted one then, or would grant a lower ballot one since.
+    pub(crate) fn on_heartbeat(&mut self, now: Time, ballot: Ballot, open: Slot, round: u64, out: &mut Out) {
+        if Some(ballot) < self.promised {
+            return self.refuse(ballot, out);
+        }
+        let waits_already = self.is_outstanding(self.promise_write) && Some(ballot) == self.promised;
+        if !self.promise(now, ballot, out) {
+            return;
+        }
+        self.hear_master(now, ballot.node, out);
+        self.grant_to(now, ballot.node);
+        self.wait_to_campaign(now);
+        if !waits_already {
+            self.say(self.promise_write, ballot.node, Message::HeartbeatAck { ballot, round }, out);
+        }
+        self.on_open(now, ballot, open, out);
+        if self.log.open < open {
+            self.catch_up(ballot.node, out);
+        }
+    }
+
+    /// Nobody else is promised anything for a while.
+    pub(crate) fn grant_to(&mut self, now: Time, master: NodeId) {
+        self.grant = Some(Grant { to: Some(master), until: after(now, self.config.lease) });
+    }
+
+    /// Promises a ballot that is not below what was promised. False: the disk is too far behind.
+    fn promise(&mut self, now: Time, ballot: Ballot, out: &mut Out) -> bool {
+        if Some(ballot) <= self.promised {
+            return true;
+        }
+        if self.is_flooded() {
+            return false;
+        }
+        self.promised = Some(ballot);
+        self.round = self.round.max(ballot.round);
+        self.promise_write = Some(self.writes.store(now, Write::Promise(ballot), size_of::<Ballot>(), out));
+        if self.ballot().is_some_and(|ours| ours < ballot) {
+            self.step_down(now, None, out);
+        }
+        true
+    }
+
+    /// Somebody leads at a ballot that we have not promised to outbid: whoever has campaigned need not.
+    fn hear_master(&mut self, now: Time, master: NodeId, out: &mut Out) {
+        if master == self.config.id {
+            return;
+        }
+        match &self.role {
+            RoleState::Replica(_) => self.set_master(Some(master), out),
+            RoleState::Candidate(_) => self.step_down(now, Some(master), out),
+            // Only a known bug hears one below what it has promised itself.
+            RoleState::Master(_) => {}
+        }
+    }
+
+    /// Says which ballot has to be outbid, unless that is not certain yet: whoever asks will ask again.
+    fn refuse(&mut self, ballot: Ballot, out: &mut Out) {
+        if let Some(promised) = self.promised.filter(|_| !self.is_outstanding(self.promise_write)) {
+            self.say(None, ballot.node, Message::Nack { ballot, promised }, out);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The log under a master: its stories, its papers, its bounds, and random histories.
+
+mod property;
+mod world;

@@ -1,0 +1,48 @@
+//! Random histories, against a twin that sees all disks: see `world.rs`. With the feature `weakened`, that every known bug is
+//! caught by them.
+
+use hezong_paxos::multi::Config;
+
+use crate::world::World;
+
+/// One history, and whether all was well again in time.
+fn run(seed: u64, steps: u32, prepare: impl Fn(&mut Config)) -> (World, Option<u32>) {
+    let mut world = World::new(seed, prepare);
+    (0..steps).for_each(|_| world.step());
+    let healed = world.heal(20_000);
+    world.count_ballots();
+    (world, healed)
+}
+
+#[test]
+fn agreement_random_histories_one_log_and_progress() {
+    let mut sum = [0; 8];
+    for seed in 0..300 {
+        let (world, healed) = run(seed, 1_500, |_| {});
+        assert!(healed.is_some(), "seed {seed}: no progress\n{}", world.status());
+        let seen = &world.seen;
+        let ballots = u32::try_from(seen.ballots).unwrap();
+        let counts =
+            [seen.losses, ballots, seen.reads, seen.done, seen.unknown, seen.snapshots, seen.changes, seen.holes];
+        for (sum, count) in sum.iter_mut().zip(counts) {
+            *sum += count;
+        }
+    }
+    // Or nothing would have been tried.
+    let enough = sum.iter().all(|count| *count > 200);
+    assert!(enough, "losses, ballots, reads, done, unknown, snapshots, changes, holes: {sum:?}");
+}
+
+/// Each is caught by one history of so many. What a bug makes of a history is a panic of the twin's, or no progress.
+#[cfg(feature = "weakened")]
+#[test]
+fn known_bugs_random_histories_catch_every_one() {
+    use hezong_paxos::multi::Weakness;
+    let caught = |weakness: Weakness, seed: u64| {
+        let history = move || run(seed, 1_500, |config| config.weakness = Some(weakness)).1.is_some();
+        !std::thread::spawn(history).join().unwrap_or(false)
+    };
+    let missed: Vec<_> =
+        Weakness::ALL.into_iter().filter(|weakness| { let n=(0..300).find(|seed| caught(*weakness, *seed)); std::println!("XX {weakness:?} {n:?}"); n.is_none()}).collect();
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+}
