@@ -31,7 +31,7 @@
 //! | `story.rs` | the file format: parsing, comparing, regenerating |
 //! | `command.rs` | one command line, taken apart |
 //! | `world.rs` | the nodes, their disks, the letters between them, and the commands every protocol understands |
-//! | `raft.rs`, `paxos.rs` | the dialects of protocols, and their commands |
+//! | `raft.rs`, `paxos.rs`, `multi_paxos.rs` | the dialects of protocols, and their commands |
 //!
 //! ## Commands of every protocol
 //!
@@ -58,6 +58,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+pub mod multi_paxos;
 pub mod paxos;
 pub mod raft;
 mod story;

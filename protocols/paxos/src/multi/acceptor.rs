@@ -7,33 +7,24 @@ use super::node::{MultiPaxos, Out, RoleState, Write, after};
 use super::{Entry, Message, Slot, Value, Weakness};
 use crate::Ballot;
 
-/// A lease that was granted: nobody else is promised anything until it is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Grant {
-    /// The master who holds it. `None` for whoever it was before we restarted.
-    pub(crate) to: Option<NodeId>,
-    /// When it is over, by our clock.
-    pub(crate) until: Time,
-}
-
 impl MultiPaxos {
-    /// Phase 1b, for all slots at once. Who must wait for a lease to end is not told so, and asks again: that a lease is
-    /// granted says nothing against its ballot.
+    /// Phase 1b, for all slots at once. Who is promised nothing, and is behind, is told what was chosen: it may have missed that
+    /// it is no member any more.
     pub(crate) fn on_prepare(&mut self, now: Time, ballot: Ballot, first: Slot, out: &mut Out) {
         if Some(ballot) < self.promised {
             return self.refuse(ballot, out);
-        }
-        if self.grant.is_some_and(|grant| grant.until > now && grant.to != Some(ballot.node)) {
-            return;
         }
         if Some(ballot) == self.promised && self.is_outstanding(self.promise_write) {
             // The answer waits for the disk already.
             return;
         }
+        let open = self.log.open;
         if !self.promise(now, ballot, out) {
+            if first < open {
+                self.on_catch_up(ballot.node, first, out);
+            }
             return;
         }
-        let open = self.log.open;
         let accepted: alloc::collections::BTreeMap<_, _> =
             self.log.from(first.max(open)).map(|(slot, entry)| (slot, entry.clone())).collect();
         // What is reported need not be on disk: a proposal that was made may be taken up, whether or not it was accepted.
@@ -75,8 +66,7 @@ impl MultiPaxos {
         self.on_open(now, ballot, open, out);
     }
 
-    /// The master asks for its lease. It has its ballot from a majority, so that no lease of another binds us any more: of
-    /// those who promised it, none had granted one then, or would grant a lower ballot one since.
+    /// The master asks for its lease: nobody else is promised anything for a while.
     pub(crate) fn on_heartbeat(&mut self, now: Time, ballot: Ballot, open: Slot, round: u64, out: &mut Out) {
         if Some(ballot) < self.promised {
             return self.refuse(ballot, out);
@@ -86,7 +76,7 @@ impl MultiPaxos {
             return;
         }
         self.hear_master(now, ballot.node, out);
-        self.grant_to(now, ballot.node);
+        self.leased_until = Some(after(now, self.config.lease));
         self.wait_to_campaign(now);
         if !waits_already {
             self.say(self.promise_write, ballot.node, Message::HeartbeatAck { ballot, round }, out);
@@ -97,17 +87,17 @@ impl MultiPaxos {
         }
     }
 
-    /// Nobody else is promised anything for a while.
-    pub(crate) fn grant_to(&mut self, now: Time, master: NodeId) {
-        self.grant = Some(Grant { to: Some(master), until: after(now, self.config.lease) });
-    }
-
-    /// Promises a ballot that is not below what was promised. False: the disk is too far behind.
+    /// Promises a ballot that is not below what was promised. False: a lease that another holds is not over, or the disk is too
+    /// far behind. Whoever asks is not told, and asks again: neither says anything against its ballot.
+    ///
+    /// By this, a lease is always that of the node whose ballot was promised last. It binds against whoever was promised
+    /// elsewhere too, also a master: the majority that promised it need not be one of the members here.
     fn promise(&mut self, now: Time, ballot: Ballot, out: &mut Out) -> bool {
         if Some(ballot) <= self.promised {
             return true;
         }
-        if self.is_flooded() {
+        let is_leased = self.leased_until.is_some_and(|until| now < until);
+        if self.is_flooded() || (is_leased && self.promised.is_some_and(|promised| promised.node != ballot.node)) {
             return false;
         }
         self.promised = Some(ballot);

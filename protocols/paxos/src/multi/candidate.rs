@@ -37,7 +37,7 @@ impl MultiPaxos {
     pub(crate) fn wait_to_campaign(&mut self, now: Time) {
         let pause = self.config.campaign_pause;
         let wait = self.rng.between(pause, pause.saturating_mul(2));
-        let free = self.grant.map_or(now, |grant| grant.until.max(now));
+        let free = self.leased_until.map_or(now, |until| until.max(now));
         if let RoleState::Replica(campaign_at) = &mut self.role {
             *campaign_at = after(free, wait);
         }

@@ -200,10 +200,7 @@ impl MultiPaxos {
 
     /// The state machine holds all up to this slot durably. What need not be kept goes, and there is room for more.
     pub(crate) fn on_applied(&mut self, now: Time, slot: Slot, out: &mut Out) {
-        if slot < self.log.unapplied || slot >= self.log.open {
-            return;
-        }
-        self.log.unapplied = slot.next();
+        self.log.applied = self.log.applied.max(slot.next());
         if let Some(base) = self.log.compact(&self.config) {
             self.writes.store(now, Write::Base(base), size_of::<Base>(), out);
         }

@@ -15,14 +15,15 @@ pub(crate) struct Held {
     pub(crate) write: Option<WriteId>,
 }
 
-/// The part of the log that is held. `first <= unapplied <= open`, and every slot before `open` from `first` on is held.
+/// The part of the log that is held. `first <= unapplied() <= open`, and every slot before `open` from `first` on is held.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     alpha: u64,
     /// The first slot that is not gone.
     pub(crate) first: Slot,
-    /// The first slot that the state machine has not applied durably, as far as it has said.
-    pub(crate) unapplied: Slot,
+    /// The first slot that the state machine has not applied durably, as far as it has said. Beyond `open` if a crash took more
+    /// from the log than from the state machine.
+    pub(crate) applied: Slot,
     /// The first slot not known to be chosen.
     pub(crate) open: Slot,
     /// What is accepted, and before `open` chosen.
@@ -38,8 +39,8 @@ impl Log {
     pub(crate) fn new(config: &Config, base: Option<&Base>) -> Self {
         let members = base.map_or_else(|| Memberships::new(config.members.clone()), Memberships::of);
         let first = base.map_or(Slot::FIRST, |base| base.first);
-        let (unapplied, open) = (first, first);
-        Self { alpha: config.alpha(), first, unapplied, open, slots: BTreeMap::new(), bytes: 0, members }
+        let (applied, open) = (first, first);
+        Self { alpha: config.alpha(), first, applied, open, slots: BTreeMap::new(), bytes: 0, members }
     }
 
     /// Holds this there.
@@ -65,11 +66,11 @@ impl Log {
     /// What was applied is given up, but for what is kept for others. Half of what may be kept goes at once, so that this is
     /// seldom. What the log stands on by then, if anything went.
     pub(crate) fn compact(&mut self, config: &Config) -> Option<Base> {
-        let over = |log: &Self, kept: u64, bytes: usize| log.unapplied.since(log.first) > kept || log.bytes > bytes;
-        if self.unapplied == self.first || !over(self, config.kept_max, config.kept_bytes_max) {
+        let over = |log: &Self, kept: u64, bytes: usize| log.unapplied().since(log.first) > kept || log.bytes > bytes;
+        if self.unapplied() == self.first || !over(self, config.kept_max, config.kept_bytes_max) {
             return None;
         }
-        while self.first < self.unapplied && over(self, config.kept_max / 2, config.kept_bytes_max / 2) {
+        while self.first < self.unapplied() && over(self, config.kept_max / 2, config.kept_bytes_max / 2) {
             self.forget_first();
         }
         self.members.forget(self.first);
@@ -95,7 +96,13 @@ impl Log {
         self.slots = self.slots.split_off(&base.first);
         self.bytes = self.slots.values().map(|held| held.entry.value.bytes()).sum();
         self.members = Memberships::of(base);
-        (self.first, self.unapplied, self.open) = (base.first, base.first, base.first);
+        (self.first, self.open) = (base.first, base.first);
+        self.applied = self.applied.max(base.first);
+    }
+
+    /// The first slot that is not chosen here or not applied.
+    pub(crate) fn unapplied(&self) -> Slot {
+        self.applied.min(self.open)
     }
 
     /// The first slot whose members are not decided yet. Nothing is proposed there or beyond.
@@ -125,7 +132,7 @@ impl Log {
 
     /// Whether something may be held there, within the limits. A slot that is next and follows what is applied always may.
     pub(crate) fn has_room(&self, config: &Config, slot: Slot) -> bool {
-        let is_next = slot == self.open && self.unapplied == self.open;
-        slot.since(self.unapplied) < config.unapplied_max && (self.bytes <= config.log_bytes_max || is_next)
+        let is_next = slot == self.open && self.unapplied() == self.open;
+        slot.since(self.unapplied()) < config.unapplied_max && (self.bytes <= config.log_bytes_max || is_next)
     }
 }

@@ -199,7 +199,7 @@ impl MultiPaxos {
         if (heard_until.max(master.since + self.config.master_lease()) <= now) || steps_aside {
             return self.step_down(now, None, out);
         }
-        self.grant_to(now, self.config.id);
+        self.leased_until = Some(after(now, self.config.lease));
         let (ours, open, interval) = (self.config.id, self.log.open, self.config.heartbeat_interval);
         let everybody = self.log.members.everybody(open);
         let RoleState::Master(master) = &mut self.role else { return };
@@ -252,24 +252,30 @@ impl MultiPaxos {
         *granted = began.max(*granted);
     }
 
-    /// The master answers alone, if it holds the lease and knows all that was done before it. It knows that once a majority of
-    /// those who accept in the open slot has reported, and all that was found is chosen: the open slot is free then, or ours.
-    /// (Raft needs an entry of its own term here since its votes report nothing.)
+    /// The master answers alone, while it may.
     fn on_read(&mut self, now: Time, id: RequestId, out: &mut Out) {
-        let careless = self.weak(Weakness::ReadBeforeRecovered);
-        let RoleState::Master(master) = &self.role else {
-            let refusal = Refusal::NotMaster(self.master);
-            return self.writes.emit(None, Event::Refused { id, refusal }, out);
-        };
-        let open = self.log.open;
-        let is_prepared = self.is_majority(self.log.members_now(), &master.prepared.promises);
-        let is_recovered = master.prepared.reported.is_empty() && master.recovered <= open;
-        let is_ready = is_prepared && master.prepared.known <= open && (is_recovered || careless);
-        let event = match master.lease(&self.config, &self.log) {
-            Some(until) if is_ready && now < until => Event::Readable { id, until },
-            Some(_) | None => Event::Refused { id, refusal: Refusal::NotReadable },
+        let event = match (&self.role, self.readable_until()) {
+            (_, Some(until)) if now < until => Event::Readable { id, until },
+            (RoleState::Master(_), _) => Event::Refused { id, refusal: Refusal::NotReadable },
+            (RoleState::Replica(_) | RoleState::Candidate(_), _) => {
+                Event::Refused { id, refusal: Refusal::NotMaster(self.master) }
+            }
         };
         self.writes.emit(None, event, out);
+    }
+
+    /// Until when the master may answer reads: as long as its lease lasts, if it knows all that was done before it. It knows
+    /// that once a majority of those who accept in the open slot has reported, and all that was found is chosen: the open slot
+    /// is free then, or ours. (Raft needs an entry of its own term here since its votes report nothing.) A lease without that
+    /// tells nothing: whoever is behind may get one from members who accept no more in the slots that others have reached.
+    pub(crate) fn readable_until(&self) -> Option<Time> {
+        let RoleState::Master(master) = &self.role else { return None };
+        let open = self.log.open;
+        let is_recovered = master.prepared.reported.is_empty() && master.recovered <= open;
+        let is_ready = self.is_majority(self.log.members_now(), &master.prepared.promises)
+            && master.prepared.known <= open
+            && (is_recovered || self.weak(Weakness::ReadBeforeRecovered));
+        master.lease(&self.config, &self.log).filter(|_| is_ready)
     }
 }
 
@@ -281,8 +287,8 @@ impl Pending {
 }
 
 impl Master {
-    /// Until when it may read: a majority of those who accept in the open slot promises nobody else until then, so that no
-    /// other master can have that slot chosen, and what it may have chosen behind it is done for nobody.
+    /// Until when its lease lasts: a majority of those who accept in the open slot promises nobody else until then, so that no
+    /// later master can have that slot chosen, and what it may have chosen behind it is done for nobody.
     pub(crate) fn lease(&self, config: &Config, log: &Log) -> Option<Time> {
         let lease = if config.weak(Weakness::LeaseWithoutDrift) { config.lease } else { config.master_lease() };
         quorum::reached(log.members_now(), |id| self.granted.get(&id).copied()).map(|began| began + lease)

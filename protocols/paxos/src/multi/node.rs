@@ -17,7 +17,6 @@ use core::time::Duration;
 use hezong_base::{AskId, Effect, Input, NodeId, Protocol, Rng, Time, WriteId, Writes, quorum};
 
 use super::SnapshotId;
-use super::acceptor::Grant;
 use super::candidate::Candidate;
 use super::log::{Held, Log};
 use super::master::Master;
@@ -100,8 +99,9 @@ pub struct MultiPaxos {
     /// The write by which our last round is not forgotten; of this life.
     pub(crate) round_write: Option<WriteId>,
     pub(crate) log: Log,
-    /// Who holds the lease that was granted last.
-    pub(crate) grant: Option<Grant>,
+    /// Until when nobody is promised anything but the node whose ballot was promised last, by our clock. `None` while no lease
+    /// was granted.
+    pub(crate) leased_until: Option<Time>,
     /// Who is master, as far as is known.
     pub(crate) master: Option<NodeId>,
     pub(crate) role: RoleState,
@@ -151,8 +151,8 @@ impl Protocol for MultiPaxos {
             round: round.max(promised.map_or(0, |ballot| ballot.round)),
             round_write: None,
             log,
-            // Whoever has promised nothing has granted nothing either.
-            grant: promised.map(|_| Grant { to: None, until: after(now, config.lease) }),
+            // Perhaps a lease was granted to whom we promised last. Whoever has promised nothing has granted nothing either.
+            leased_until: promised.map(|_| after(now, config.lease)),
             master: None,
             role: RoleState::Replica(now),
             fetching: None,
@@ -166,7 +166,7 @@ impl Protocol for MultiPaxos {
             node.round = 0;
         }
         if node.weak(Weakness::LeaseForgotten) {
-            node.grant = None;
+            node.leased_until = None;
         }
         for (slot, entry) in entries {
             node.log.put(slot, Held { entry, write: None });
@@ -204,12 +204,12 @@ impl Protocol for MultiPaxos {
     fn fingerprint(&self, now: Time, mut into: &mut dyn Hasher) {
         let place = |write: &Option<WriteId>| write.and_then(|id| self.writes.place(id));
         (self.promised, place(&self.promise_write), self.round, place(&self.round_write)).hash(&mut into);
-        (self.log.first, self.log.unapplied, self.log.open, &self.log.members).hash(&mut into);
+        (self.log.first, self.log.applied, self.log.open, &self.log.members).hash(&mut into);
         for (slot, held) in self.log.slots() {
             (slot, &held.entry, place(&held.write)).hash(&mut into);
         }
-        self.grant.filter(|grant| grant.until > now).map(|grant| grant.to).hash(&mut into);
-        (self.master, self.fetching.as_ref().map(|(_, base)| base)).hash(&mut into);
+        (self.leased_until.is_some_and(|until| now < until), self.master, self.fetching.as_ref().map(|(_, base)| base))
+            .hash(&mut into);
         self.taking.values().map(|(to, _)| to).collect::<Vec<_>>().hash(&mut into);
         mem::discriminant(&self.role).hash(&mut into);
         match &self.role {
@@ -368,16 +368,13 @@ impl MultiPaxos {
         }
     }
 
-    /// Until when it holds the lease as a master.
+    /// Until when it may answer reads, as a master that holds the lease and knows all that was done before it.
     #[must_use]
     pub fn lease(&self) -> Option<Time> {
-        match &self.role {
-            RoleState::Master(master) => master.lease(&self.config, &self.log),
-            RoleState::Replica(_) | RoleState::Candidate(_) => None,
-        }
+        self.readable_until()
     }
 
-    /// Whether it is master and holds the lease: never true of two at once.
+    /// Whether it may answer reads: never true of two at once.
     #[must_use]
     pub fn is_master(&self, now: Time) -> bool {
         self.lease().is_some_and(|until| now < until)
@@ -426,7 +423,7 @@ impl MultiPaxos {
     /// The first slot that its state machine has not applied durably, as far as it knows.
     #[must_use]
     pub fn unapplied(&self) -> Slot {
-        self.log.unapplied
+        self.log.unapplied()
     }
 
     /// The first slot that it does not know to be chosen.

@@ -1,4 +1,5 @@
 //! The log under a master: its stories, its papers, its bounds, and random histories.
 
 mod property;
+mod scripts;
 mod world;

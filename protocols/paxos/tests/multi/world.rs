@@ -45,10 +45,13 @@ impl Node {
 /// What one run is made of, and what it has seen.
 pub(crate) struct World {
     rng: Rng,
+    /// Whether its members never change, and campaign as soon as they may: every other run is one about leases.
+    settled: bool,
     real: u64,
     nodes: BTreeMap<NodeId, Node>,
-    letters: Vec<(NodeId, NodeId, Message)>,
-    /// Whom nobody hears, and who hears nobody.
+    /// What is on its way, from whom, to whom, and when it may arrive.
+    letters: Vec<(NodeId, NodeId, Message, u64)>,
+    /// Whom nobody hears, and who hears nobody but in a run about leases: answers may come late then.
     cut: BTreeSet<NodeId>,
     requests: u64,
     /// What was asked for and is not answered, at whom, and what it would put into the log.
@@ -80,6 +83,7 @@ impl World {
     pub(crate) fn new(seed: u64, prepare: impl Fn(&mut Config)) -> Self {
         let mut world = Self {
             rng: Rng::new(seed),
+            settled: seed % 2 == 1,
             real: 1_000_000_000,
             nodes: BTreeMap::new(),
             letters: Vec::new(),
@@ -97,14 +101,14 @@ impl World {
             config.alpha = 3;
             config.lease = Duration::from_millis(300);
             config.heartbeat_interval = Duration::from_millis(60);
-            config.campaign_pause = Duration::from_millis(60);
-            config.drift_ppm = 200_000;
+            config.campaign_pause = Duration::from_millis(if world.settled { 5 } else { 60 });
+            config.drift_ppm = if seed % 4 == 1 { 0 } else { 200_000 };
             config.kept_max = 4;
             config.unapplied_max = 12;
             config.batch_bytes_max = 300;
             prepare(&mut config);
             let drift = u64::from(config.drift_ppm);
-            let rate = MILLION - drift + world.rng.below(3) * drift;
+            let rate = MILLION - drift + 2 * drift * world.rng.below(2);
             world.start(id, config, Saved::default(), Slot::FIRST, rate);
         }
         world
@@ -136,9 +140,11 @@ impl World {
 
     fn carry_out(&mut self, id: NodeId, out: Vec<Effect<MultiPaxos>>) {
         for effect in out {
+            // In a run about leases, answers must come late now and then.
+            let late = if self.settled && self.rng.chance(150) { self.rng.below(300_000_000) } else { 0 };
             let node = self.nodes.get_mut(&id).unwrap();
             match effect {
-                Effect::Send { to, message } => self.letters.push((id, to, message)),
+                Effect::Send { to, message } => self.letters.push((id, to, message, self.real + late)),
                 Effect::Store { id: write_id, write } => node.unstored.push_back((write_id, write)),
                 Effect::Ask { id: ask_id, ask } => node.asks.push((ask_id, ask)),
                 Effect::Emit(event) => self.on_event(id, event),
@@ -285,11 +291,14 @@ impl World {
             return;
         }
         let at = usize::try_from(self.rng.below(self.letters.len() as u64)).unwrap();
-        let (from, to, message) = match keep {
+        if self.letters[at].3 > self.real {
+            return;
+        }
+        let (from, to, message, _) = match keep {
             true => self.letters[at].clone(),
             false => self.letters.swap_remove(at),
         };
-        if !self.cut.contains(&from) && !self.cut.contains(&to) {
+        if !self.cut.contains(&from) && (self.settled || !self.cut.contains(&to)) {
             self.hand(to, Input::Message { from, message });
         }
     }
@@ -359,22 +368,27 @@ impl World {
         match self.rng.below(200) {
             0..8 => self.propose(),
             8..12 => self.read(),
-            12..14 => self.reconfigure(),
+            12..14 if !self.settled => self.reconfigure(),
             14..110 => self.deliver(false),
             110..114 => self.deliver(true),
             114..117 if !self.letters.is_empty() => {
                 let at = usize::try_from(self.rng.below(self.letters.len() as u64)).unwrap();
                 self.letters.swap_remove(at);
             }
-            117..119 => {
+            117..121 => {
                 let id = self.any();
                 self.crash(id);
             }
-            119..121 => {
+            121..123 => {
                 // Half of the time all hear each other.
-                self.cut = if self.rng.chance(500) { BTreeSet::new() } else { [self.any(), self.any()].into() };
+                self.cut.clear();
+                if self.rng.chance(500) {
+                    let (one, other) = (self.some_master(), self.any());
+                    self.cut.insert(one);
+                    self.cut.extend((!self.settled).then_some(other));
+                }
             }
-            121..125 => {
+            123..125 => {
                 let id = self.any();
                 self.applied(id);
             }
