@@ -12,8 +12,8 @@ use hezong_paxos::multi::{
     Answer, Ask, Config, Event, Members, Message, MultiPaxos, Request, Role, Saved, Slot, Value, Write,
 };
 
-/// How many nodes there are; three of them are members at first.
-const NODES: u64 = 5;
+/// How many members there are at first.
+const MEMBERS: u64 = 3;
 const MILLION: u64 = 1_000_000;
 /// No answer is wanted to what is told, not asked.
 const NOBODY: RequestId = RequestId(u64::MAX);
@@ -47,6 +47,10 @@ pub(crate) struct World {
     rng: Rng,
     /// Whether its members never change, and campaign as soon as they may: every other run is one about leases.
     settled: bool,
+    /// How often of a thousand times a disk that has something to do does it.
+    speed: u64,
+    /// How many letters of a thousand are late.
+    lateness: u64,
     real: u64,
     nodes: BTreeMap<NodeId, Node>,
     /// What is on its way, from whom, to whom, and when it may arrive.
@@ -84,6 +88,8 @@ impl World {
         let mut world = Self {
             rng: Rng::new(seed),
             settled: seed % 2 == 1,
+            lateness: seed % 2 * 150,
+            speed: if seed.is_multiple_of(3) { 200 } else { 900 },
             real: 1_000_000_000,
             nodes: BTreeMap::new(),
             letters: Vec::new(),
@@ -96,8 +102,8 @@ impl World {
             done: Slot::FIRST,
             seen: Seen::default(),
         };
-        for id in (1..=NODES).map(NodeId) {
-            let mut config = Config::new(id, (1..=3).map(NodeId).collect());
+        for id in (1..=if world.settled { MEMBERS } else { MEMBERS + 2 }).map(NodeId) {
+            let mut config = Config::new(id, (1..=MEMBERS).map(NodeId).collect());
             config.alpha = 3;
             config.lease = Duration::from_millis(300);
             config.heartbeat_interval = Duration::from_millis(60);
@@ -108,7 +114,8 @@ impl World {
             config.batch_bytes_max = 300;
             prepare(&mut config);
             let drift = u64::from(config.drift_ppm);
-            let rate = MILLION - drift + 2 * drift * world.rng.below(2);
+            let slow = if world.settled { id.0 == 1 + seed / 4 % MEMBERS } else { world.rng.chance(500) };
+            let rate = if slow { MILLION - drift } else { MILLION + drift };
             world.start(id, config, Saved::default(), Slot::FIRST, rate);
         }
         world
@@ -141,7 +148,7 @@ impl World {
     fn carry_out(&mut self, id: NodeId, out: Vec<Effect<MultiPaxos>>) {
         for effect in out {
             // In a run about leases, answers must come late now and then.
-            let late = if self.settled && self.rng.chance(150) { self.rng.below(300_000_000) } else { 0 };
+            let late = if self.rng.chance(self.lateness) { self.rng.below(300_000_000) } else { 0 };
             let node = self.nodes.get_mut(&id).unwrap();
             match effect {
                 Effect::Send { to, message } => self.letters.push((id, to, message, self.real + late)),
@@ -220,7 +227,7 @@ impl World {
             Value::Members(members) => Some(members.clone()),
             Value::Command(_) | Value::NoOp => None,
         });
-        named.unwrap_or_else(|| (1..=3).map(NodeId).collect())
+        named.unwrap_or_else(|| (1..=MEMBERS).map(NodeId).collect())
     }
 
     /// What a majority has on disk at one ballot.
@@ -232,7 +239,14 @@ impl World {
     }
 
     fn any(&mut self) -> NodeId {
-        NodeId(1 + self.rng.below(NODES))
+        NodeId(1 + self.rng.below(self.nodes.len() as u64))
+    }
+
+    /// Somebody whose disk has something to do.
+    fn busy(&mut self) -> Option<NodeId> {
+        let busy: Vec<_> = self.nodes.iter().filter(|(_, node)| !node.unstored.is_empty()).map(|(id, _)| *id).collect();
+        let at = self.rng.below(busy.len().max(1) as u64);
+        busy.get(usize::try_from(at).unwrap()).copied()
     }
 
     /// Somebody who takes himself for the master, or anybody.
@@ -273,7 +287,8 @@ impl World {
 
     fn reconfigure(&mut self) {
         let id = self.some_master();
-        let mut members: Members = (1..=NODES).map(NodeId).filter(|_| self.rng.chance(600)).collect();
+        let ids: Vec<_> = self.nodes.keys().copied().collect();
+        let mut members: Members = ids.into_iter().filter(|_| self.rng.chance(600)).collect();
         members.insert(self.any());
         self.request(id, Request::Reconfigure(members));
     }
@@ -375,11 +390,13 @@ impl World {
                 let at = usize::try_from(self.rng.below(self.letters.len() as u64)).unwrap();
                 self.letters.swap_remove(at);
             }
-            117..121 => {
-                let id = self.any();
+            117..120 if self.rng.chance(700) => {
+                // Best, at times, where a disk is behind.
+                let any = self.any();
+                let id = if self.rng.chance(500) { any } else { self.busy().unwrap_or(any) };
                 self.crash(id);
             }
-            121..123 => {
+            120..122 if !self.settled || self.rng.chance(300) => {
                 // Half of the time all hear each other.
                 self.cut.clear();
                 if self.rng.chance(500) {
@@ -388,7 +405,7 @@ impl World {
                     self.cut.extend((!self.settled).then_some(other));
                 }
             }
-            123..125 => {
+            122..125 => {
                 let id = self.any();
                 self.applied(id);
             }
@@ -399,8 +416,9 @@ impl World {
             130..145 => self.pass(),
             145..150 => self.real += self.rng.below(30_000_000),
             _ => {
-                let id = self.any();
-                self.store(id);
+                if let Some(id) = self.busy().filter(|_| self.rng.chance(self.speed)) {
+                    self.store(id);
+                }
             }
         }
     }
@@ -409,6 +427,8 @@ impl World {
     /// all members know all that was told.
     pub(crate) fn heal(&mut self, steps_max: u32) -> Option<u32> {
         self.cut.clear();
+        self.lateness = 0;
+        self.letters.iter_mut().for_each(|letter| letter.3 = 0);
         let done = self.seen.done;
         for step in 0..steps_max {
             let ids: Vec<_> = self.nodes.keys().copied().collect();
