@@ -71,6 +71,9 @@ impl MultiPaxos {
         if Some(ballot) < self.promised {
             return self.refuse(ballot, out);
         }
+        if self.weak(Weakness::LeaseOverridden) {
+            self.leased_until = None;
+        }
         let waits_already = self.is_outstanding(self.promise_write) && Some(ballot) == self.promised;
         if !self.promise(now, ballot, out) {
             return;

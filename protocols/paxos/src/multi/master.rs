@@ -201,7 +201,9 @@ impl MultiPaxos {
         }
         self.leased_until = Some(after(now, self.config.lease));
         let (ours, open, interval) = (self.config.id, self.log.open, self.config.heartbeat_interval);
-        let everybody = self.log.members.everybody(open);
+        // Those who accepted a little before hear how that ended, and that they are no members any more.
+        let before = Slot(open.0.saturating_sub(self.config.alpha()));
+        let everybody = self.log.members.everybody(before);
         let RoleState::Master(master) = &mut self.role else { return };
         master.round += 1;
         master.rounds.push_back((master.round, now));

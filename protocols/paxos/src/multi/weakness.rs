@@ -28,6 +28,8 @@ pub enum Weakness {
     LeaseFromReply,
     /// The master's lease is as long as that of the replicas, whatever their clocks.
     LeaseWithoutDrift,
+    /// A replica that has granted one master a lease promises another that leads already, by a higher ballot.
+    LeaseOverridden,
     /// A replica that restarts promises at once, though it may have granted a lease.
     LeaseForgotten,
     /// The master reads before what it found in other's promises is chosen.
@@ -42,7 +44,7 @@ pub enum Weakness {
 
 impl Weakness {
     /// All of them, for the proof to go through.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BallotReused,
         Self::PromiseBeforeStored,
         Self::AcceptBeforeStored,
@@ -55,6 +57,7 @@ impl Weakness {
         Self::WatermarkTrusted,
         Self::LeaseFromReply,
         Self::LeaseWithoutDrift,
+        Self::LeaseOverridden,
         Self::LeaseForgotten,
         Self::ReadBeforeRecovered,
         Self::MembersAtOnce,
@@ -77,6 +80,9 @@ impl Weakness {
             Self::HalfIsMajority => "*Paxos Made Simple* §2.1",
             Self::WatermarkTrusted => "*Paxos Made Simple* §2.3: the same slot at another ballot is another value",
             Self::LeaseFromReply | Self::LeaseWithoutDrift => "*Paxos Made Live* §5.2, the master's shorter lease",
+            Self::LeaseOverridden => {
+                "*Paxos Made Live* §5.2, where it meets §5.3: the majority that leads may be of other members"
+            }
             Self::LeaseForgotten => "*Paxos Made Live* §5.2, after a crash",
             Self::ReadBeforeRecovered => "*Paxos Made Simple* §3, what a new leader learns",
             Self::MembersAtOnce | Self::MembersUnprepared => "*Paxos Made Simple* §3, α",

@@ -221,6 +221,18 @@ fn live_5_2_replica_that_has_heard_the_master_promises_nobody_else_for_a_lease()
     assert_eq!(alone.hears(N3, other).len(), 1);
 }
 
+/// Whether a replica that has granted one master a lease grants another one, who leads already.
+pub(crate) fn lease_is_given_to_another(prepare: impl Fn(&mut Config)) -> bool {
+    let mut alone = Alone::with(Saved::default(), prepare);
+    alone.hears(N2, Message::Heartbeat { ballot: ballot(2, N2), open: Slot(1), round: 1 });
+    !alone.hears(N3, Message::Heartbeat { ballot: ballot(3, N3), open: Slot(1), round: 1 }).is_empty()
+}
+
+#[test]
+fn live_5_2_lease_binds_against_a_master_too() {
+    assert!(!lease_is_given_to_another(|_| {}));
+}
+
 #[test]
 fn live_5_2_restarted_replica_waits_out_a_lease_before_it_promises() {
     let mut alone = Alone::new(Saved { promised: Some(ballot(2, N2)), ..Saved::default() });

@@ -34,8 +34,8 @@ fn agreement_random_histories_one_log_and_progress() {
     assert!(enough, "losses, ballots, reads, done, unknown, snapshots, changes, holes: {sum:?}");
 }
 
-/// Each is caught by one history of so many. What a bug makes of a history is a panic of the twin's, or no progress. Two need
-/// clocks, letters and cuts to meet so well that chance seldom does it: they are asked directly.
+/// Each is caught by one history of so many. What a bug makes of a history is a panic of the twin's, or no progress. Three need
+/// clocks, letters, cuts or members to meet so well that chance seldom does it: they are asked directly.
 #[cfg(feature = "weakened")]
 #[test]
 fn known_bugs_random_histories_catch_every_one() {
@@ -48,6 +48,9 @@ fn known_bugs_random_histories_catch_every_one() {
     let missed = Weakness::ALL.into_iter().filter(|weakness| match weakness {
         Weakness::LeaseFromReply | Weakness::LeaseWithoutDrift => {
             !crate::paper::lease_outlasts_those_who_grant_it(|config| config.weakness = Some(*weakness))
+        }
+        Weakness::LeaseOverridden => {
+            !crate::paper::lease_is_given_to_another(|config| config.weakness = Some(*weakness))
         }
         _ => !by_chance(*weakness),
     });
