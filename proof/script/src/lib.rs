@@ -32,7 +32,7 @@
 //! | `command.rs` | one command line, taken apart |
 //! | `world.rs` | the nodes, their disks, the letters between them, and the commands every protocol understands |
 //! | `watch.rs` | looking on while a story is played |
-//! | `raft.rs`, `paxos.rs` | the dialects of protocols, and their commands |
+//! | `raft.rs`, `paxos.rs` and so on | the dialects of protocols, and their commands |
 //!
 //! ## Commands of every protocol
 //!
@@ -59,6 +59,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+pub mod multi_paxos;
 pub mod paxos;
 pub mod raft;
 mod story;
