@@ -163,9 +163,7 @@ impl Zab {
         let follows = |voter: &NodeId| match looking.settled.get(voter) {
             Some((_, whom)) => *whom == leader,
             // Those that still look count by their votes of the same election.
-            None => {
-                its_round == self.round && looking.received.get(voter).is_some_and(|vote| vote.leader == leader)
-            }
+            None => its_round == self.round && looking.received.get(voter).is_some_and(|vote| vote.leader == leader),
         };
         if voters.iter().filter(|voter| follows(voter)).count() >= majority {
             self.round = its_round;
@@ -179,7 +177,11 @@ impl Zab {
         if looking.finalize_at.is_some_and(|at| at <= now)
             && let Some(vote) = looking.vote
         {
-            return if vote.leader == self.config.id { self.lead(now, out) } else { self.follow(now, vote.leader, out) };
+            return if vote.leader == self.config.id {
+                self.lead(now, out)
+            } else {
+                self.follow(now, vote.leader, out)
+            };
         }
         if looking.notify_at <= now {
             looking.pause = looking.pause.saturating_mul(2).min(longest);

@@ -207,7 +207,9 @@ impl Zab {
             }
             return;
         }
-        if voter && leading.epoch.is_some_and(|epoch| accepted > epoch) {
+        let outdone = leading.epoch.is_some_and(|epoch| accepted > epoch);
+        if voter && outdone && !self.config.weak(Weakness::LowerEpochAccepted) {
+            // It could never join us, and a majority has moved on with it or may have.
             return self.look(now, out);
         }
         let mut link = Link::new(now, from, session);
@@ -252,20 +254,15 @@ impl Zab {
         if !voter && !leading.is_established() {
             return;
         }
-        let Some(learner) = leading.learners.get_mut(&to).filter(|learner| learner.stage == Stage::Known) else { return };
+        let Some(learner) = leading.learners.get_mut(&to).filter(|learner| learner.stage == Stage::Known) else {
+            return;
+        };
         (learner.stage, learner.link.epoch) = (Stage::Offered, epoch);
         learner.link.say(&mut self.writes, rests_on, Body::LeaderInfo, out);
     }
 
     /// A learner has our epoch, and tells what history it has (l.1.2).
-    fn on_ack_epoch(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        current: Option<Epoch>,
-        last: Option<Zxid>,
-        out: &mut Out,
-    ) {
+    fn on_ack_epoch(&mut self, now: Time, from: NodeId, current: Option<Epoch>, last: Option<Zxid>, out: &mut Out) {
         let ours = (self.current, self.log.last());
         let recent = current.is_some_and(|current| (current, last) > ours);
         // Whoever has more than the leader may have what is committed and the leader has not.
@@ -324,12 +321,9 @@ impl Zab {
         let State::Leading(leading) = &self.state else { return };
         let waits = |learner: &Learner| match learner.stage {
             Stage::Shipping { ask: waits_for, id } => Some(id).filter(|_| waits_for == ask),
-            Stage::Known
-            | Stage::Offered
-            | Stage::Accepted
-            | Stage::Given
-            | Stage::Acknowledged
-            | Stage::Serving => None,
+            Stage::Known | Stage::Offered | Stage::Accepted | Stage::Given | Stage::Acknowledged | Stage::Serving => {
+                None
+            }
         };
         let waiting = leading.learners.iter().find_map(|(to, learner)| Some((*to, waits(learner)?)));
         let Some((to, id)) = waiting else { return };

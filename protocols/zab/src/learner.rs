@@ -71,10 +71,9 @@ impl Following {
         let Self { link, stage, resend_at: _, ping, pong_write } = self;
         let stage = match stage {
             Stage::Installing { ask: _, last } => Stage::Installing { ask: AskId(0), last: *last },
-            other @ (Stage::Discovery
-            | Stage::Synchronising(_)
-            | Stage::Acknowledged { .. }
-            | Stage::Broadcast) => *other,
+            other @ (Stage::Discovery | Stage::Synchronising(_) | Stage::Acknowledged { .. } | Stage::Broadcast) => {
+                *other
+            }
         };
         (1_u8, stage, ping, pong_write.and_then(|id| writes.place(id))).hash(&mut into);
         link.fingerprint(writes, into);
