@@ -31,7 +31,7 @@
 //! | `story.rs` | the file format: parsing, comparing, regenerating |
 //! | `command.rs` | one command line, taken apart |
 //! | `world.rs` | the nodes, their disks, the letters between them, and the commands every protocol understands |
-//! | `raft.rs`, `paxos.rs` | the dialects of protocols, and their commands |
+//! | `raft.rs`, `paxos.rs`, `zab.rs` | the dialects of protocols, and their commands |
 //!
 //! ## Commands of every protocol
 //!
@@ -62,6 +62,7 @@ pub mod paxos;
 pub mod raft;
 mod story;
 mod world;
+pub mod zab;
 
 pub use command::{Command, duration};
 pub use story::{check_folder, replay};
