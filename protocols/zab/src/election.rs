@@ -150,7 +150,8 @@ impl Zab {
     }
 
     /// Somebody does not look any more. Where a majority follows one leader, and that one says itself that it leads, we join
-    /// them: without its own word, one that crashed would be followed for ever.
+    /// them: without its own word, one that crashed would be followed for ever. Not while our disk is behind: we ask again
+    /// when it has caught up.
     pub(crate) fn on_settled(&mut self, now: Time, from: NodeId, round: Round, leader: NodeId, out: &mut Out) {
         let (majority, voters) = (self.config.majority(), &self.config.voters);
         let State::Looking(looking) = &mut self.state else { return };
@@ -165,7 +166,8 @@ impl Zab {
             // Those that still look count by their votes of the same election.
             None => its_round == self.round && looking.received.get(voter).is_some_and(|vote| vote.leader == leader),
         };
-        if voters.iter().filter(|voter| follows(voter)).count() >= majority {
+        if voters.iter().filter(|voter| follows(voter)).count() >= majority && self.writes.last_outstanding().is_none()
+        {
             self.round = its_round;
             self.follow(now, leader, out);
         }
@@ -173,7 +175,11 @@ impl Zab {
 
     pub(crate) fn on_looking_timeout(&mut self, now: Time, out: &mut Out) {
         let longest = self.config.notify_interval_max;
+        let behind = self.writes.last_outstanding().is_some();
         let State::Looking(looking) = &mut self.state else { return };
+        if behind && looking.finalize_at.is_some_and(|at| at <= now) {
+            looking.finalize_at = Some(after(now, self.config.finalize_wait));
+        }
         if looking.finalize_at.is_some_and(|at| at <= now)
             && let Some(vote) = looking.vote
         {

@@ -81,14 +81,12 @@ impl Following {
 }
 
 impl Zab {
-    /// Opens a session with whoever was elected.
+    /// Opens a session with whoever was elected. Everything is on our disk by now (`election.rs`).
     pub(crate) fn follow(&mut self, now: Time, leader: NodeId, out: &mut Out) {
         self.sessions += 1;
         let id = SessionId { life: self.life, number: self.sessions };
         let mut link = Link::new(now, leader, id);
-        // What the epoch accepted rests on is stored before anybody hears of it.
-        let rests_on = self.writes.last_outstanding();
-        link.say(&mut self.writes, rests_on, Body::FollowerInfo(self.accepted), out);
+        link.say(&mut self.writes, None, Body::FollowerInfo(self.accepted), out);
         let resend_at = after(now, self.config.ping_interval);
         let (stage, ping, pong_write) = (Stage::Discovery, None, None);
         self.state = State::Following(Following { link, stage, resend_at, ping, pong_write });
@@ -101,11 +99,9 @@ impl Zab {
         }
         if following.link.heard == 0 && following.resend_at <= now {
             following.resend_at = after(now, self.config.ping_interval);
-            if !following.link.rests_on.is_some_and(|write| self.writes.is_outstanding(write)) {
-                let body = Body::FollowerInfo(self.accepted);
-                let packet = Packet { session: following.link.id, epoch: None, number: 0, body };
-                self.writes.send(None, following.link.peer, Message::Packet(packet), out);
-            }
+            let body = Body::FollowerInfo(self.accepted);
+            let packet = Packet { session: following.link.id, epoch: None, number: 0, body };
+            self.writes.send(None, following.link.peer, Message::Packet(packet), out);
         }
     }
 
