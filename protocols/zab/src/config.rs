@@ -39,7 +39,7 @@ pub struct Config {
     /// How many bytes of writes may be on their way to the disk before a leader refuses more, and a learner leaves. Default
     /// 8 MiB.
     pub unstored_bytes_max: usize,
-    /// How many requests of local users may wait for an answer, and how many of each learner's at a leader. Default 1,024.
+    /// How many requests of local users may wait for an answer, and how many `sync`s of all nodes at a leader. Default 1,024.
     pub waiting_max: usize,
     /// The last counter that an epoch has: with the next one its leader steps down, so that a zxid never rolls over into the
     /// next epoch. Default 0xffff_fffe, as in ZooKeeper; smaller only to try it.

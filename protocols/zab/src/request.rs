@@ -22,8 +22,9 @@ pub enum Request {
 /// What the local user is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The next transaction, in the order that all nodes share. After a restart those that the state machine has, but did not
-    /// report as [`Request::Applied`], come again; it tells them by their zxids.
+    /// The next transaction, in the order that all nodes share, on disk here and committed. What the state machine has
+    /// already may come again: after a restart what was not reported as [`Request::Applied`], and behind a snapshot that was
+    /// installed for a session which ended meanwhile. It tells such by their zxids.
     Delivered {
         /// Its place.
         zxid: Zxid,
