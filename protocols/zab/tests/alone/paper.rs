@@ -224,6 +224,27 @@ fn session_gap_ends_it_and_what_is_old_is_dropped() {
 }
 
 #[test]
+fn session_that_a_later_reign_of_the_leader_takes_for_its_own_is_not_ours() {
+    let mut alone = Alone::new(Saved::default());
+    alone.follows();
+    alone.leader_says(1, 0, Body::LeaderInfo);
+    alone.leader_says(1, 1, Body::Diff);
+    // n3 leads again, and a copy of our first message has reached it only now.
+    assert_eq!(alone.leader_says(2, 2, Body::Ping(0)), []);
+    assert_eq!(alone.leader_says(1, 2, Body::Ping(0)), [Body::Pong(0)]);
+}
+
+#[test]
+fn session_late_copies_of_its_first_message_do_not_end_it() {
+    let mut alone = Alone::new(Saved::default());
+    alone.serves();
+    assert_eq!(alone.learner_says(N2, Body::FollowerInfo(Epoch(0))), []);
+    alone.asks(Request::Propose("x".into()));
+    let proposal = Body::Proposal { entry: entry(Zxid::new(1, 1), "x"), request: None };
+    assert_eq!(bodies(alone.sent), [proposal]);
+}
+
+#[test]
 fn session_of_an_earlier_reign_says_nothing_in_this_one() {
     let mut alone = Alone::new(Saved::default());
     alone.leads();
