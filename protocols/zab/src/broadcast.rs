@@ -15,7 +15,7 @@ use crate::{Body, Entry, Epoch, Event, Refusal, SessionId, Weakness, Zxid};
 pub(crate) struct Barrier {
     /// A majority must have answered this ping.
     round: u64,
-    /// This must be committed.
+    /// This must be committed: what was proposed before, since its user may have asked for that.
     through: Option<Zxid>,
     /// Whose it is; `None`: our own user's.
     asker: Option<(NodeId, SessionId)>,

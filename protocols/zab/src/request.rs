@@ -12,7 +12,8 @@ pub enum Request {
     /// [`Event::Unknown`].
     Propose(Bytes),
     /// Answered by [`Event::Synced`] when everything has been delivered here that was committed anywhere before this was
-    /// asked. A majority confirms that the leader still leads, which ZooKeeper's `sync` does without.
+    /// asked, and what this node's user had asked to broadcast by then. A majority confirms that the leader still leads,
+    /// which ZooKeeper's `sync` does without.
     Sync,
     /// The state machine would find everything up to and including this again after a crash: that much of the history may be
     /// forgotten. Answered by nothing.

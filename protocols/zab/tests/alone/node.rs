@@ -1,10 +1,10 @@
 //! One node, whose ensemble is the test.
 
 use bytes::Bytes;
-use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
+use hezong_base::{AskId, Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
 use hezong_zab::{
-    Ask, Body, Config, Entry, Epoch, Event, Message, Packet, Request, Role, Round, Saved, SessionId, Vote, Write, Zab,
-    Zxid,
+    Answer, Ask, Body, Config, Entry, Epoch, Event, Message, Packet, Request, Role, Round, Saved, SessionId, Vote,
+    Write, Zab, Zxid,
 };
 
 pub(crate) const N1: NodeId = NodeId(1);
@@ -21,7 +21,7 @@ pub(crate) struct Alone {
     pub(crate) unstored: Vec<(WriteId, Write)>,
     pub(crate) sent: Vec<(NodeId, Message)>,
     pub(crate) told: Vec<Event>,
-    pub(crate) asked: Vec<Ask>,
+    pub(crate) asked: Vec<(AskId, Ask)>,
     requests: u64,
     /// How much n2 and n3 have said in their sessions.
     numbers: [u64; 2],
@@ -61,7 +61,7 @@ impl Alone {
                     self.sent.push((to, message));
                 }
                 Effect::Store { id, write } => self.unstored.push((id, write)),
-                Effect::Ask { ask, .. } => self.asked.push(ask),
+                Effect::Ask { id, ask } => self.asked.push((id, ask)),
                 Effect::Emit(event) => self.told.push(event),
             }
         }
@@ -108,6 +108,14 @@ impl Alone {
         let id = RequestId(self.requests);
         self.hand(Input::Request { id, request });
         id
+    }
+
+    /// The user has done what it was last asked for.
+    pub(crate) fn answers(&mut self, answer: Answer) -> Vec<Body> {
+        let (id, _) = self.asked.pop().expect("something was asked");
+        self.sent.clear();
+        self.hand(Input::Answered { id, answer });
+        bodies(self.sent.clone())
     }
 
     pub(crate) fn times_out(&mut self) {

@@ -3,7 +3,8 @@
 
 use hezong_base::{Input, RequestId, Time};
 use hezong_zab::{
-    Body, Config, Epoch, Event, Message, Packet, Refusal, Request, Role, Round, Saved, SessionId, Vote, Zxid,
+    Answer, Ask, Body, Config, Epoch, Event, Message, Packet, Refusal, Request, Role, Round, Saved, SessionId, Vote,
+    Zxid,
 };
 
 use crate::node::{Alone, N1, N2, N3, bodies, disk, entry};
@@ -208,6 +209,96 @@ fn l_3_1_proposals_reach_a_learner_that_has_not_acknowledged_its_history_and_may
     assert_eq!((alone.node.role(), alone.node.committed()), (Role::Leading, None));
     alone.learner_says(N3, Body::AckLeader { last: Some(zxid) });
     assert_eq!(alone.node.committed(), Some(zxid));
+}
+
+#[test]
+fn sync_waits_for_what_was_proposed_before_it_and_for_a_majority() {
+    let mut alone = Alone::new(Saved::default());
+    alone.serves();
+    alone.asks(Request::Propose("x".into()));
+    let id = alone.asks(Request::Sync);
+    alone.told.clear();
+    alone.learner_says(N2, Body::Pong(1));
+    assert_eq!(alone.told, [], "the user's own proposal is not there yet");
+    alone.learner_says(N2, Body::Ack(Zxid::new(1, 1)));
+    assert_eq!(alone.told.last(), Some(&Event::Synced { id }));
+    let id = alone.asks(Request::Sync);
+    alone.learner_says(N2, Body::Pong(1));
+    assert_ne!(alone.told.last(), Some(&Event::Synced { id }), "that was said before it was asked for");
+    alone.learner_says(N2, Body::Pong(2));
+    assert_eq!(alone.told.last(), Some(&Event::Synced { id }));
+}
+
+#[test]
+fn single_voter_is_its_own_majority_once_its_disk_says_so() {
+    let mut alone = Alone::with(Config::new(N1, [N1].into()), Saved::default());
+    alone.slow = true;
+    alone.times_out();
+    assert_eq!((alone.node.role(), alone.node.current()), (Role::Preparing, Epoch(0)));
+    alone.stores();
+    assert_eq!((alone.node.role(), alone.node.current()), (Role::Preparing, Epoch(1)));
+    alone.stores();
+    assert_eq!(alone.node.role(), Role::Leading);
+    alone.told.clear();
+    alone.asks(Request::Propose("x".into()));
+    assert_eq!(alone.told, []);
+    alone.stores();
+    assert_eq!(alone.told.len(), 1, "delivered");
+}
+
+#[test]
+fn trunc_below_what_was_delivered_or_to_what_is_not_there_is_nonsense() {
+    for to in [Zxid::new(1, 1), Zxid::new(1, 3)] {
+        let mut alone = Alone::new(disk(1, 1, &[Zxid::new(1, 1), Zxid::new(1, 2), Zxid::new(1, 4)]));
+        alone.follows();
+        alone.leader_says(2, 0, Body::LeaderInfo);
+        alone.leader_says(2, 1, Body::Diff);
+        alone.leader_says(2, 2, Body::NewLeader);
+        alone.leader_says(2, 3, Body::UpToDate { committed: Some(Zxid::new(1, 2)) });
+        alone.leader_says(2, 9, Body::Ping(0));
+        alone.follows();
+        alone.leader_says(3, 0, Body::LeaderInfo);
+        alone.leader_says(3, 1, Body::Trunc(Some(to)));
+        assert_eq!(alone.leader_says(3, 2, Body::NewLeader), []);
+        assert_eq!((alone.node.role(), alone.node.history().last()), (Role::Looking, Some(Zxid::new(1, 4))), "{to}");
+    }
+}
+
+#[test]
+fn snap_is_acknowledged_once_it_is_installed_and_not_if_it_could_not_be() {
+    for done in [true, false] {
+        let mut alone = Alone::new(disk(1, 1, &[Zxid::new(1, 1)]));
+        alone.follows();
+        alone.leader_says(3, 0, Body::LeaderInfo);
+        let (id, last) = (hezong_zab::SnapshotId(7), Zxid::new(2, 5));
+        alone.leader_says(3, 1, Body::Snap { id, last });
+        alone.leader_says(3, 2, Body::NewLeader);
+        // What is proposed meanwhile is not lost.
+        let proposal = Body::Proposal { entry: entry(Zxid::new(3, 1), "new"), request: None };
+        assert_eq!(alone.leader_says(3, 3, proposal), []);
+        assert_eq!(alone.asked.last().map(|(_, ask)| ask), Some(&Ask::InstallSnapshot { from: N3, id, last }));
+        let said = alone.answers(Answer::Installed(done));
+        if done {
+            assert_eq!(said, [Body::AckLeader { last: Some(Zxid::new(3, 1)) }]);
+            assert_eq!((alone.disk.history.base(), alone.disk.current), (Some(last), Epoch(3)));
+        } else {
+            assert_eq!((said, alone.node.role()), (vec![], Role::Looking));
+            assert_eq!(alone.disk.history.last(), Some(Zxid::new(1, 1)));
+        }
+    }
+}
+
+#[test]
+fn snap_that_nothing_leads_on_from_is_not_offered() {
+    for (taken, offered) in [(Some(Zxid::new(1, 5)), true), (Some(Zxid::new(1, 4)), false), (None, false)] {
+        let mut saved = disk(1, 1, &[]);
+        saved.history.reset(Zxid::new(1, 5));
+        let mut alone = Alone::new(saved);
+        alone.leads();
+        alone.learner_says(N2, Body::FollowerInfo(Epoch(0)));
+        assert_eq!(alone.learner_says(N2, Body::AckEpoch { current: Some(Epoch(0)), last: None }), []);
+        assert_eq!(alone.answers(Answer::Taken(taken)).is_empty(), !offered, "{taken:?}");
+    }
 }
 
 #[test]

@@ -266,6 +266,9 @@ impl World {
     fn on_delivered(&mut self, id: NodeId, zxid: Zxid, data: Bytes) {
         let before = self.node(id).told.replace(zxid);
         self.blame(before >= Some(zxid), || format!("{id} delivers {zxid} behind {before:?}"));
+        let own = &self.node(id).disk.history;
+        let stored = own.base() >= Some(zxid) || own.entries().any(|entry| entry.zxid == zxid);
+        self.blame(!stored, || format!("{id} delivers {zxid}, which is not on its disk"));
         let applied = self.node(id).applied;
         if applied.checked_sub(1).and_then(|at| self.order.get(at)).is_some_and(|(last, _)| zxid <= *last) {
             // What the state machine has comes again after a restart, from where the history begins.
