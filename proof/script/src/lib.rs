@@ -33,6 +33,7 @@
 //! | `world.rs` | the nodes, their disks, the letters between them, and the commands every protocol understands |
 //! | `watch.rs` | looking on while a story is played |
 //! | `raft.rs`, `paxos.rs` and so on | the dialects of protocols, and their commands |
+//! | `raft.rs`, `paxos.rs`, `zab.rs` | the dialects of protocols, and their commands |
 //!
 //! ## Commands of every protocol
 //!
@@ -65,6 +66,7 @@ pub mod raft;
 mod story;
 mod watch;
 mod world;
+pub mod zab;
 
 pub use command::{Command, duration};
 pub use story::{check_folder, replay};

@@ -1,0 +1,68 @@
+//! Sessions: order within a pair of nodes, over a network that keeps none.
+
+use core::hash::{Hash, Hasher};
+
+use hezong_base::{NodeId, Time, WriteId, Writes};
+
+use crate::node::{Out, Zab};
+use crate::{Body, Epoch, Message, Packet, SessionId};
+
+/// One side of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    /// The other side.
+    pub(crate) peer: NodeId,
+    pub(crate) id: SessionId,
+    /// What the leader offered in it.
+    pub(crate) epoch: Option<Epoch>,
+    /// How much we have said.
+    pub(crate) sent: u64,
+    /// How much we have heard.
+    pub(crate) heard: u64,
+    /// When we heard it.
+    pub(crate) heard_at: Time,
+    /// The write that something said in the session rests on. All that is said later rests on it too, or it would overtake.
+    pub(crate) rests_on: Option<WriteId>,
+}
+
+/// Whose turn a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The next.
+    Now,
+    /// It came before.
+    Past,
+    /// Something before it was lost or overtaken. Nothing is said again in a session, so that it is over.
+    Gap,
+}
+
+impl Link {
+    pub(crate) fn new(now: Time, peer: NodeId, id: SessionId) -> Self {
+        Self { peer, id, epoch: None, sent: 0, heard: 0, heard_at: now, rests_on: None }
+    }
+
+    /// Takes a packet's number.
+    pub(crate) fn turn(&mut self, now: Time, number: u64, gaps_allowed: bool) -> Turn {
+        if number < self.heard {
+            return Turn::Past;
+        }
+        if number > self.heard && !gaps_allowed {
+            return Turn::Gap;
+        }
+        (self.heard, self.heard_at) = (number.saturating_add(1), now);
+        Turn::Now
+    }
+
+    pub(crate) fn fingerprint(&self, writes: &Writes<Zab>, mut into: &mut dyn Hasher) {
+        let Self { peer, id: _, epoch, sent, heard, heard_at: _, rests_on } = self;
+        (peer, epoch, sent, heard, rests_on.and_then(|id| writes.place(id))).hash(&mut into);
+    }
+
+    /// Says something, once what it rests on is stored and after all that was said before.
+    pub(crate) fn say(&mut self, writes: &mut Writes<Zab>, rests_on: Option<WriteId>, body: Body, out: &mut Out) {
+        self.rests_on = self.rests_on.max(rests_on);
+        let packet = Packet { session: self.id, epoch: self.epoch, number: self.sent, body };
+        self.sent += 1;
+        writes.send(self.rests_on, self.peer, Message::Packet(packet), out);
+    }
+}
