@@ -3,6 +3,7 @@
 //! | module | agrees on |
 //! |---|---|
 //! | [`basic`] | one value, once (Lamport, *Paxos Made Simple*, 2001) |
+//! | [`register`] | many registers, each changed again and again, without a log (Rystsov, *CASPaxos*, 2018) |
 //!
 //! They share the *ballot*, the paper's proposal number (`ballot.rs`). Each module tells what it promises, its words, its files,
 //! and where it departs from its paper.
@@ -15,5 +16,6 @@ extern crate alloc;
 
 mod ballot;
 pub mod basic;
+pub mod register;
 
 pub use ballot::{Ballot, ROUND_MAX};

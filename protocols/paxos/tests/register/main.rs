@@ -1,0 +1,5 @@
+//! Registers: their stories, their paper, their bounds, and random histories.
+
+mod linear;
+mod property;
+mod world;
