@@ -82,6 +82,7 @@ impl Registers {
                 return self.refuse(from, key, ballot, out);
             }
             _ => {
+                let next = next.filter(|_| !self.weak(Weakness::NextNotPromised));
                 let register = Register {
                     promised: promised.max(next).unwrap_or(ballot).max(ballot),
                     accepted: Some(proposal.clone()),
@@ -93,11 +94,8 @@ impl Registers {
             }
         }
         let Some(held) = self.acceptor.registers.get(&key) else { return };
-        // Once somebody else was promised more, whoever repeats its request must not take the next ballot for promised.
-        let is_promised =
-            next.is_some_and(|next| held.register.promised == next) || self.weak(Weakness::PiggybackAssumed);
         let rests_on = if self.weak(Weakness::AcceptBeforeStored) { None } else { held.write };
-        self.say(rests_on, from, key, Body::Accepted { ballot, next: next.filter(|_| is_promised) }, out);
+        self.say(rests_on, from, key, Body::Accepted { ballot }, out);
     }
 
     /// Forgets a tombstone, and in the same write learns what to refuse for it: what proposers sent before they were told would

@@ -56,12 +56,10 @@ pub enum Body {
         /// What is to be promised too; nothing where a tombstone is to be collected.
         next: Option<Ballot>,
     },
-    /// It is accepted.
+    /// It is accepted, and the ballot that came with it promised.
     Accepted {
         /// At which ballot.
         ballot: Ballot,
-        /// The next ballot, if that is promised too, and nothing else was accepted since.
-        next: Option<Ballot>,
     },
     /// The ballot comes too late: a higher one was promised.
     Nack {

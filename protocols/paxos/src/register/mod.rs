@@ -39,6 +39,8 @@
 //! - Rounds are written down before they are used, many at a time, so that a proposer keeps its id through a crash.
 //! - Every register has a version, for the above and for [`Change::CompareAndSet`]; a ballot is never used twice and tombstones are
 //!   outbid before they are forgotten, so a version never comes back with another value.
+//! - That a state is accepted says by itself that the next ballot is promised: both are one write, and whoever promises more
+//!   later refuses that ballot anyway.
 //! - An acceptor learns the ages and forgets the tombstone by one message and one write (§3.1 has two, 2c and 2d): until it
 //!   forgets, the tombstone itself refuses what is older. It does not forget one above which it has promised.
 //! - Collections stop where proposers are of different epochs: whoever collects must know all who may hold the register.

@@ -5,7 +5,7 @@
 //! - a ballot or an age of ours is on disk before anybody hears of it, rounds many at a time (`proposer.rs`);
 //! - what we say to ourselves waits for the disk like what we say to others (`say`);
 //! - a change is in a state at most once, and whoever is told that it is done is told of the only one (`proposer.rs`, `propose`);
-//! - whoever remembers a state holds a majority's promise that nothing else was accepted (`proposer.rs`, `on_accepted`);
+//! - a proposer remembers a state only with the promise of those who accepted it, for its next ballot (`proposer.rs`, `on_accepted`);
 //! - a tombstone is forgotten only where it was the last word, and only together with learning what to refuse (`acceptor.rs`);
 //! - proposers are at most one membership apart; that is for the operator to keep (`membership.rs`).
 
@@ -209,7 +209,7 @@ impl Registers {
             // Sent before a register was forgotten that it may be about.
             Body::Prepare { .. } | Body::Accept { .. } => {}
             Body::Promise { ballot, accepted } if accepts => self.on_promise(now, from, key, ballot, accepted, out),
-            Body::Accepted { ballot, next } if accepts => self.on_accepted(now, from, key, ballot, next, out),
+            Body::Accepted { ballot } if accepts => self.on_accepted(now, from, key, ballot, out),
             Body::Nack { ballot, promised } if accepts => self.on_nack(now, key, ballot, promised, out),
             // Only acceptors have these to say.
             Body::Promise { .. } | Body::Accepted { .. } | Body::Nack { .. } => {}
@@ -239,7 +239,7 @@ impl Registers {
                 is_age(age) && is_own(&proposal.ballot) && is_right(proposal) && next.as_ref().is_none_or(follows)
             }
             Body::Promise { ballot, accepted } => ballot.is_plausible() && accepted.as_ref().is_none_or(is_right),
-            Body::Accepted { ballot, next } => ballot.is_plausible() && next.is_none_or(Ballot::is_plausible),
+            Body::Accepted { ballot } => ballot.is_plausible(),
             Body::Nack { ballot, promised } => ballot.is_plausible() && promised.is_plausible(),
             Body::Retire { tombstone, .. } | Body::Erased { tombstone } => tombstone.is_plausible(),
             Body::Retired { tombstone, age } => tombstone.is_plausible() && is_age(age),

@@ -1,6 +1,6 @@
 //! The proposer: for each register one change at a time, in two phases, or in one where the last change was its own.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -51,8 +51,8 @@ pub enum Phase {
         took: bool,
         /// The ballot of the next change, which they promise on the way.
         next: Option<Ballot>,
-        /// Who has accepted, and whether it has promised the next ballot.
-        accepted: BTreeMap<NodeId, bool>,
+        /// Who has accepted.
+        accepted: BTreeSet<NodeId>,
     },
 }
 
@@ -196,7 +196,7 @@ impl Registers {
             }
             Phase::Accepting { proposal, next, accepted, .. } => (
                 Body::Accept { age, proposal: proposal.clone(), next: *next },
-                acceptors.filter(|id| !accepted.contains_key(id)).collect(),
+                acceptors.filter(|id| !accepted.contains(id)).collect(),
             ),
         };
         for to in silent {
@@ -257,20 +257,13 @@ impl Registers {
         let next = if is_collector { None } else { self.next_ballot(now, out) };
         let Some(work) = self.proposer.work.get_mut(&key) else { return };
         let proposal = Proposal { ballot, state: changed.unwrap_or(state) };
-        work.current.phase = Phase::Accepting { proposal, took, next, accepted: BTreeMap::new() };
+        work.current.phase = Phase::Accepting { proposal, took, next, accepted: BTreeSet::new() };
         self.ask(now, key, out);
     }
 
-    /// A majority at this ballot, and it is done. If it has promised the next ballot too, the next change needs no first phase.
-    pub(crate) fn on_accepted(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        key: Bytes,
-        at: Ballot,
-        promised: Option<Ballot>,
-        out: &mut Out,
-    ) {
+    /// A majority at this ballot, and it is done. The same majority has promised the next, and nobody can have had anything
+    /// accepted between the two: the next change needs no first phase.
+    pub(crate) fn on_accepted(&mut self, now: Time, from: NodeId, key: Bytes, at: Ballot, out: &mut Out) {
         let (majority, all) = (self.majority(), self.membership.acceptors.len());
         let needs_all = !self.weak(Weakness::TombstoneOnMajority);
         let Some(work) = self.proposer.work.get_mut(&key) else { return };
@@ -279,13 +272,12 @@ impl Registers {
         if proposal.ballot != at {
             return;
         }
-        *accepted.entry(from).or_default() |= promised.is_some() && promised == *next;
+        accepted.insert(from);
         if accepted.len() < if is_collector && needs_all { all } else { majority } {
             return;
         }
-        let (proposal, took) = (proposal.clone(), *took);
-        let promises = accepted.values().filter(|promised| **promised).count();
-        if let Some(ballot) = next.filter(|_| promises >= majority) {
+        let (proposal, took, next) = (proposal.clone(), *took, *next);
+        if let Some(ballot) = next {
             let state = proposal.state.clone();
             self.remember(key.clone(), Proposal { ballot, state });
         }

@@ -18,8 +18,8 @@ pub enum Weakness {
     AcceptBelowPromise,
     /// Half of the acceptors count as a majority.
     HalfIsMajority,
-    /// Whoever accepts is taken to have promised the next ballot too, whatever was promised to others meanwhile.
-    PiggybackAssumed,
+    /// Whoever accepts does not promise the ballot that comes along with it; its proposer takes it to be promised.
+    NextNotPromised,
     /// A proposer that was refused tries a higher ballot on what it remembers, and does not ask again.
     MemoryOutlivesRefusal,
     /// A read is answered from what the proposer remembers, and nobody is asked.
@@ -50,7 +50,7 @@ impl Weakness {
         Self::OldPromiseCounted,
         Self::AcceptBelowPromise,
         Self::HalfIsMajority,
-        Self::PiggybackAssumed,
+        Self::NextNotPromised,
         Self::MemoryOutlivesRefusal,
         Self::ReadFromMemory,
         Self::ReadFromOne,
@@ -74,9 +74,7 @@ impl Weakness {
             Self::MostCommonState => "*CASPaxos* §2.2, step 4: the tuple of the highest ballot",
             Self::OldPromiseCounted | Self::AcceptBelowPromise => "*Paxos Made Simple* §2.2",
             Self::HalfIsMajority => "*CASPaxos* §2.2: F+1 of 2F+1",
-            Self::PiggybackAssumed | Self::MemoryOutlivesRefusal => {
-                "*CASPaxos* §2.2.1, the one-round-trip optimization"
-            }
+            Self::NextNotPromised | Self::MemoryOutlivesRefusal => "*CASPaxos* §2.2.1, the one-round-trip optimization",
             Self::ReadFromMemory | Self::ReadFromOne => "*CASPaxos* §2.2: a read is the change that changes nothing",
             Self::MadeTwice => "*CASPaxos* §2.2: whoever hears of a conflict does not know",
             Self::TombstoneOnMajority => "*CASPaxos* §3.1, step 2a: the maximal quorum",

@@ -1,5 +1,6 @@
 //! Registers: their stories, their paper, their bounds, and random histories.
 
 mod linear;
+mod membership;
 mod property;
 mod world;

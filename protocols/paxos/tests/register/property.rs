@@ -9,26 +9,17 @@ use crate::world::{KEYS, World};
 
 /// One history, and what went wrong with it.
 fn run(seed: u64, steps: u32, prepare: impl Fn(&mut Config)) -> World {
-    let tt = std::time::Instant::now();
-    let mut world = World::new(seed, 3 + 2 * (seed % 4 / 3), prepare);
+    // One proposes only.
+    let acceptors = 3 + 2 * (seed % 4 / 3);
+    let mut world = World::new(seed, acceptors, acceptors + 1, prepare);
     for _ in 0..steps {
         world.step();
         if world.broken.is_some() {
             return world;
         }
     }
-    if tt.elapsed().as_millis() > 100 {
-        println!("{seed} steps {:?}", tt.elapsed());
-    }
-    let t0 = std::time::Instant::now();
     match world.heal(40_000) {
-        Some(n) => {
-            let t1 = t0.elapsed();
-            world.check();
-            if t0.elapsed().as_millis() > 100 {
-                println!("{seed} heal {n} {t1:?} {:?}", t0.elapsed());
-            }
-        }
+        Some(_) => world.check(),
         None => world.break_it("no progress though all is well".to_owned()),
     }
     world
@@ -68,13 +59,13 @@ fn registers_random_histories_are_linearizable_and_make_progress() {
 fn every_known_bug_is_caught_by_random_histories() {
     use hezong_paxos::register::Weakness;
     for weakness in Weakness::ALL {
-        let caught = (0..2_000u64).find_map(|seed| {
-            let world = run(seed, 1_500, |config| config.weakness = Some(weakness));
-            world.broken.map(|why| (seed, why))
-        });
-        match caught {
-            Some((seed, why)) => println!("{weakness:?} {seed} {}", why.lines().next().unwrap()),
-            None => println!("{weakness:?} NOT"),
+        // That one shows where members change (`membership.rs`).
+        if weakness == Weakness::MembershipJumps {
+            continue;
         }
+        let is_caught = |seed| run(seed, 1_500, |config| config.weakness = Some(weakness)).broken.is_some();
+        let caught = (0..2_000).find(|seed| is_caught(*seed));
+        println!("{weakness:?} ({}): seed {caught:?}", weakness.origin());
+        assert!(caught.is_some(), "{weakness:?} is not caught");
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct World {
     now: Time,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     letters: Vec<(NodeId, NodeId, Message)>,
+    /// Who is cut off from all others.
+    pub(crate) alone: BTreeSet<NodeId>,
     /// The step that is being taken: what the twin tells the time by.
     clock: u64,
     pub(crate) ops: BTreeMap<&'static str, Vec<Op>>,
@@ -38,8 +40,10 @@ pub(crate) struct World {
     versions: BTreeMap<(&'static str, Ballot), Value>,
     /// What was stored at each ballot.
     accepted: BTreeMap<(Bytes, Ballot), State>,
-    /// What is asked of whoever operates the nodes and not answered.
-    pub(crate) orders: BTreeMap<u64, (NodeId, Request)>,
+    /// What whoever operates the nodes has asked for and of whom, while that is not answered.
+    pub(crate) orders: BTreeMap<u64, NodeId>,
+    /// Which of it was carried out, and which refused.
+    pub(crate) outcomes: BTreeMap<u64, bool>,
     /// What went wrong first.
     pub(crate) broken: Option<String>,
     /// How many changes were done, were unknown, and how many registers collected; crashes that took writes with them.
@@ -52,7 +56,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, count: u64, prepare: impl Fn(&mut Config)) -> Self {
+    pub(crate) fn new(seed: u64, acceptors: u64, count: u64, prepare: impl Fn(&mut Config)) -> Self {
         let mut rng = Rng::new(seed);
         let trouble = 1 + rng.below(8);
         let mut world = Self {
@@ -60,6 +64,7 @@ impl World {
             now: Time::from_millis(1_000),
             nodes: BTreeMap::new(),
             letters: Vec::new(),
+            alone: BTreeSet::new(),
             clock: 0,
             ops: KEYS.into_iter().map(|key| (key, Vec::new())).collect(),
             waiting: BTreeMap::new(),
@@ -67,6 +72,7 @@ impl World {
             versions: BTreeMap::new(),
             accepted: BTreeMap::new(),
             orders: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
             broken: None,
             done: 0,
             unknown: 0,
@@ -74,11 +80,10 @@ impl World {
             losses: 0,
             trouble,
         };
-        let acceptors: BTreeSet<NodeId> = (1..=count).map(NodeId).collect();
-        // One proposes only, at first.
-        for id in (1..=count + 1).map(NodeId) {
+        let acceptors: BTreeSet<NodeId> = (1..=acceptors).map(NodeId).collect();
+        for id in (1..=count).map(NodeId) {
             let mut config = Config::new(id, acceptors.clone());
-            config.proposers = (1..=count + 1).map(NodeId).collect();
+            config.proposers = (1..=count).map(NodeId).collect();
             config.collect_delay = std::time::Duration::from_millis(10);
             config.collect_tries_max = 1_000;
             config.rounds_reserved = 3;
@@ -136,7 +141,9 @@ impl World {
                 }
                 self.ops.get_mut(key).unwrap()[at].end = End::Done(clock, took, value);
             }
-            Event::Refused { id, .. } if self.orders.remove(&id.0).is_some() => {}
+            Event::Refused { id, .. } if self.orders.remove(&id.0).is_some() => {
+                self.outcomes.insert(id.0, false);
+            }
             Event::Refused { id, .. } => {
                 let Some((_, key, at)) = self.waiting.remove(&id.0) else {
                     return self.break_it(format!("{id} is answered twice"));
@@ -153,6 +160,7 @@ impl World {
             Event::NotCollected(_) => {}
             Event::Reconfigured { id, .. } | Event::Rewritten { id, .. } => {
                 self.orders.remove(&id.0);
+                self.outcomes.insert(id.0, true);
             }
         }
     }
@@ -197,11 +205,13 @@ impl World {
         self.hand(id, Input::Request { id: RequestId(self.requests), request });
     }
 
-    /// Whoever operates the nodes wants something.
-    pub(crate) fn order(&mut self, id: NodeId, request: Request) {
+    /// Whoever operates the nodes wants something; under which number.
+    pub(crate) fn order(&mut self, id: NodeId, request: Request) -> u64 {
         self.requests += 1;
-        self.orders.insert(self.requests, (id, request.clone()));
-        self.hand(id, Input::Request { id: RequestId(self.requests), request });
+        let number = self.requests;
+        self.orders.insert(number, id);
+        self.hand(id, Input::Request { id: RequestId(number), request });
+        number
     }
 
     fn deliver(&mut self, keep: bool) {
@@ -213,7 +223,9 @@ impl World {
             true => self.letters[at].clone(),
             false => self.letters.swap_remove(at),
         };
-        self.hand(to, Input::Message { from, message });
+        if !self.alone.contains(&from) && !self.alone.contains(&to) {
+            self.hand(to, Input::Message { from, message });
+        }
     }
 
     fn store(&mut self, id: NodeId) {
@@ -235,7 +247,7 @@ impl World {
         self.losses += u32::from(!unstored.is_empty());
         // Nobody will tell what came of these.
         self.waiting.retain(|_, (asked, ..)| *asked != id);
-        self.orders.retain(|_, (asked, _)| *asked != id);
+        self.orders.retain(|_, asked| *asked != id);
         self.start(id, config, disk);
     }
 
