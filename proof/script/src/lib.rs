@@ -31,7 +31,7 @@
 //! | `story.rs` | the file format: parsing, comparing, regenerating |
 //! | `command.rs` | one command line, taken apart |
 //! | `world.rs` | the nodes, their disks, the letters between them, and the commands every protocol understands |
-//! | `raft.rs`, `paxos.rs` | the dialects of protocols, and their commands |
+//! | `raft.rs`, `paxos.rs`, `register.rs` | the dialects of protocols, and their commands |
 //!
 //! ## Commands of every protocol
 //!
@@ -60,6 +60,7 @@
 mod command;
 pub mod paxos;
 pub mod raft;
+pub mod register;
 mod story;
 mod world;
 

@@ -11,6 +11,8 @@ pub struct State {
     /// The ballot at which its last change was proposed: no two states of a register have the same, later ones have higher.
     /// `None` before the first change.
     pub version: Option<Ballot>,
+    /// The version of the state that this change was made to; lower. `None` where that was the first.
+    pub previous: Option<Ballot>,
     /// The value; `None` where there is none, be it not yet or no longer (a *tombstone*).
     pub value: Option<Bytes>,
 }
@@ -58,7 +60,7 @@ impl Change {
             Self::Delete if state.value.is_some() => None,
             Self::Delete => return None,
         };
-        Some(State { version: Some(ballot), value })
+        Some(State { version: Some(ballot), previous: state.version, value })
     }
 
     /// How many bytes it brings.

@@ -28,11 +28,15 @@
 //! # A change that was outbid
 //! A proposer that hears a refusal after its proposal has left does not know whether that will come out on top: one acceptor may
 //! have it, and the next proposer find it there. To make the change again could make it twice; to give up leaves the user to
-//! find out. The version tells more. A state's versions grow with each change, and the change, if it is in the state, is so at
-//! a version between our first ballot for it and the present one. A state found with a version of ours from that ballot on is
-//! therefore ours, with nothing changed since: it is proposed again as it is, and the change is done. One with an older version does not
-//! have it, so the change is made anew, and of the two attempts at most one can be built upon. With a newer version of somebody
-//! else's it may be in there or not: unknown. A change that took in no proposal of ours, reads above all, is simply tried again.
+//! find out. The versions tell more. They grow with each change, and if ours is in a state, it is so at a version that is one of
+//! our ballots since the first at which we proposed it. Prepared anew, we find a state
+//! - of such a version: it is ours, and nothing was changed since. It is proposed again as it is, and the change is done;
+//! - of an older version, or made from one of an older version by somebody else: ours is not in there. The change is made anew, and
+//!   of the attempts at most one can ever be built upon;
+//! - of a newer version, made from a newer one: unknown.
+//!
+//! A change that took in no proposal of ours, reads above all, is simply tried again. Where a register is collected meanwhile,
+//! what versions would have told is forgotten, and the change is unknown.
 //!
 //! # Where this departs from the paper
 //! - Change functions are data, and the few there are: what a user could send is what a peer could be made to run.

@@ -229,6 +229,7 @@ impl Registers {
             let state = &proposal.state;
             proposal.ballot.is_plausible()
                 && state.version.is_none_or(|version| version.is_plausible() && version <= proposal.ballot)
+                && state.previous.is_none_or(|previous| previous.is_plausible() && Some(previous) < state.version)
                 && (state.value.is_none() || state.version.is_some())
                 && state.value.as_ref().is_none_or(|value| value.len() <= self.config.value_bytes_max)
         };

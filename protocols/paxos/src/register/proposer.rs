@@ -236,16 +236,16 @@ impl Registers {
         }
     }
 
-    /// Has acceptors accept what the change makes of this state. Where an earlier attempt may have been accepted, the version
-    /// tells: a state of a version of ours has the change in it and nothing since; one of an older version has not, and
-    /// whatever we have proposed is lost once this is accepted; of a newer one nobody can tell (see `mod.rs`).
+    /// Has acceptors accept what the change makes of this state, unless an earlier attempt is in there or may be (see `mod.rs`).
     fn propose(&mut self, now: Time, key: Bytes, ballot: Ballot, state: State, out: &mut Out) {
-        let (me, makes_twice) = (self.config.id, self.weak(Weakness::MadeTwice));
         let bytes_max = self.config.value_bytes_max;
+        let me = Some(self.config.id).filter(|_| !self.weak(Weakness::MadeTwice));
         let Some(attempt) = self.proposer.work.get_mut(&key).map(|work| &mut work.current) else { return };
-        let perhaps = attempt.first.is_some() && state.version >= attempt.first && !makes_twice;
-        let ours = perhaps && state.version.is_some_and(|version| version.node == me);
-        if perhaps && !ours {
+        // Of this version we would have proposed it, or somebody who had found what we proposed.
+        let perhaps =
+            |version: Option<Ballot>| attempt.first.is_some_and(|first| Some(first) <= version) && me.is_some();
+        let ours = perhaps(state.version) && state.version.map(|version| version.node) == me;
+        if !ours && perhaps(state.version) && perhaps(state.previous) {
             return self.finish(now, key, Outcome::Unknown, out);
         }
         let changed = if ours { None } else { attempt.task.change.apply(&state, ballot, bytes_max) };

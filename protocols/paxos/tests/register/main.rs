@@ -3,4 +3,5 @@
 mod linear;
 mod membership;
 mod property;
+mod scripts;
 mod world;
