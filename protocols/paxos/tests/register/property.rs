@@ -50,8 +50,8 @@ fn registers_random_histories_are_linearizable_and_make_progress() {
         losses += world.losses;
     }
     // Or nothing would have been tried.
-    println!("{done} done, {unknown} unknown, {collected} collected, {losses} losses");
-    assert!(done > 5_000 && unknown > 50 && collected > 500 && losses > 500);
+    let enough = done > 10_000 && unknown > 100 && collected > 5_000 && losses > 1_000;
+    assert!(enough, "{done} done, {unknown} unknown, {collected} collected, {losses} crashes that lost something");
 }
 
 #[cfg(feature = "weakened")]
@@ -64,8 +64,7 @@ fn every_known_bug_is_caught_by_random_histories() {
             continue;
         }
         let is_caught = |seed| run(seed, 1_500, |config| config.weakness = Some(weakness)).broken.is_some();
-        let caught = (0..2_000).find(|seed| is_caught(*seed));
-        println!("{weakness:?} ({}): seed {caught:?}", weakness.origin());
-        assert!(caught.is_some(), "{weakness:?} is not caught");
+        let is_caught = (0..2_000).any(is_caught);
+        assert!(is_caught, "{weakness:?} is not caught ({})", weakness.origin());
     }
 }
