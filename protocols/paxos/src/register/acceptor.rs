@@ -31,6 +31,8 @@ pub(crate) struct Acceptor {
     pub(crate) registers: BTreeMap<Bytes, Held>,
     /// What each proposer sent at a younger age is refused. Only of proposers.
     pub(crate) ages: BTreeMap<NodeId, Age>,
+    /// The last write by which something was forgotten; of this life.
+    pub(crate) erase_write: Option<WriteId>,
 }
 
 impl Registers {
@@ -123,9 +125,13 @@ impl Registers {
             self.acceptor.registers.remove(&key);
             refuse_younger(&mut self.acceptor.ages, &ages);
             let bytes = key.len() + ages.len() * size_of::<(NodeId, Age)>();
-            self.writes.store(now, Write::Erase { key: key.clone(), ages }, bytes, out);
+            let write = self.writes.store(now, Write::Erase { key: key.clone(), ages }, bytes, out);
+            self.acceptor.erase_write = Some(write);
+        } else if self.acceptor.erase_write.is_some_and(|write| self.writes.is_outstanding(write)) {
+            // It may be this that is being forgotten. The answer waits for the disk already, or will be asked for again.
+            return;
         }
-        let rests_on = self.writes.last_outstanding();
+        let rests_on = self.acceptor.erase_write;
         self.say(rests_on, from, key, Body::Erased { tombstone }, out);
     }
 

@@ -138,7 +138,7 @@ impl Protocol for Registers {
             reserved = 0;
         }
         let proposer = Proposer { round: reserved, reserved, age, ..Proposer::default() };
-        let (acceptor, collector) = (Acceptor { registers, ages }, Collector::default());
+        let (acceptor, collector) = (Acceptor { registers, ages, erase_write: None }, Collector::default());
         let (writes, to_self) = (Writes::default(), VecDeque::new());
         Self { config, rng, membership, acceptor, proposer, collector, rewriting: None, writes, to_self }
     }
@@ -173,8 +173,9 @@ impl Protocol for Registers {
 
     fn fingerprint(&self, _now: Time, mut into: &mut dyn Hasher) {
         let place = |write: &Option<WriteId>| write.and_then(|id| self.writes.place(id));
-        (&self.membership, &self.acceptor.ages, self.acceptor.registers.len()).hash(&mut into);
-        for (key, Held { register, write }) in &self.acceptor.registers {
+        let Acceptor { registers, ages, erase_write } = &self.acceptor;
+        (&self.membership, ages, place(erase_write), registers.len()).hash(&mut into);
+        for (key, Held { register, write }) in registers {
             (key, register, place(write)).hash(&mut into);
         }
         let Proposer { round, reserved, age, write, work, remembered, waiting: _ } = &self.proposer;

@@ -75,6 +75,12 @@ fn accept(round: u64, bytes: usize) -> Body {
     Body::Accept { age: Age(0), proposal: Proposal { ballot, state }, next: None }
 }
 
+fn delete(round: u64) -> Body {
+    let ballot = Ballot { round, node: N2 };
+    let state = State { version: Some(ballot), ..State::default() };
+    Body::Accept { age: Age(0), proposal: Proposal { ballot, state }, next: None }
+}
+
 fn key(number: u64) -> Bytes {
     Bytes::from(number.to_string())
 }
@@ -86,6 +92,12 @@ fn stalled_disk_repeated_requests_are_answered_once() {
     (0..MANY).for_each(|_| stalled.hears("a", prepare(1)));
     (0..MANY).for_each(|_| stalled.hears("a", accept(2, 0)));
     assert_eq!((stalled.stores, stalled.wakes()), (2, 2));
+
+    let erase = Body::Erase { tombstone: Ballot { round: 3, node: N2 }, ages: [(N2, Age(1))].into() };
+    stalled.hears("a", delete(3));
+    assert_eq!(stalled.wakes(), 1);
+    (0..MANY).for_each(|_| stalled.hears("a", erase.clone()));
+    assert_eq!((stalled.stores, stalled.wakes()), (4, 1));
 }
 
 #[test]
@@ -102,17 +114,18 @@ fn stalled_disk_own_ballot_is_asked_for_once() {
 #[test]
 fn stalled_disk_writes_are_taken_up_to_a_limit() {
     let mut stalled = Stalled::new(3, |config| config.unstored_bytes_max = 1 << 20);
+    stalled.hears("a", delete(1));
     for number in 1..=MANY {
         stalled.hears(key(number), accept(number, 100 << 10));
     }
-    assert_eq!(stalled.stores, 11, "what goes beyond a mebibyte is the last");
+    assert_eq!(stalled.stores, 12, "what goes beyond a mebibyte is the last");
     let ages = [(N2, Age(1))].into();
-    stalled.hears("1", Body::Erase { tombstone: Ballot { round: 1, node: N2 }, ages: Clone::clone(&ages) });
-    stalled.hears("1", Body::Retire { tombstone: Ballot { round: 1, node: N2 }, epoch: Default::default() });
-    assert_eq!((stalled.stores, stalled.node.age()), (11, Age(0)));
+    stalled.hears("a", Body::Erase { tombstone: Ballot { round: 1, node: N2 }, ages });
+    stalled.hears("a", Body::Retire { tombstone: Ballot { round: 1, node: N2 }, epoch: Default::default() });
+    assert_eq!((stalled.stores, stalled.node.age()), (12, Age(0)));
     stalled.wakes();
     stalled.hears("z", prepare(MANY));
-    assert_eq!(stalled.stores, 12, "and all is well again");
+    assert_eq!(stalled.stores, 13, "and all is well again");
 }
 
 #[test]
