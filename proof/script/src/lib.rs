@@ -34,6 +34,7 @@
 //! | `watch.rs` | looking on while a story is played |
 //! | `raft.rs`, `paxos.rs` and so on | the dialects of protocols, and their commands |
 //! | `raft.rs`, `paxos.rs`, `zab.rs` | the dialects of protocols, and their commands |
+//! | `raft.rs`, `paxos.rs`, `register.rs` | the dialects of protocols, and their commands |
 //!
 //! ## Commands of every protocol
 //!
@@ -63,6 +64,7 @@ mod command;
 pub mod multi_paxos;
 pub mod paxos;
 pub mod raft;
+pub mod register;
 mod story;
 mod watch;
 mod world;

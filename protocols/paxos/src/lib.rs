@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`basic`] | one value, once (Lamport, *Paxos Made Simple*, 2001) |
 //! | [`multi`] | a log of values, under a master with a lease (Chandra, Griesemer and Redstone, *Paxos Made Live*, 2007) |
+//! | [`register`] | many registers, each changed again and again, without a log (Rystsov, *CASPaxos*, 2018) |
 //!
 //! They share the *ballot*, the paper's proposal number (`ballot.rs`). Each module tells what it promises, its words, its files,
 //! and where it departs from its paper.
@@ -17,5 +18,6 @@ extern crate alloc;
 mod ballot;
 pub mod basic;
 pub mod multi;
+pub mod register;
 
 pub use ballot::{Ballot, ROUND_MAX};
