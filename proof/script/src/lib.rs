@@ -33,8 +33,6 @@
 //! | `world.rs` | the nodes, their disks, the letters between them, and the commands every protocol understands |
 //! | `watch.rs` | looking on while a story is played |
 //! | `raft.rs`, `paxos.rs` and so on | the dialects of protocols, and their commands |
-//! | `raft.rs`, `paxos.rs`, `zab.rs` | the dialects of protocols, and their commands |
-//! | `raft.rs`, `paxos.rs`, `register.rs` | the dialects of protocols, and their commands |
 //!
 //! ## Commands of every protocol
 //!

@@ -49,6 +49,10 @@ impl Dialect for MultiPaxosDialect {
         set(&mut config.campaign_pause, "pause")?;
         config.alpha = options.number("alpha")?.unwrap_or(config.alpha);
         config.kept_max = options.number("kept")?.unwrap_or(config.kept_max);
+        #[cfg(feature = "weakened")]
+        {
+            config.weakness = options.weakness(&hezong_paxos::multi::Weakness::ALL)?;
+        }
         Ok(config)
     }
 

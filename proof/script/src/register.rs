@@ -51,6 +51,10 @@ impl Dialect for RegisterDialect {
         set(&mut config.backoff_min, "backoff")?;
         set(&mut config.collect_delay, "collect")?;
         set(&mut config.change_timeout, "give-up")?;
+        #[cfg(feature = "weakened")]
+        {
+            config.weakness = options.weakness(&hezong_paxos::register::Weakness::ALL)?;
+        }
         Ok(config)
     }
 

@@ -46,6 +46,10 @@ impl Dialect for ZabDialect {
         if let Some(kept) = options.number("kept")? {
             config.history_kept = usize::try_from(kept).map_err(|_| format!("{kept} is too many"))?;
         }
+        #[cfg(feature = "weakened")]
+        {
+            config.weakness = options.weakness(&hezong_zab::Weakness::ALL)?;
+        }
         Ok(config)
     }
 
