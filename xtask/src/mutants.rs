@@ -25,6 +25,9 @@ pub(crate) const TABLE_BEGINS: &str = "| bug | made by, or warned of in | caught
 /// Tests that put a bug in themselves, and need it to be found or to do its harm.
 const TESTS: [&str; 4] = ["known_bug", "without_the_empty_entry", "by_plain_replacement", "trial_forgotten"];
 
+/// The crates whose random histories find known bugs.
+const HISTORIES: [&str; 2] = ["hezong-paxos", "hezong-zab"];
+
 /// What one rung found of one bug.
 struct Finding {
     bug: String,
@@ -45,6 +48,7 @@ pub(crate) fn run(write: bool) -> anyhow::Result<bool> {
     let explore = ["-p", "hezong-explore", "--features", "weakened", "--", "mutants"];
     found.extend(rung("explorer", &[&["run", "--quiet", "--release"], &explore[..]].concat())?);
     found.push(torture()?);
+    found.extend(histories()?);
     tests()?;
 
     let table = table(&found);
@@ -109,6 +113,29 @@ fn torture() -> anyhow::Result<Finding> {
         seconds: format!("{:.1} s", started.elapsed().as_secs_f64()),
         saw: if output.status.success() { "nodes find that their log was lost" } else { "" }.to_owned(),
     })
+}
+
+/// Random histories that protocols have among their tests, with every bug; each tells a line a bug, that begins with `bug`.
+fn histories() -> anyhow::Result<Vec<Finding>> {
+    let started = Instant::now();
+    let mut arguments = vec!["test".to_owned(), "--tests".to_owned()];
+    for krate in HISTORIES {
+        arguments.extend(["-p".to_owned(), krate.to_owned(), "--features".to_owned(), format!("{krate}/weakened")]);
+    }
+    arguments.extend(["--", "--nocapture", "known_bug"].map(str::to_owned));
+    let output = cargo(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "a known bug is not caught by random histories:\n{said}");
+    let mut found = Vec::new();
+    for line in said.lines().filter_map(|line| line.split_once("bug\t").map(|(_, line)| line)) {
+        let mut cells = line.split('\t').map(str::to_owned);
+        let mut next = || cells.next().with_context(|| format!("{line:?} is no line of a bug"));
+        let (bug, origin, effort, saw) = (next()?, next()?, next()?, next()?);
+        found.push(tell(Finding { bug, origin, rung: "histories", effort, seconds: String::new(), saw })?);
+    }
+    ensure!(!found.is_empty(), "no history had a known bug in it");
+    say(&format!("{} known bugs in random histories, {:.1} s", found.len(), started.elapsed().as_secs_f64()))?;
+    Ok(found)
 }
 
 /// The tests that put bugs in: with the features that have them.

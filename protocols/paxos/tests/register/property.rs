@@ -56,15 +56,20 @@ fn registers_random_histories_are_linearizable_and_make_progress() {
 
 #[cfg(feature = "weakened")]
 #[test]
+#[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
 fn every_known_bug_is_caught_by_random_histories() {
     use hezong_paxos::register::Weakness;
     for weakness in Weakness::ALL {
+        let (name, origin) = (format!("register::{weakness:?}"), weakness.origin());
         // That one shows where members change (`membership.rs`).
         if weakness == Weakness::MembershipJumps {
+            println!("bug\t{name}\t{origin}\tmembers that change\ta write is lost");
             continue;
         }
-        let is_caught = |seed| run(seed, 1_500, |config| config.weakness = Some(weakness)).broken.is_some();
-        let is_caught = (0..2_000).any(is_caught);
-        assert!(is_caught, "{weakness:?} is not caught ({})", weakness.origin());
+        let broken = |seed| run(seed, 1_500, |config| config.weakness = Some(weakness)).broken;
+        let caught = (0..2_000).find_map(|seed| Some((seed, broken(seed)?)));
+        let (seed, what) = caught.unwrap_or_else(|| panic!("{weakness:?} is not caught ({origin})"));
+        let what = what.lines().next().unwrap_or_default();
+        println!("bug\t{name}\t{origin}\t{} histories\t{what}", seed + 1);
     }
 }
