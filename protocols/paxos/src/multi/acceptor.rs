@@ -1,5 +1,7 @@
 //! The acceptor: what it promises, accepts and grants.
 
+use alloc::collections::BTreeMap;
+
 use hezong_base::{NodeId, Time};
 
 use super::log::Held;
@@ -25,7 +27,7 @@ impl MultiPaxos {
             }
             return;
         }
-        let accepted: alloc::collections::BTreeMap<_, _> =
+        let accepted: BTreeMap<_, _> =
             self.log.from(first.max(open)).map(|(slot, entry)| (slot, entry.clone())).collect();
         // What is reported need not be on disk: a proposal that was made may be taken up, whether or not it was accepted.
         let rests_on = if self.weak(Weakness::PromiseBeforeStored) { None } else { self.promise_write };

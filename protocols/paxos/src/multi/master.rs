@@ -144,6 +144,7 @@ impl MultiPaxos {
             let RoleState::Master(master) = &mut self.role else { return };
             let found = master.prepared.reported.remove(&slot).filter(|_| !own_value);
             let goes_on = !master.prepared.reported.is_empty();
+            let is_found = found.is_some() || goes_on;
             let (value, request) = match found {
                 Some(entry) => (entry.value, None),
                 None if goes_on && skips => {
@@ -159,7 +160,7 @@ impl MultiPaxos {
                 },
             };
             master.next = slot.next();
-            if request.is_none() {
+            if is_found {
                 master.recovered = master.next;
             }
             master.pending.insert(slot, Pending { value, request, accepted: Members::new(), asked_at: now });

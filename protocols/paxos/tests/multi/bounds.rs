@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
 use hezong_paxos::Ballot;
-use hezong_paxos::multi::{Config, Event, Message, MultiPaxos, Refusal, Request, Saved, Slot, Value};
+use hezong_paxos::multi::{Config, Event, Message, MultiPaxos, Refusal, Request, Role, Saved, Slot, Value};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
@@ -96,6 +96,22 @@ fn stalled_disk_own_ballot_is_asked_for_once() {
         assert_eq!(stalled.hand(Input::Timeout), []);
     }
     assert_eq!(stalled.wakes(), 2, "both others are asked to promise");
+}
+
+#[test]
+fn stalled_disk_candidate_does_not_lead_before_its_own_promise_is_stored() {
+    let mut stalled = Stalled::new(|_| {});
+    stalled.now = stalled.node.deadline().expect("it campaigns");
+    stalled.hand(Input::Timeout);
+    stalled.wakes();
+    let ballot = stalled.node.ballot().expect("it campaigns");
+    for from in [N2, N3] {
+        let message = Message::Promise { ballot, open: Slot(1), accepted: [].into() };
+        stalled.hand(Input::Message { from, message });
+    }
+    assert_eq!(stalled.node.role(), Role::Candidate);
+    stalled.wakes();
+    assert_eq!(stalled.node.role(), Role::Master);
 }
 
 #[test]

@@ -154,6 +154,25 @@ fn section_3_leader_takes_the_highest_ballots_value_and_fills_gaps_with_no_ops()
 }
 
 #[test]
+fn section_3_new_leader_learns_what_is_chosen_before_it_proposes() {
+    let mut alone = Alone::new(Saved::default());
+    alone.times_out();
+    let promise = Message::Promise { ballot: ballot(1, N1), open: Slot(3), accepted: BTreeMap::new() };
+    // What is chosen is not reported: it is asked for.
+    assert_eq!(alone.hears(N2, promise.clone()), [Message::CatchUp { from: Slot(1) }]);
+    assert_eq!(alone.node.role(), Role::Candidate);
+    let entries = vec![entry("a", ballot(1, NodeId(0))), entry("b", ballot(1, NodeId(0)))];
+    alone.hears(N2, Message::Entries { from: Slot(1), entries, open: Slot(3) });
+    assert_eq!((alone.node.role(), alone.node.open()), (Role::Master, Slot(3)));
+    alone.asks(propose("c"));
+    assert_eq!(alone.proposed(), [(Slot(3), value("c"))].into());
+    // One that has begun to lead, and finds by a late promise that others have led further, leaves office.
+    let mut alone = Alone::master(BTreeMap::new(), |_| {});
+    alone.hears(N3, promise);
+    assert_eq!(alone.node.role(), Role::Replica);
+}
+
+#[test]
 fn section_3_leader_gets_at_most_alpha_commands_ahead() {
     let mut alone = Alone::master(BTreeMap::new(), |_| {});
     let ahead: Vec<_> = ["a", "b", "c", "d"].map(|text| alone.asks(propose(text))).concat();
