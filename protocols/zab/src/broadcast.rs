@@ -85,7 +85,7 @@ impl Zab {
         }
         for (to, learner) in &mut leading.learners {
             if is_voter(to) && learner.stage >= Stage::Given {
-                let request = asker.filter(|asker| *asker == (*to, learner.link.id)).map(|_| id);
+                let request = asker.filter(|(node, _)| node == to).map(|_| id);
                 let body = Body::Proposal { entry: entry.clone(), request };
                 learner.link.say(&mut self.writes, None, body, out);
             }

@@ -230,6 +230,20 @@ fn sync_waits_for_what_was_proposed_before_it_and_for_a_majority() {
 }
 
 #[test]
+fn proposal_that_leaves_a_hole_is_not_taken_whatever_its_number() {
+    for wrong in [Zxid::new(1, 2), Zxid::new(2, 1)] {
+        let mut alone = Alone::new(Saved::default());
+        alone.follows();
+        alone.leader_says(1, 0, Body::LeaderInfo);
+        alone.leader_says(1, 1, Body::Diff);
+        alone.leader_says(1, 2, Body::NewLeader);
+        let proposal = Body::Proposal { entry: entry(wrong, "x"), request: None };
+        assert_eq!(alone.leader_says(1, 3, proposal), [], "{wrong}");
+        assert_eq!((alone.node.role(), alone.node.history().last()), (Role::Looking, None), "{wrong}");
+    }
+}
+
+#[test]
 fn single_voter_is_its_own_majority_once_its_disk_says_so() {
     let mut alone = Alone::with(Config::new(N1, [N1].into()), Saved::default());
     alone.slow = true;
