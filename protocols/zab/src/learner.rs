@@ -315,7 +315,7 @@ impl Zab {
             self.waiting.proposed.insert(zxid, id);
         }
         let write = self.append(now, entry, out);
-        let rests_on = Some(write).filter(|_| !self.weak(Weakness::AckBeforeStored));
+        let rests_on = Some(write).filter(|_| !self.weak(Weakness::ProposalAckBeforeStored));
         let State::Following(following) = &mut self.state else { return };
         let serves = following.stage == Stage::Broadcast;
         if !committed {
