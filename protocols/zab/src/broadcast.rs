@@ -85,7 +85,7 @@ impl Zab {
         }
         for (to, learner) in &mut leading.learners {
             if is_voter(to) && learner.stage >= Stage::Given {
-                let request = asker.filter(|asker| *asker == (*to, learner.link.id)).map(|_| id);
+                let request = asker.filter(|(node, _)| node == to).map(|_| id);
                 let body = Body::Proposal { entry: entry.clone(), request };
                 learner.link.say(&mut self.writes, None, body, out);
             }
@@ -125,7 +125,7 @@ impl Zab {
 
     /// Commits what a majority has stored, in the order of zxids (l.3.2).
     pub(crate) fn maybe_commit(&mut self, out: &mut Out) {
-        let own = if self.weak(Weakness::AckBeforeStored) { self.log.last() } else { self.stored() };
+        let own = if self.weak(Weakness::ProposalAckBeforeStored) { self.log.last() } else { self.stored() };
         let acked = |learner: &Learner| learner.acked.filter(|_| learner.stage >= Stage::Acknowledged);
         let reached = self.reached(own, acked);
         let State::Leading(leading) = &mut self.state else { return };

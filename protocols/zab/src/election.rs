@@ -10,7 +10,7 @@ use core::time::Duration;
 use hezong_base::{NodeId, Time};
 
 use crate::node::{Out, State, Zab, after};
-use crate::{Event, Message, Refusal, Round, Standing, Vote, Weakness};
+use crate::{Event, Log, Message, Refusal, Round, Standing, Vote, Weakness};
 
 /// The data of a node that looks for a leader.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,7 @@ impl Zab {
             State::Looking(_) => {}
         }
         if !self.weak(Weakness::Zk4712) {
-            self.queue.clear();
+            self.queue = Log::default();
         }
         self.round = self.round.next();
         let vote = self.own_vote();

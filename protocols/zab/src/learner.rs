@@ -199,12 +199,12 @@ impl Zab {
 
     /// Keeps what is to become our history. It is taken over as a whole, once it is complete.
     fn queue(&mut self, now: Time, entry: Entry, out: &mut Out) {
-        let bytes = self.queue.iter().map(size).sum::<usize>() + size(&entry);
-        let grows = self.queue.last().is_none_or(|last| last.zxid < entry.zxid);
+        let bytes = self.queue.bytes() + size(&entry);
+        let grows = self.queue.last() < Some(entry.zxid);
         if !grows && !cfg!(feature = "weakened") || bytes > self.config.history_bytes_max {
             return self.look(now, out);
         }
-        self.queue.push(entry);
+        self.queue.append(entry);
     }
 
     /// The history is complete (f.2.1).
@@ -257,7 +257,7 @@ impl Zab {
             self.unstored.retain(|(zxid, _)| Some(*zxid) <= start);
             self.writes.store(now, Write::Truncate(start), size_of::<Zxid>(), out);
         }
-        for entry in core::mem::take(&mut self.queue) {
+        for entry in core::mem::take(&mut self.queue).into_entries() {
             let (zxid, write) = (entry.zxid, self.append(now, entry, out));
             if self.weak(Weakness::Zk4685)
                 && let State::Following(following) = &mut self.state
@@ -315,7 +315,7 @@ impl Zab {
             self.waiting.proposed.insert(zxid, id);
         }
         let write = self.append(now, entry, out);
-        let rests_on = Some(write).filter(|_| !self.weak(Weakness::AckBeforeStored));
+        let rests_on = Some(write).filter(|_| !self.weak(Weakness::ProposalAckBeforeStored));
         let State::Following(following) = &mut self.state else { return };
         let serves = following.stage == Stage::Broadcast;
         if !committed {

@@ -60,6 +60,17 @@ impl Log {
         }
     }
 
+    /// The last place before this one.
+    pub(crate) fn before(&self, zxid: Zxid) -> Option<Zxid> {
+        let before = self.entries.partition_point(|entry| entry.zxid < zxid);
+        before.checked_sub(1).and_then(|at| self.entries.get(at)).map(|entry| entry.zxid).or(self.base)
+    }
+
+    /// What is kept, taken out of it.
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.entries.into_iter()
+    }
+
     /// What the entries count for.
     #[must_use]
     pub fn bytes(&self) -> usize {

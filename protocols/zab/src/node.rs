@@ -83,7 +83,7 @@ pub struct Zab {
     pub(crate) round: Round,
     pub(crate) state: State,
     /// What a learner was given and has not taken into its history yet. Empty between sessions.
-    pub(crate) queue: Vec<Entry>,
+    pub(crate) queue: Log,
     pub(crate) waiting: Waiting,
     pub(crate) next_ask: AskId,
     pub(crate) writes: Writes<Self>,
@@ -125,7 +125,7 @@ impl Protocol for Zab {
             log: saved.history,
             round: Round::default(),
             state: State::Looking(Looking::default()),
-            queue: Vec::new(),
+            queue: Log::default(),
             waiting: Waiting::default(),
             next_ask: AskId(1),
             writes: Writes::default(),
@@ -337,13 +337,13 @@ impl Zab {
 
     /// The write after which everything up to and including this is on disk.
     pub(crate) fn write_of(&self, zxid: Zxid) -> Option<WriteId> {
-        self.unstored.iter().rev().find(|(unstored, _)| *unstored <= zxid).map(|(_, write)| *write)
+        let before = self.unstored.partition_point(|(unstored, _)| *unstored <= zxid);
+        before.checked_sub(1).and_then(|at| self.unstored.get(at)).map(|(_, write)| *write)
     }
 
     /// The last transaction up to which all is on disk.
     pub(crate) fn stored(&self) -> Option<Zxid> {
-        let Some((first, _)) = self.unstored.front() else { return self.log.last() };
-        self.log.entries().rev().map(|entry| entry.zxid).find(|zxid| zxid < first).or(self.log.base())
+        self.unstored.front().map_or(self.log.last(), |(first, _)| self.log.before(*first))
     }
 
     /// Delivers what is committed and was not yet.

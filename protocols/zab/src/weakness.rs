@@ -22,7 +22,7 @@ pub enum Weakness {
     /// What becomes committed together is delivered last one first.
     CommitOutOfOrder,
     /// Followers acknowledge, and the leader counts, proposals that are not on disk.
-    AckBeforeStored,
+    ProposalAckBeforeStored,
     /// A follower acknowledges an epoch before that is on disk: after a crash it accepts it from a second leader.
     EpochBeforeStored,
     /// The answer of one that had accepted the epoch before counts as an acknowledgement: two leaders share it.
@@ -53,7 +53,7 @@ impl Weakness {
         Self::Zk4685,
         Self::Zk4712,
         Self::CommitOutOfOrder,
-        Self::AckBeforeStored,
+        Self::ProposalAckBeforeStored,
         Self::EpochBeforeStored,
         Self::RepeatedEpochCounted,
         Self::LowerEpochAccepted,
@@ -77,7 +77,7 @@ impl Weakness {
             Self::Zk4685 => "ZOOKEEPER-4685",
             Self::Zk4712 => "ZOOKEEPER-4712",
             Self::CommitOutOfOrder => "*Zab* §III, total order",
-            Self::AckBeforeStored => "*Zab* §IV, step f.3.2",
+            Self::ProposalAckBeforeStored => "*Zab* §IV, step f.3.2",
             Self::EpochBeforeStored => "*Zab* §IV, step f.1.2",
             Self::RepeatedEpochCounted => "ZooKeeper, `Learner.registerWithLeader`: -1",
             Self::LowerEpochAccepted => "*Zab* §IV, step f.1.2",

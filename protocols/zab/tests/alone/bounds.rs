@@ -116,6 +116,8 @@ fn history_is_bounded_until_the_state_machine_gets_on() {
     for _ in 0..3 {
         alone.asks(Request::Propose(Bytes::from("x")));
     }
+    alone.asks(Request::Applied(Zxid::new(1, 3)));
+    assert_eq!(alone.node.history().base(), None, "nothing is committed: nobody can have applied it");
     alone.learner_says(N2, Body::Ack(Zxid::new(1, 3)));
     let id = alone.asks(Request::Propose(Bytes::from("x")));
     assert_eq!(alone.told.last(), Some(&Event::Refused { id, refusal: Refusal::Overloaded }));

@@ -47,6 +47,20 @@ fn zab_2_vote_lower_round_is_answered_and_higher_round_adopted() {
 }
 
 #[test]
+fn zab_2_votes_of_an_earlier_round_do_not_count() {
+    let voters = (1..=5).map(hezong_base::NodeId).collect();
+    let mut alone = Alone::with(Config::new(N1, voters), Saved::default());
+    let looking = |round: u64| Message::Looking { round: Round(round), vote: Some(vote(1, 0x1_0000_0001, 3)) };
+    alone.hears(N2, looking(1));
+    alone.hears(N3, looking(4));
+    alone.times_out();
+    assert_eq!(alone.node.role(), Role::Looking, "n1 and n3 are no majority of five");
+    alone.hears(N2, looking(4));
+    alone.times_out();
+    assert_eq!(alone.node.role(), Role::Joining(N3));
+}
+
+#[test]
 fn election_waits_for_a_better_vote_and_says_its_own_less_and_less_often() {
     let mut alone = Alone::new(Saved::default());
     let start = alone.now;
@@ -227,6 +241,36 @@ fn sync_waits_for_what_was_proposed_before_it_and_for_a_majority() {
     assert_ne!(alone.told.last(), Some(&Event::Synced { id }), "that was said before it was asked for");
     alone.learner_says(N2, Body::Pong(2));
     assert_eq!(alone.told.last(), Some(&Event::Synced { id }));
+}
+
+#[test]
+fn proposal_that_leaves_a_hole_is_not_taken_whatever_its_number() {
+    for wrong in [Zxid::new(1, 2), Zxid::new(2, 1)] {
+        let mut alone = Alone::new(Saved::default());
+        alone.follows();
+        alone.leader_says(1, 0, Body::LeaderInfo);
+        alone.leader_says(1, 1, Body::Diff);
+        alone.leader_says(1, 2, Body::NewLeader);
+        let proposal = Body::Proposal { entry: entry(wrong, "x"), request: None };
+        assert_eq!(alone.leader_says(1, 3, proposal), [], "{wrong}");
+        assert_eq!((alone.node.role(), alone.node.history().last()), (Role::Looking, None), "{wrong}");
+    }
+}
+
+#[test]
+fn commit_of_anything_but_the_next_is_not_taken() {
+    let mut alone = Alone::new(Saved::default());
+    alone.follows();
+    alone.leader_says(1, 0, Body::LeaderInfo);
+    alone.leader_says(1, 1, Body::Diff);
+    alone.leader_says(1, 2, Body::NewLeader);
+    alone.leader_says(1, 3, Body::UpToDate { committed: None });
+    for counter in [1, 2] {
+        let proposal = Body::Proposal { entry: entry(Zxid::new(1, counter), "x"), request: None };
+        alone.leader_says(1, 3 + u64::from(counter), proposal);
+    }
+    alone.leader_says(1, 6, Body::Commit(Zxid::new(1, 2)));
+    assert_eq!((alone.node.role(), alone.node.committed()), (Role::Looking, None));
 }
 
 #[test]

@@ -77,8 +77,8 @@ pub(crate) struct World {
     healing: bool,
     /// And what bad things have left behind is over.
     well: bool,
-    /// The first thing that went wrong.
-    wrong: Option<String>,
+    /// The first property that was broken, and how.
+    wrong: Option<(&'static str, String)>,
     pub(crate) seen: Seen,
 }
 
@@ -176,9 +176,9 @@ impl World {
         self.carry_out(id, out);
     }
 
-    fn blame(&mut self, wrong: bool, what: impl FnOnce() -> String) {
+    fn blame(&mut self, wrong: bool, property: &'static str, what: impl FnOnce() -> String) {
         if wrong && self.wrong.is_none() {
-            self.wrong = Some(what());
+            self.wrong = Some((property, what()));
         }
     }
 
@@ -197,10 +197,14 @@ impl World {
         let takes_up =
             node.running.role() != Role::Looking && matches!(node.running.role(), Role::Preparing | Role::Leading);
         let shrunk = after.0 < before.0 || after.1 < before.1 || after.2 < before.2 || after.2 < after.1;
-        self.blame(shrunk, || format!("{id} has forgotten what it knew: {before:?}, and now {after:?}"));
+        self.blame(shrunk, "epochs and commits only grow", || {
+            format!("{id} has forgotten what it knew: {before:?}, and now {after:?}")
+        });
         if takes_up && before.1 < after.1 {
             let another = self.taken.insert(after.1, (id, lives)).filter(|taken| *taken != (id, lives));
-            self.blame(another.is_some(), || format!("{id} takes up {}, as {another:?} has", after.1));
+            self.blame(another.is_some(), "one leader an epoch", || {
+                format!("{id} takes up {}, as {another:?} has", after.1)
+            });
         }
         self.carry_out(id, out);
     }
@@ -230,14 +234,16 @@ impl World {
                     self.seen.forwarded += u32::from(self.node(id).running.role() != Role::Leading);
                     let asked = self.waiting.remove(&request.0);
                     let right = asked.is_some_and(|asked| asked.node == id && asked.data.as_ref() == Some(&data));
-                    self.blame(!right, || format!("{id} is told that {request} is done, which is another's"));
+                    self.blame(!right, "one outcome a request", || {
+                        format!("{id} is told that {request} is done, which is another's")
+                    });
                 }
                 self.on_delivered(id, zxid, data);
             }
             Event::Refused { id: request, .. } => {
                 if let Some(data) = self.outcome(id, request).and_then(|asked| asked.data) {
                     let delivered = self.order.iter().any(|(_, other)| *other == data);
-                    self.blame(delivered, || format!("{data:?} was delivered, and is refused"));
+                    self.blame(delivered, "refused is not done", || format!("{data:?} was delivered, and is refused"));
                     self.refused.insert(data);
                 }
             }
@@ -249,7 +255,7 @@ impl World {
                 self.seen.synced += 1;
                 let Some(asked) = self.outcome(id, request) else { return };
                 let applied = self.node(id).applied;
-                self.blame(applied < asked.order, || {
+                self.blame(applied < asked.order, "sync", || {
                     format!("{id} has {applied} of {} that were there when it asked for sync", asked.order)
                 });
             }
@@ -259,43 +265,49 @@ impl World {
 
     fn outcome(&mut self, id: NodeId, request: RequestId) -> Option<Asked> {
         let asked = self.waiting.remove(&request.0).filter(|asked| asked.node == id);
-        self.blame(asked.is_none(), || format!("{id} is told of {request}, which has its outcome or is another's"));
+        self.blame(asked.is_none(), "one outcome a request", || {
+            format!("{id} is told of {request}, which has its outcome or is another's")
+        });
         asked
     }
 
     fn on_delivered(&mut self, id: NodeId, zxid: Zxid, data: Bytes) {
         let before = self.node(id).told.replace(zxid);
-        self.blame(before >= Some(zxid), || format!("{id} delivers {zxid} behind {before:?}"));
+        self.blame(before >= Some(zxid), "total order", || format!("{id} delivers {zxid} behind {before:?}"));
         let own = &self.node(id).disk.history;
         let stored = own.base() >= Some(zxid) || own.entries().any(|entry| entry.zxid == zxid);
-        self.blame(!stored, || format!("{id} delivers {zxid}, which is not on its disk"));
+        self.blame(!stored, "delivered is on disk", || format!("{id} delivers {zxid}, which is not on its disk"));
         let applied = self.node(id).applied;
         if applied.checked_sub(1).and_then(|at| self.order.get(at)).is_some_and(|(last, _)| zxid <= *last) {
             // What the state machine has comes again after a restart, from where the history begins.
             let known = self.order.iter().take(applied).any(|known| *known == (zxid, data.clone()));
-            return self.blame(!known, || format!("{id} delivers {zxid} late, which is not in the order"));
+            return self.blame(!known, "agreement", || format!("{id} delivers {zxid} late, which is not in the order"));
         }
         if let Some(next) = self.order.get(applied) {
             let (there, same) = (next.0, *next == (zxid, data));
-            self.blame(!same, || format!("{id} delivers {zxid} where another has delivered {there}"));
+            self.blame(!same, "agreement", || format!("{id} delivers {zxid} where another has delivered {there}"));
         } else {
-            self.blame(!self.proposed.contains(&data), || format!("nobody has proposed {data:?}"));
-            self.blame(self.refused.contains(&data), || format!("{data:?} was refused, and is delivered"));
+            self.blame(!self.proposed.contains(&data), "integrity", || format!("nobody has proposed {data:?}"));
+            self.blame(self.refused.contains(&data), "refused is not done", || {
+                format!("{data:?} was refused, and is delivered")
+            });
             let twice = self.order.iter().any(|(_, other)| *other == data);
-            self.blame(twice, || format!("{data:?} is delivered twice"));
+            self.blame(twice, "integrity", || format!("{data:?} is delivered twice"));
             let follows = match self.order.last() {
                 Some((last, _)) if last.epoch == zxid.epoch => last.counter + 1 == zxid.counter,
                 Some((last, _)) => last.epoch < zxid.epoch && zxid.counter == 1,
                 None => zxid.counter == 1,
             };
-            self.blame(!follows, || format!("{zxid} is delivered, and not what comes before it"));
+            self.blame(!follows, "primary order", || format!("{zxid} is delivered, and not what comes before it"));
             let holds = |node: &&Node| {
                 let history = &node.disk.history;
                 history.base() >= Some(zxid) || history.entries().any(|entry| entry.zxid == zxid)
             };
             let voters = self.nodes.iter().filter(|(id, _)| id.0 <= self.voters).map(|(_, node)| node);
             let copies = voters.filter(holds).count() as u64;
-            self.blame(copies <= self.voters / 2, || format!("{zxid} is delivered with {copies} copies on disk"));
+            self.blame(copies <= self.voters / 2, "delivered is on a majority's disks", || {
+                format!("{zxid} is delivered with {copies} copies on disk")
+            });
             self.order.push((zxid, data));
             self.seen.delivered += 1;
         }
@@ -319,17 +331,23 @@ impl World {
                     .is_some_and(|last| last.epoch >= epoch && last.counter >= self.nodes[&id].config.counter_max);
                 self.seen.used_up += u32::from(used_up);
                 let no_reason = if leader == id { !outdone && !used_up } else { leads && same };
-                self.blame(no_reason, || format!("{id} leaves {leader} of {epoch} for no reason"));
+                self.blame(no_reason, "leaders are left for a reason", || {
+                    format!("{id} leaves {leader} of {epoch} for no reason")
+                });
             }
             Standing::Following { leader, epoch } => {
                 let given = self.reigns.get(&epoch).map_or(0, |(.., delivered)| *delivered);
-                self.blame(applied < given, || format!("{id} serves in {epoch} with {applied} of {given}"));
+                self.blame(applied < given, "who serves has the history", || {
+                    format!("{id} serves in {epoch} with {applied} of {given}")
+                });
                 self.node(id).serves = well.then_some((leader, epoch));
             }
             Standing::Leading { epoch } => {
                 let lives = self.node(id).lives;
                 let before = self.reigns.insert(epoch, (id, lives, applied));
-                self.blame(before.is_some(), || format!("{epoch} is led by {id}, and by {before:?} before"));
+                self.blame(before.is_some(), "one leader an epoch", || {
+                    format!("{epoch} is led by {id}, and by {before:?} before")
+                });
                 self.node(id).serves = well.then_some((id, epoch));
                 self.seen.reigns += 1;
             }
@@ -438,7 +456,9 @@ impl World {
             self.hand(id, Input::Timeout);
             let next = self.nodes[&id].deadline();
             let now = self.now;
-            self.blame(next.is_some_and(|next| next <= now), || format!("{id} has a timeout without end"));
+            self.blame(next.is_some_and(|next| next <= now), "timeouts end", || {
+                format!("{id} has a timeout without end")
+            });
         }
     }
 
@@ -564,10 +584,10 @@ impl World {
         }
         let roles = self.nodes.values().map(|node| (node.running.role(), node.applied)).collect::<Vec<_>>();
         let (total, waiting) = (self.order.len(), self.waiting.len());
-        self.blame(true, || format!("no progress: {roles:?} of {total}, {waiting} wait"));
+        self.blame(true, "progress after healing", || format!("no progress: {roles:?} of {total}, {waiting} wait"));
     }
 
-    pub(crate) fn verdict(&self) -> Option<&str> {
-        self.wrong.as_deref()
+    pub(crate) fn verdict(&self) -> Option<&(&'static str, String)> {
+        self.wrong.as_ref()
     }
 }
