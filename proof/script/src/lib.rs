@@ -31,7 +31,7 @@
 //! | `story.rs` | the file format: parsing, comparing, regenerating |
 //! | `command.rs` | one command line, taken apart |
 //! | `world.rs` | the nodes, their disks, the letters between them, and the commands every protocol understands |
-//! | `raft.rs`, `paxos.rs` | the dialects of protocols, and their commands |
+//! | `raft.rs`, `paxos.rs`, `commit.rs` and the three beside it | the dialects of protocols, and their commands |
 //!
 //! ## Commands of every protocol
 //!
@@ -58,9 +58,11 @@
 #![forbid(unsafe_code)]
 
 mod command;
+pub mod commit;
 pub mod paxos;
 pub mod raft;
 mod story;
+pub mod two_phase;
 mod world;
 
 pub use command::{Command, duration};
