@@ -62,6 +62,7 @@ pub mod commit;
 pub mod paxos;
 pub mod raft;
 mod story;
+pub mod tcc;
 pub mod two_phase;
 mod world;
 

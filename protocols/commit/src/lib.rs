@@ -3,6 +3,7 @@
 //! | module | how | when a coordinator is gone |
 //! |---|---|---|
 //! | [`two_phase`] | two-phase commit with presumed abort (Mohan, Lindsay and Obermarck 1986) | those who voted yes wait for it |
+//! | [`tcc`] | Try-Confirm-Cancel: reserve, then confirm or cancel, each a step of its own | reservations wait for it |
 //!
 //! A node may coordinate its own transactions and take part in those of others, many at once. What the local user asks for and
 //! is told is the same in all (`request.rs`), so that one can be exchanged for another.
@@ -32,6 +33,7 @@ mod config;
 mod fence;
 mod outbox;
 mod request;
+pub mod tcc;
 mod transaction;
 pub mod two_phase;
 mod weakness;

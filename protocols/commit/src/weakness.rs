@@ -24,6 +24,20 @@ pub enum Weakness {
     PeerAbortForgotten,
     /// 2PC: a Prepare that comes after its transaction is over is prepared again.
     LatePrepare,
+    /// TCC: a Try that comes after its Cancel reserves what nobody cancels any more (suspension).
+    LateTry,
+    /// TCC: a Cancel that comes before its Try is not remembered (empty rollback).
+    EmptyCancelForgotten,
+    /// TCC: what was cancelled can be confirmed afterwards.
+    ConfirmAfterCancel,
+    /// TCC: a reservation is told before it is on disk; after a crash a Confirm finds nothing, and a second Try tries anew.
+    TriedBeforeStored,
+    /// TCC: a branch applies an outcome before it is on disk which; after a crash it may apply the other.
+    AppliedBeforeDecided,
+    /// TCC: a Confirm leaves before it is on disk; after a crash the coordinator cancels.
+    ConfirmBeforeStored,
+    /// TCC: a coordinator forgets in a crash what it has begun; its reservations stay for ever.
+    BegunForgotten,
 }
 
 impl Weakness {
@@ -40,6 +54,16 @@ impl Weakness {
         Self::PeerAbortForgotten,
         Self::LatePrepare,
     ];
+    /// Those of Try-Confirm-Cancel.
+    pub const TCC: [Self; 7] = [
+        Self::LateTry,
+        Self::EmptyCancelForgotten,
+        Self::ConfirmAfterCancel,
+        Self::TriedBeforeStored,
+        Self::AppliedBeforeDecided,
+        Self::ConfirmBeforeStored,
+        Self::BegunForgotten,
+    ];
 
     /// Where one is warned of it.
     #[cfg(feature = "weakened")]
@@ -53,6 +77,13 @@ impl Weakness {
             Self::PeerAborts | Self::PeerAbortForgotten => {
                 "Bernstein, Hadzilacos and Goodman 1987, §7.4, cooperative termination"
             }
+            Self::LateTry | Self::EmptyCancelForgotten | Self::TriedBeforeStored => {
+                "Seata's fence table: suspension, empty rollback, idempotence"
+            }
+            Self::ConfirmAfterCancel | Self::AppliedBeforeDecided => {
+                "a reservation is confirmed or cancelled, never both"
+            }
+            Self::ConfirmBeforeStored | Self::BegunForgotten => "Gray 1978, the coordinator's log",
             Self::LatePrepare => "messages that come late; the suspension of TCC has the same cause",
         }
     }
