@@ -33,6 +33,7 @@
 //! | `world.rs` | the nodes, their disks, the letters between them, and the commands every protocol understands |
 //! | `watch.rs` | looking on while a story is played |
 //! | `raft.rs`, `paxos.rs` and so on | the dialects of protocols, and their commands |
+//! | `commit.rs` | what the dialects of the commit protocols share |
 //!
 //! ## Commands of every protocol
 //!
@@ -59,11 +60,14 @@
 #![forbid(unsafe_code)]
 
 mod command;
+pub mod commit;
 pub mod multi_paxos;
 pub mod paxos;
 pub mod raft;
 pub mod register;
 mod story;
+pub mod tcc;
+pub mod two_phase;
 mod watch;
 mod world;
 pub mod zab;

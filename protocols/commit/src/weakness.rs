@@ -1,0 +1,90 @@
+//! Known bugs as switches. With the feature `weakened`, [`crate::Config`] carries one of them, and the proof shows that
+//! its checkers catch it; without the feature every switch is a constant `false` and nothing of it is compiled in.
+
+/// One known bug. Each is of the modules that its comment names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Weakness {
+    /// 2PC: a yes leaves before it is on disk; after a crash the participant knows of no promise.
+    VoteBeforeStored,
+    /// 2PC: a commit leaves before it is on disk; after a crash the coordinator presumes abort.
+    DecisionBeforeStored,
+    /// 2PC: a commit is forgotten once one participant has acknowledged it; the next one that asks is told abort.
+    ForgottenEarly,
+    /// 2PC: who asks about an unknown transaction is told that it was committed.
+    UnknownCommits,
+    /// 2PC: a participant in doubt that hears nothing aborts alone.
+    DoubtAborts,
+    /// 2PC: which numbers were used is forgotten in a crash.
+    NumberReused,
+    /// 2PC: votes are counted, not voters: one yes that comes twice stands for two.
+    YesCountedTwice,
+    /// 2PC: a participant that has voted yes tells another that it has not, and that it may abort.
+    PeerAborts,
+    /// 2PC: a participant that has not voted tells another to abort, and may vote yes afterwards.
+    PeerAbortForgotten,
+    /// 2PC: a Prepare that comes after its transaction is over is prepared again.
+    LatePrepare,
+    /// TCC: a Try that comes after its Cancel reserves what nobody cancels any more (suspension).
+    LateTry,
+    /// TCC: a Cancel that comes before its Try is not remembered (empty rollback).
+    EmptyCancelForgotten,
+    /// TCC: what was cancelled can be confirmed afterwards.
+    ConfirmAfterCancel,
+    /// TCC: a reservation is told before it is on disk; after a crash a Confirm finds nothing, and a second Try tries anew.
+    TriedBeforeStored,
+    /// TCC: a branch applies an outcome before it is on disk which; after a crash it may apply the other.
+    AppliedBeforeDecided,
+    /// TCC: a Confirm leaves before it is on disk; after a crash the coordinator cancels.
+    ConfirmBeforeStored,
+    /// TCC: a coordinator forgets in a crash what it has begun; its reservations stay for ever.
+    BegunForgotten,
+}
+
+impl Weakness {
+    /// Those of two-phase commit.
+    pub const TWO_PHASE: [Self; 10] = [
+        Self::VoteBeforeStored,
+        Self::DecisionBeforeStored,
+        Self::ForgottenEarly,
+        Self::UnknownCommits,
+        Self::DoubtAborts,
+        Self::NumberReused,
+        Self::YesCountedTwice,
+        Self::PeerAborts,
+        Self::PeerAbortForgotten,
+        Self::LatePrepare,
+    ];
+    /// Those of Try-Confirm-Cancel.
+    pub const TCC: [Self; 7] = [
+        Self::LateTry,
+        Self::EmptyCancelForgotten,
+        Self::ConfirmAfterCancel,
+        Self::TriedBeforeStored,
+        Self::AppliedBeforeDecided,
+        Self::ConfirmBeforeStored,
+        Self::BegunForgotten,
+    ];
+
+    /// Where one is warned of it.
+    #[cfg(feature = "weakened")]
+    #[must_use]
+    pub const fn origin(self) -> &'static str {
+        match self {
+            Self::VoteBeforeStored | Self::DecisionBeforeStored => "Gray 1978, *Notes on Data Base Operating Systems*",
+            Self::ForgottenEarly | Self::UnknownCommits => "Mohan, Lindsay and Obermarck 1986, presumed abort",
+            Self::DoubtAborts | Self::YesCountedTwice => "Gray 1978: all must agree, and then wait",
+            Self::NumberReused => "Mohan, Lindsay and Obermarck 1986: names of transactions are unique",
+            Self::PeerAborts | Self::PeerAbortForgotten => {
+                "Bernstein, Hadzilacos and Goodman 1987, §7.4, cooperative termination"
+            }
+            Self::LateTry | Self::EmptyCancelForgotten | Self::TriedBeforeStored => {
+                "Seata's fence table: suspension, empty rollback, idempotence"
+            }
+            Self::ConfirmAfterCancel | Self::AppliedBeforeDecided => {
+                "a reservation is confirmed or cancelled, never both"
+            }
+            Self::ConfirmBeforeStored | Self::BegunForgotten => "Gray 1978, the coordinator's log",
+            Self::LatePrepare => "messages that come late; the suspension of TCC has the same cause",
+        }
+    }
+}

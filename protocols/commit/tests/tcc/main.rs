@@ -1,0 +1,8 @@
+//! Try-Confirm-Cancel: its stories, all orders of what comes to a branch, its bounds, and random histories.
+
+mod bounds;
+#[path = "../common/mod.rs"]
+mod common;
+mod orders;
+mod property;
+mod scripts;

@@ -1,0 +1,76 @@
+//! What is bounded, whatever others do and however long the disk stalls.
+
+use bytes::Bytes;
+use hezong_base::{Input, Protocol as _};
+use hezong_commit::two_phase::{Message, Saved, TwoPhase, Write};
+use hezong_commit::{Event, FINISHED_MAX, Fenced, Fences, Outcome, Refusal, Request};
+
+use crate::paper::{Alone, N1, N2, N3, all, prepare, tx};
+
+const MANY: u64 = 1_000;
+
+fn few() -> Alone {
+    Alone::new(Saved::default(), |config| config.transactions_max = 10)
+}
+
+#[test]
+fn stalled_disk_transactions_of_others_are_voted_against() {
+    let mut alone = few();
+    let mut refused = 0;
+    for number in 1..=MANY {
+        let sent = alone.hears(N2, prepare(tx(N2, number)));
+        refused += sent.len();
+        alone.asks(Request::Vote { tx: tx(N2, number), yes: true });
+        alone.hears(N2, Message::Decision { tx: tx(N2, number), outcome: Outcome::Aborted });
+        alone.asks(Request::Applied(tx(N2, number)));
+    }
+    assert_eq!((refused, alone.written.len()), (990, 20), "a promise and an end each");
+    assert_eq!(alone.stores().len(), 10, "votes that come too late");
+    assert_eq!(alone.node.under_way(), (0, 0));
+}
+
+#[test]
+fn stalled_disk_questions_of_others_write_no_more() {
+    let mut alone = few();
+    for number in 1..=MANY {
+        (0..3).for_each(|_| assert_eq!(alone.hears(N3, Message::Inquiry(tx(N2, number))), []));
+    }
+    assert_eq!(alone.written.len(), 10);
+    assert_eq!(alone.stores().len(), 20, "an answer, and a no to the coordinator");
+}
+
+#[test]
+fn stalled_disk_own_transactions_are_refused_and_asked_once() {
+    let mut alone = few();
+    for _ in 0..MANY {
+        assert_eq!(alone.asks(Request::Begin([(N2, Bytes::from("x"))].into())), []);
+    }
+    let is_refused = |event: &&Event| matches!(event, Event::Refused { refusal: Refusal::Overloaded, .. });
+    assert_eq!(alone.told.iter().filter(is_refused).count(), 990);
+    for _ in 0..MANY {
+        alone.now = alone.node.deadline().expect("it would ask again");
+        alone.hand(Input::Timeout);
+    }
+    assert_eq!(alone.sent, []);
+    assert_eq!(alone.stores().len(), 10, "each is asked once");
+}
+
+#[test]
+fn fence_old_transactions_are_over_by_number() {
+    let mut saved = Saved::default();
+    let count = FINISHED_MAX as u64 + 10;
+    for number in 1..=count {
+        TwoPhase::save(&mut saved, &Write::Finished { tx: tx(N2, 2 * number), outcome: Outcome::Committed });
+    }
+    let find = |fences: &Fences, number| fences.find(tx(N2, number));
+    assert_eq!(find(&saved.fences, 2 * count), Fenced::Finished(Outcome::Committed));
+    assert_eq!(find(&saved.fences, 2 * count - 1), Fenced::Open, "it may yet come");
+    assert_eq!(find(&saved.fences, 20), Fenced::Forgotten);
+    assert_eq!(find(&saved.fences, 19), Fenced::Forgotten, "never heard of, and too far behind");
+    assert_eq!(find(&saved.fences, 22), Fenced::Finished(Outcome::Committed));
+    // A commit that is told again is acknowledged all the same.
+    let mut alone = Alone::new(saved, |config| config.nodes = all());
+    let sent = alone.hears(N2, Message::Decision { tx: tx(N2, 4), outcome: Outcome::Committed });
+    assert_eq!(sent, [(N2, Message::Acknowledged(tx(N2, 4)))]);
+    assert_eq!(alone.node.id(), N1);
+}

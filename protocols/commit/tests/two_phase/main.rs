@@ -1,0 +1,8 @@
+//! Two-phase commit: its stories, its papers, its bounds, and random histories.
+
+mod bounds;
+#[path = "../common/mod.rs"]
+mod common;
+mod paper;
+mod property;
+mod scripts;
