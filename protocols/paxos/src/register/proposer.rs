@@ -56,6 +56,16 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    fn ballot(&self) -> Option<Ballot> {
+        match self {
+            Self::Waiting => None,
+            Self::Preparing { ballot, .. } => Some(*ballot),
+            Self::Accepting { proposal, .. } => Some(proposal.ballot),
+        }
+    }
+}
+
 /// The change of a register that is under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
@@ -298,24 +308,19 @@ impl Registers {
     /// Gives the ballot up that was refused, and waits: whoever outbid us may be done by then.
     pub(crate) fn on_nack(&mut self, now: Time, key: Bytes, refused: Ballot, promised: Ballot, out: &mut Out) {
         self.proposer.round = self.proposer.round.max(promised.round);
-        let Some(work) = self.proposer.work.get(&key) else { return };
-        let (phase, asker) = (work.current.phase.clone(), work.current.task.asker);
-        let current = match &phase {
-            Phase::Waiting => return,
-            Phase::Preparing { ballot, .. } => *ballot,
-            Phase::Accepting { proposal, .. } => proposal.ballot,
-        };
-        if current != refused {
+        let Some(attempt) = self.proposer.work.get(&key).map(|work| &work.current) else { return };
+        if attempt.phase.ballot() != Some(refused) {
             return;
         }
-        if asker == Asker::Collector {
+        if attempt.task.asker == Asker::Collector {
             return self.finish(now, key, Outcome::Refused(Refusal::TimedOut), out);
         }
-        if let Phase::Accepting { proposal, .. } = phase
+        if let Phase::Accepting { proposal: Proposal { state, .. }, .. } = &attempt.phase
             && self.weak(Weakness::MemoryOutlivesRefusal)
-            && let Some(ballot) = self.next_ballot(now, out)
         {
-            return self.propose(now, key, ballot, proposal.state, out);
+            let state = state.clone();
+            let Some(ballot) = self.next_ballot(now, out) else { return };
+            return self.propose(now, key, ballot, state, out);
         }
         let longest = self.config.backoff_max.max(self.config.backoff_min);
         let Some(attempt) = self.proposer.work.get_mut(&key).map(|work| &mut work.current) else { return };
@@ -351,11 +356,7 @@ impl Registers {
         self.say(rests_on, from, key.clone(), Body::Retired { tombstone, age }, out);
         let goes_on = self.weak(Weakness::RetiredGoesOn);
         let Some(attempt) = self.proposer.work.get(&key).map(|work| &work.current) else { return };
-        let ballot = match &attempt.phase {
-            Phase::Waiting => None,
-            Phase::Preparing { ballot, .. } => Some(*ballot),
-            Phase::Accepting { proposal, .. } => Some(proposal.ballot),
-        };
+        let ballot = attempt.phase.ballot();
         if attempt.first.is_some_and(|first| first <= tombstone) && !goes_on {
             // Whether it was made before the register was emptied will be forgotten.
             self.finish(now, key, Outcome::Unknown, out);

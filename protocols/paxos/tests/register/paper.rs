@@ -237,6 +237,34 @@ fn restart_proposer_uses_no_ballot_twice_and_acceptor_keeps_its_word() {
     assert_eq!(again.hears(N2, prepare(late)), [Body::Nack { ballot: late, promised }]);
 }
 
+/// Whether an acceptor tells of a promise that is not on disk, crashes, and accepts below it.
+fn breaks_its_word(config: &Config) -> bool {
+    let start = || Registers::start(Time::ZERO, config.clone(), Saved::default(), Rng::new(1), &mut Vec::new());
+    let hear = |node: &mut Registers, from, body| {
+        let (mut out, message) = (Vec::new(), Message { key: Bytes::from("a"), body });
+        node.handle(Time::ZERO, Input::Message { from, message }, &mut out);
+        out
+    };
+    let told = hear(&mut start(), N2, prepare(ballot(2, N2)));
+    let mut again = start();
+    hear(&mut again, N3, accept(proposal("x", ballot(1, N3))));
+    told.iter().any(|effect| matches!(effect, Effect::Send { .. }))
+        && again.register(b"a").is_some_and(|register| register.accepted.is_some())
+}
+
+#[test]
+fn step_3_acceptor_persists_its_promise_before_it_tells() {
+    assert!(!breaks_its_word(&Config::new(N1, [N1, N2, N3].into())));
+}
+
+#[cfg(feature = "weakened")]
+#[test]
+fn known_bug_promise_before_stored_is_caught() {
+    let mut config = Config::new(N1, [N1, N2, N3].into());
+    config.weakness = Some(hezong_paxos::register::Weakness::PromiseBeforeStored);
+    assert!(breaks_its_word(&config));
+}
+
 #[test]
 fn change_given_up_is_refused_only_if_it_can_never_be_made() {
     for (promises, wanted) in [

@@ -53,12 +53,14 @@ pub(crate) struct World {
     pub(crate) losses: u32,
     /// How many of a hundred steps lose or double a letter, or crash a node.
     trouble: u64,
+    /// Whether disks take their time, and what is promised and accepted is long not stored.
+    slow: bool,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, acceptors: u64, count: u64, prepare: impl Fn(&mut Config)) -> Self {
         let mut rng = Rng::new(seed);
-        let trouble = 1 + rng.below(8);
+        let (trouble, slow) = (1 + rng.below(8), rng.chance(500));
         let mut world = Self {
             rng,
             now: Time::from_millis(1_000),
@@ -79,6 +81,7 @@ impl World {
             collected: 0,
             losses: 0,
             trouble,
+            slow,
         };
         let acceptors: BTreeSet<NodeId> = (1..=acceptors).map(NodeId).collect();
         for id in (1..=count).map(NodeId) {
@@ -170,8 +173,7 @@ impl World {
     }
 
     /// Somebody wants something.
-    fn ask(&mut self) {
-        let key = KEYS[usize::try_from(self.rng.below(2)).unwrap()];
+    fn ask(&mut self, key: &'static str) {
         // The twin has to try out when each was made of which nobody knows.
         let open = self.ops[key].iter().filter(|op| op.end == End::Open).count();
         if self.ops[key].len() >= 20 || open >= 6 {
@@ -265,20 +267,26 @@ impl World {
 
     pub(crate) fn step(&mut self) {
         self.clock += 1;
-        let trouble = self.trouble;
+        let (trouble, hot) = (self.trouble, KEYS[usize::try_from(self.rng.below(2)).unwrap()]);
         match self.rng.below(100) {
-            0..3 => self.ask(),
-            3..50 => self.deliver(false),
+            // Often two at once, who outbid each other.
+            0..2 => (0..=self.rng.below(2)).for_each(|_| self.ask(hot)),
+            2..50 => self.deliver(false),
             50..60 if self.rng.below(10) < trouble => self.deliver(true),
             60..63 if !self.letters.is_empty() && self.rng.below(10) < trouble => {
                 let at = usize::try_from(self.rng.below(self.letters.len() as u64)).unwrap();
                 self.letters.swap_remove(at);
             }
             63..65 if self.rng.below(10) < trouble => {
-                let id = self.any();
+                // Whoever has something to lose, if there is any.
+                let any = self.any();
+                let losing = |(id, node): (&NodeId, &Node)| (!node.unstored.is_empty()).then_some(*id);
+                let losing: Vec<_> = self.nodes.iter().filter_map(losing).collect();
+                let id = losing.get(usize::try_from(any.0).unwrap() % losing.len().max(1)).copied().unwrap_or(any);
                 self.crash(id);
             }
             65..69 => self.pass(),
+            69..90 if self.slow => self.deliver(false),
             _ => {
                 let id = self.any();
                 self.store(id);
