@@ -9,6 +9,8 @@ pub enum Protocol {
     Raft,
     /// Basic Paxos.
     Paxos,
+    /// CASPaxos registers.
+    Register,
 }
 
 /// What spoils a scenario.
@@ -149,4 +151,12 @@ scenarios! {
         "three clients create the same variable with three values",
         "one value, the same everywhere: whoever asked is told which",
         "agreement", Spoilt::By("HalfIsMajority");
+    "CAS-1" Register 3 "cas_1":
+        "a register is set, deleted and collected; a copy of what set it arrives after that",
+        "who forgets a tombstone must remember how old the proposers were, or what was deleted comes back",
+        "promises are kept", Spoilt::By("AgesSkipped");
+    "CAS-2" Register 3 "cas_2":
+        "three clients create the same register with three values",
+        "a register that is set only where it is empty is a variable that is created once",
+        "one chain of states", Spoilt::By("HalfIsMajority");
 }

@@ -1,12 +1,14 @@
 //! What a protocol adds to the laboratory.
 
 use hezong_base::Protocol as _;
-use hezong_invariants::{Invariants, PaxosInvariants, RaftInvariants};
+use hezong_invariants::{Invariants, PaxosInvariants, RaftInvariants, RegisterInvariants};
 use hezong_paxos::basic::{Paxos, Phase};
+use hezong_paxos::register::Registers;
 use hezong_raft::{Raft, Role};
 use hezong_script::Dialect;
 use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
+use hezong_script::register::RegisterDialect;
 
 /// A protocol whose scenarios are played here.
 pub(crate) trait Taught: Dialect {
@@ -61,5 +63,28 @@ impl Taught for PaxosDialect {
         let chosen = node.chosen().map(|value| format!(" ✓{}", String::from_utf8_lossy(value)));
         let star = if proposes && node.deadline().is_some() { "*" } else { "" };
         format!("{star}{promised}{}{}", accepted.unwrap_or_default(), chosen.unwrap_or_default())
+    }
+}
+
+impl Taught for RegisterDialect {
+    type Invariants = RegisterInvariants;
+
+    const LEGEND: &'static str = "of register a: the ballot it has promised, as round.node; what it has accepted, with the ballot, † being a \
+                                  tombstone; then its age, once a register was collected; * while it proposes";
+
+    fn invariants(nodes: u8) -> RegisterInvariants {
+        RegisterInvariants { acceptors: nodes }
+    }
+
+    fn state(node: &Registers) -> String {
+        let register = node.register(b"a");
+        let promised = register.map_or("–".to_owned(), |register| register.promised.to_string());
+        let accepted = register.and_then(|register| register.accepted.as_ref()).map(|it| {
+            let value = it.state.value.as_ref().map_or("†".into(), |value| String::from_utf8_lossy(value));
+            format!(" {value}@{}", it.ballot)
+        });
+        let age = if node.age().0 > 0 { format!(" age {}", node.age().0) } else { String::new() };
+        let star = if node.phase(b"a").is_some() { "*" } else { "" };
+        format!("{star}{promised}{}{age}", accepted.unwrap_or_default())
     }
 }

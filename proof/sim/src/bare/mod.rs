@@ -13,12 +13,13 @@
 //! | `trouble.rs` | what goes wrong, and healing |
 //! | `run.rs` | one seed, many seeds, and what they show |
 //! | `command.rs` | the command line |
-//! | `paxos.rs` | protocols |
+//! | `paxos.rs`, `register.rs` | protocols |
 //!
 //! Left out: shrinking a run that fails. `--replay` tells it whole.
 
 mod command;
 mod paxos;
+mod register;
 mod run;
 mod subject;
 mod trouble;
@@ -26,5 +27,6 @@ mod world;
 
 pub use command::{Name, Task, command};
 pub use paxos::PaxosSubject;
+pub use register::RegisterSubject;
 pub use run::{BareReport, BareSummary, run_bare, run_bare_many};
 pub use subject::{Outcome, Subject};
