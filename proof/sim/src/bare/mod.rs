@@ -13,7 +13,7 @@
 //! | `trouble.rs` | what goes wrong, and healing |
 //! | `run.rs` | one seed, many seeds, and what they show |
 //! | `command.rs` | the command line |
-//! | `paxos.rs` | protocols |
+//! | `paxos.rs`, `zab.rs` | protocols |
 //!
 //! Left out: shrinking a run that fails. `--replay` tells it whole.
 
@@ -23,8 +23,10 @@ mod run;
 mod subject;
 mod trouble;
 mod world;
+mod zab;
 
 pub use command::{Name, Task, command};
 pub use paxos::PaxosSubject;
 pub use run::{BareReport, BareSummary, run_bare, run_bare_many};
 pub use subject::{Outcome, Subject};
+pub use zab::ZabSubject;
