@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::subject::Subject;
 use super::{BareSummary, PaxosSubject, RegisterSubject, run_bare, run_bare_many};
+use super::{BareSummary, PaxosSubject, ZabSubject, run_bare, run_bare_many};
 use crate::plan::Fault;
 
 /// A protocol that can be simulated bare.
@@ -16,11 +17,14 @@ pub enum Name {
     Paxos,
     /// CASPaxos registers.
     Register,
+    /// ZAB.
+    Zab,
 }
 
 impl Name {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Paxos, Self::Register];
+    pub const ALL: [Self; 2] = [Self::Paxos, Self::Zab];
 
     /// As it is typed.
     #[must_use]
@@ -28,6 +32,7 @@ impl Name {
         match self {
             Self::Paxos => "paxos",
             Self::Register => "register",
+            Self::Zab => "zab",
         }
     }
 }
@@ -82,6 +87,7 @@ pub fn command(name: Name, task: Task<'_>) -> io::Result<ExitCode> {
     match name {
         Name::Paxos => carry_out::<PaxosSubject>(name, task),
         Name::Register => carry_out::<RegisterSubject>(name, task),
+        Name::Zab => carry_out::<ZabSubject>(name, task),
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `run.rs` | one seed, many seeds, and what they show |
 //! | `command.rs` | the command line |
 //! | `paxos.rs`, `register.rs` | protocols |
+//! | `paxos.rs`, `zab.rs` | protocols |
 //!
 //! Left out: shrinking a run that fails. `--replay` tells it whole.
 
@@ -24,9 +25,11 @@ mod run;
 mod subject;
 mod trouble;
 mod world;
+mod zab;
 
 pub use command::{Name, Task, command};
 pub use paxos::PaxosSubject;
 pub use register::RegisterSubject;
 pub use run::{BareReport, BareSummary, run_bare, run_bare_many};
 pub use subject::{Outcome, Subject};
+pub use zab::ZabSubject;
