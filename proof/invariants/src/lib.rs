@@ -8,11 +8,13 @@
 //! |---|---|---|---|
 //! | `raft.rs` | Raft | election safety, leader append-only, log matching, leader completeness, state-machine safety; reads by lease or by a majority are not old (§8) | Ongaro and Ousterhout 2014, figure 3 |
 //! | `paxos.rs` | basic Paxos | promises are kept, only what was proposed is accepted, one value a ballot, agreement, only what was chosen is learned | Lamport 2001, §2.1 and §2.2 |
+//! | `multi_paxos.rs` | Multi-Paxos | promises are kept, one value a slot and ballot, agreement, only what was chosen is told and in order, what was refused is not done, reads are not old | Lamport 2001, §3; Chandra, Griesemer and Redstone 2007, §5.2 |
 //!
 //! The simulator of the whole product has checkers of its own for Raft, which also watch what travels and what is written.
 
 #![forbid(unsafe_code)]
 
+mod multi_paxos;
 mod paxos;
 mod raft;
 
@@ -21,6 +23,7 @@ use std::hash::Hash;
 
 use hezong_base::{NodeId, Protocol, RequestId, Time};
 
+pub use multi_paxos::{MultiPaxosInvariants, MultiPaxosPast, MultiPaxosView};
 pub use paxos::{PaxosInvariants, PaxosPast, PaxosView};
 pub use raft::{RaftInvariants, RaftPast, RaftView, Slot};
 
