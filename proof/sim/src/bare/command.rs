@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use super::subject::Subject;
-use super::{BareSummary, PaxosSubject, run_bare, run_bare_many};
+use super::{BareSummary, MultiPaxosSubject, PaxosSubject, run_bare, run_bare_many};
 use crate::plan::Fault;
 
 /// A protocol that can be simulated bare.
@@ -14,17 +14,20 @@ use crate::plan::Fault;
 pub enum Name {
     /// Basic Paxos.
     Paxos,
+    /// Multi-Paxos.
+    MultiPaxos,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Paxos];
+    pub const ALL: [Self; 2] = [Self::Paxos, Self::MultiPaxos];
 
     /// As it is typed.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Paxos => "paxos",
+            Self::MultiPaxos => "multi-paxos",
         }
     }
 }
@@ -78,6 +81,7 @@ pub enum Task<'a> {
 pub fn command(name: Name, task: Task<'_>) -> io::Result<ExitCode> {
     match name {
         Name::Paxos => carry_out::<PaxosSubject>(name, task),
+        Name::MultiPaxos => carry_out::<MultiPaxosSubject>(name, task),
     }
 }
 

@@ -13,11 +13,12 @@
 //! | `trouble.rs` | what goes wrong, and healing |
 //! | `run.rs` | one seed, many seeds, and what they show |
 //! | `command.rs` | the command line |
-//! | `paxos.rs` | protocols |
+//! | `paxos.rs`, `multi_paxos.rs` | protocols |
 //!
 //! Left out: shrinking a run that fails. `--replay` tells it whole.
 
 mod command;
+mod multi_paxos;
 mod paxos;
 mod run;
 mod subject;
@@ -25,6 +26,7 @@ mod trouble;
 mod world;
 
 pub use command::{Name, Task, command};
+pub use multi_paxos::MultiPaxosSubject;
 pub use paxos::PaxosSubject;
 pub use run::{BareReport, BareSummary, run_bare, run_bare_many};
 pub use subject::{Outcome, Subject};
