@@ -72,6 +72,7 @@ enum Command {
     Protocol {
         /// Which: paxos, register.
         /// Which: paxos, zab.
+        /// Which: paxos, multi-paxos.
         name: bare::Name,
         /// How many seeds.
         #[arg(long, default_value_t = 1_000)]

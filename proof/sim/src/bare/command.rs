@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::subject::Subject;
 use super::{BareSummary, PaxosSubject, RegisterSubject, run_bare, run_bare_many};
 use super::{BareSummary, PaxosSubject, ZabSubject, run_bare, run_bare_many};
+use super::{BareSummary, MultiPaxosSubject, PaxosSubject, run_bare, run_bare_many};
 use crate::plan::Fault;
 
 /// A protocol that can be simulated bare.
@@ -19,12 +20,15 @@ pub enum Name {
     Register,
     /// ZAB.
     Zab,
+    /// Multi-Paxos.
+    MultiPaxos,
 }
 
 impl Name {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Paxos, Self::Register];
     pub const ALL: [Self; 2] = [Self::Paxos, Self::Zab];
+    pub const ALL: [Self; 2] = [Self::Paxos, Self::MultiPaxos];
 
     /// As it is typed.
     #[must_use]
@@ -33,6 +37,7 @@ impl Name {
             Self::Paxos => "paxos",
             Self::Register => "register",
             Self::Zab => "zab",
+            Self::MultiPaxos => "multi-paxos",
         }
     }
 }
@@ -88,6 +93,7 @@ pub fn command(name: Name, task: Task<'_>) -> io::Result<ExitCode> {
         Name::Paxos => carry_out::<PaxosSubject>(name, task),
         Name::Register => carry_out::<RegisterSubject>(name, task),
         Name::Zab => carry_out::<ZabSubject>(name, task),
+        Name::MultiPaxos => carry_out::<MultiPaxosSubject>(name, task),
     }
 }
 

@@ -15,10 +15,12 @@
 //! | `command.rs` | the command line |
 //! | `paxos.rs`, `register.rs` | protocols |
 //! | `paxos.rs`, `zab.rs` | protocols |
+//! | `paxos.rs`, `multi_paxos.rs` | protocols |
 //!
 //! Left out: shrinking a run that fails. `--replay` tells it whole.
 
 mod command;
+mod multi_paxos;
 mod paxos;
 mod register;
 mod run;
@@ -28,6 +30,7 @@ mod world;
 mod zab;
 
 pub use command::{Name, Task, command};
+pub use multi_paxos::MultiPaxosSubject;
 pub use paxos::PaxosSubject;
 pub use register::RegisterSubject;
 pub use run::{BareReport, BareSummary, run_bare, run_bare_many};
