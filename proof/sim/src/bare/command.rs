@@ -6,9 +6,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use super::subject::Subject;
-use super::{BareSummary, PaxosSubject, RegisterSubject, run_bare, run_bare_many};
-use super::{BareSummary, PaxosSubject, ZabSubject, run_bare, run_bare_many};
-use super::{BareSummary, MultiPaxosSubject, PaxosSubject, run_bare, run_bare_many};
+use super::{BareSummary, MultiPaxosSubject, PaxosSubject, RegisterSubject, ZabSubject, run_bare, run_bare_many};
 use crate::plan::Fault;
 
 /// A protocol that can be simulated bare.
@@ -26,9 +24,7 @@ pub enum Name {
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Paxos, Self::Register];
-    pub const ALL: [Self; 2] = [Self::Paxos, Self::Zab];
-    pub const ALL: [Self; 2] = [Self::Paxos, Self::MultiPaxos];
+    pub const ALL: [Self; 4] = [Self::Paxos, Self::Register, Self::MultiPaxos, Self::Zab];
 
     /// As it is typed.
     #[must_use]

@@ -13,9 +13,7 @@
 //! | `trouble.rs` | what goes wrong, and healing |
 //! | `run.rs` | one seed, many seeds, and what they show |
 //! | `command.rs` | the command line |
-//! | `paxos.rs`, `register.rs` | protocols |
-//! | `paxos.rs`, `zab.rs` | protocols |
-//! | `paxos.rs`, `multi_paxos.rs` | protocols |
+//! | `paxos.rs` and so on | protocols |
 //!
 //! Left out: shrinking a run that fails. `--replay` tells it whole.
 

@@ -35,6 +35,8 @@ impl Subject for ZabSubject {
     /// The last transaction that the state machine has.
     type Machine = Option<Zxid>;
 
+    const IN_ORDER: bool = true;
+
     fn draw(rng: &mut Rng, _weakness: Option<&str>) -> Self {
         let voters = [2, 3, 3, 3, 3, 5][rng.below(6) as usize];
         Self {
