@@ -9,6 +9,10 @@ pub enum Protocol {
     Raft,
     /// Basic Paxos.
     Paxos,
+    /// CASPaxos registers.
+    Register,
+    /// Multi-Paxos.
+    MultiPaxos,
 }
 
 /// What spoils a scenario.
@@ -149,4 +153,28 @@ scenarios! {
         "three clients create the same variable with three values",
         "one value, the same everywhere: whoever asked is told which",
         "agreement", Spoilt::By("HalfIsMajority");
+    "MPX-1" MultiPaxos 5 "mpx_1":
+        "five members, and three of them campaign at once",
+        "phase 1 can fail for all; with one master it cannot",
+        "one master at a time", Spoilt::By("HalfIsMajority");
+    "MPX-3" MultiPaxos 3 "mpx_3":
+        "a replica restarts and has forgotten to whom it granted a lease",
+        "who may have granted a lease promises nothing until it has passed",
+        "no two masters at once", Spoilt::By("LeaseForgotten");
+    "MPX-ORD" MultiPaxos 3 "mpx_ord":
+        "A proposes X and Y, B proposes Z, C leads with the promises of A and C: the log is Z, Y",
+        "Multi-Paxos agrees on each slot, and not on the order in which a master meant them",
+        "agreement (and not order)", Spoilt::By("LowestBallot");
+    "MPX-ORD-RAFT" Raft 3 "mpx_ord_raft":
+        "the same on Raft: X and Y go together",
+        "a log that parts from the leader's is cut off where it parts, so that no order is torn",
+        "log matching", Spoilt::By("AppendWithoutCheck");
+    "CAS-1" Register 3 "cas_1":
+        "a register is set, deleted and collected; a copy of what set it arrives after that",
+        "who forgets a tombstone must remember how old the proposers were, or what was deleted comes back",
+        "promises are kept", Spoilt::By("AgesSkipped");
+    "CAS-2" Register 3 "cas_2":
+        "three clients create the same register with three values",
+        "a register that is set only where it is empty is a variable that is created once",
+        "one chain of states", Spoilt::By("HalfIsMajority");
 }

@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use hezong_base::{Input, NodeId, Time};
 use hezong_invariants::{Invariants, Violation};
+use hezong_script::multi_paxos::MultiPaxosDialect;
 use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
+use hezong_script::register::RegisterDialect;
 use hezong_script::{Command, Moment, Setup, Watch, World};
 
 use crate::catalogue::{Protocol, Scenario, Spoilt};
@@ -82,6 +84,8 @@ pub fn play(scenario: &'static Scenario, is_spoilt: bool, seed: u64) -> Recordin
     match scenario.protocol {
         Protocol::Raft => play_with::<RaftDialect>(scenario, is_spoilt, seed),
         Protocol::Paxos => play_with::<PaxosDialect>(scenario, is_spoilt, seed),
+        Protocol::MultiPaxos => play_with::<MultiPaxosDialect>(scenario, is_spoilt, seed),
+        Protocol::Register => play_with::<RegisterDialect>(scenario, is_spoilt, seed),
     }
 }
 

@@ -1,12 +1,16 @@
 //! What a protocol adds to the laboratory.
 
-use hezong_base::Protocol as _;
-use hezong_invariants::{Invariants, PaxosInvariants, RaftInvariants};
+use hezong_base::{NodeId, Protocol as _};
+use hezong_invariants::{Invariants, MultiPaxosInvariants, PaxosInvariants, RaftInvariants, RegisterInvariants};
 use hezong_paxos::basic::{Paxos, Phase};
+use hezong_paxos::multi::{Config, MultiPaxos, Role as MultiPaxosRole};
+use hezong_paxos::register::Registers;
 use hezong_raft::{Raft, Role};
 use hezong_script::Dialect;
+use hezong_script::multi_paxos::{MultiPaxosDialect, show_entry};
 use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
+use hezong_script::register::RegisterDialect;
 
 /// A protocol whose scenarios are played here.
 pub(crate) trait Taught: Dialect {
@@ -61,5 +65,52 @@ impl Taught for PaxosDialect {
         let chosen = node.chosen().map(|value| format!(" ✓{}", String::from_utf8_lossy(value)));
         let star = if proposes && node.deadline().is_some() { "*" } else { "" };
         format!("{star}{promised}{}{}", accepted.unwrap_or_default(), chosen.unwrap_or_default())
+    }
+}
+
+impl Taught for MultiPaxosDialect {
+    type Invariants = MultiPaxosInvariants;
+
+    const LEGEND: &'static str = "r accepts, c campaigns, M is master; the ballot it has promised, as round.node; then what it has accepted, \
+                                  a slot each, and after ✓ the last slot before the first that is not known to be chosen";
+
+    fn invariants(nodes: u8) -> MultiPaxosInvariants {
+        let members = (1..=u64::from(nodes)).map(NodeId).collect();
+        MultiPaxosInvariants { members, alpha: Config::new(NodeId(1), [NodeId(1)].into()).alpha }
+    }
+
+    fn state(node: &MultiPaxos) -> String {
+        let role = match node.role() {
+            MultiPaxosRole::Replica => 'r',
+            MultiPaxosRole::Candidate => 'c',
+            MultiPaxosRole::Master => 'M',
+        };
+        let promised = node.promised().map_or("–".to_owned(), |ballot| ballot.to_string());
+        let slots: Vec<_> =
+            node.entries().map(|(slot, entry)| format!(" {slot}={}", show_entry(Some(entry)))).collect();
+        format!("{role}{promised}{} ✓{}", slots.concat(), node.open().0.saturating_sub(1))
+    }
+}
+
+impl Taught for RegisterDialect {
+    type Invariants = RegisterInvariants;
+
+    const LEGEND: &'static str = "of register a: the ballot it has promised, as round.node; what it has accepted, with the ballot, † being a \
+                                  tombstone; then its age, once a register was collected; * while it proposes";
+
+    fn invariants(nodes: u8) -> RegisterInvariants {
+        RegisterInvariants { acceptors: nodes }
+    }
+
+    fn state(node: &Registers) -> String {
+        let register = node.register(b"a");
+        let promised = register.map_or("–".to_owned(), |register| register.promised.to_string());
+        let accepted = register.and_then(|register| register.accepted.as_ref()).map(|it| {
+            let value = it.state.value.as_ref().map_or("†".into(), |value| String::from_utf8_lossy(value));
+            format!(" {value}@{}", it.ballot)
+        });
+        let age = if node.age().0 > 0 { format!(" age {}", node.age().0) } else { String::new() };
+        let star = if node.phase(b"a").is_some() { "*" } else { "" };
+        format!("{star}{promised}{}{age}", accepted.unwrap_or_default())
     }
 }

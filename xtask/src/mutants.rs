@@ -118,7 +118,7 @@ fn torture() -> anyhow::Result<Finding> {
 /// Random histories that protocols have among their tests, with every bug; each tells a line a bug, that begins with `bug`.
 fn histories() -> anyhow::Result<Vec<Finding>> {
     let started = Instant::now();
-    let mut arguments = ["test", "--release", "--tests"].map(str::to_owned).to_vec();
+    let mut arguments = ["test", "--tests"].map(str::to_owned).to_vec();
     for krate in HISTORIES {
         arguments.extend(["-p".to_owned(), krate.to_owned(), "--features".to_owned(), format!("{krate}/weakened")]);
     }

@@ -244,7 +244,9 @@ fn show_value(value: &Value) -> String {
     }
 }
 
-fn show_entry(entry: Option<&Entry>) -> String {
+/// What a slot holds, on one line.
+#[must_use]
+pub fn show_entry(entry: Option<&Entry>) -> String {
     entry.map_or_else(|| "none".to_owned(), |entry| format!("{}@{}", show_value(&entry.value), entry.ballot))
 }
 

@@ -70,7 +70,7 @@ enum Command {
     },
     /// Simulates a protocol that nothing serves yet, bare: many seeds, each twice, or one, told line by line.
     Protocol {
-        /// Which: paxos.
+        /// Which: paxos, register, multi-paxos, zab.
         name: bare::Name,
         /// How many seeds.
         #[arg(long, default_value_t = 1_000)]
@@ -344,8 +344,8 @@ fn mutants(seeds: u64, only: &str) -> io::Result<ExitCode> {
         let mut out = io::stdout().lock();
         writeln!(out, "{mutant}\t{}\t{effort}\t{seconds:.1} s\t{saw}", mutant.origin())?;
     }
-    for name in bare::Name::ALL {
-        missed += u64::from(bare::command(name, Task::Mutants { seeds: seeds * 10, only })? != ExitCode::SUCCESS);
-    }
+    // Those of other protocols are caught by the random histories of their own tests.
+    let caught = bare::command(bare::Name::Paxos, Task::Mutants { seeds: seeds * 10, only })?;
+    missed += u64::from(caught != ExitCode::SUCCESS);
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

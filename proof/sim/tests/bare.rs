@@ -1,6 +1,8 @@
 //! Protocols simulated bare: a few hundred seeds of each, and that the simulation is what it says.
 
-use hezong_sim::bare::{PaxosSubject, Subject, run_bare, run_bare_many};
+use hezong_sim::bare::{
+    MultiPaxosSubject, PaxosSubject, RegisterSubject, Subject, ZabSubject, run_bare, run_bare_many,
+};
 
 /// Every seed holds what must hold, twice the same, and each kind of fault that may strike does.
 fn seeds_hold<S: Subject>(seeds: u64, kinds: usize) {
@@ -14,6 +16,22 @@ fn seeds_hold<S: Subject>(seeds: u64, kinds: usize) {
 #[test]
 fn paxos_seeds_hold_every_property() {
     seeds_hold::<PaxosSubject>(200, 15);
+}
+
+#[test]
+fn register_seeds_hold_every_property() {
+    seeds_hold::<RegisterSubject>(200, 15);
+}
+
+#[test]
+fn multi_paxos_seeds_hold_every_property() {
+    seeds_hold::<MultiPaxosSubject>(200, 15);
+}
+
+/// Its links keep the order.
+#[test]
+fn zab_seeds_hold_every_property() {
+    seeds_hold::<ZabSubject>(100, 14);
 }
 
 #[test]

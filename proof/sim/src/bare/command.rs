@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use super::subject::Subject;
-use super::{BareSummary, PaxosSubject, run_bare, run_bare_many};
+use super::{BareSummary, MultiPaxosSubject, PaxosSubject, RegisterSubject, ZabSubject, run_bare, run_bare_many};
 use crate::plan::Fault;
 
 /// A protocol that can be simulated bare.
@@ -14,17 +14,26 @@ use crate::plan::Fault;
 pub enum Name {
     /// Basic Paxos.
     Paxos,
+    /// CASPaxos registers.
+    Register,
+    /// ZAB.
+    Zab,
+    /// Multi-Paxos.
+    MultiPaxos,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Paxos];
+    pub const ALL: [Self; 4] = [Self::Paxos, Self::Register, Self::MultiPaxos, Self::Zab];
 
     /// As it is typed.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Paxos => "paxos",
+            Self::Register => "register",
+            Self::Zab => "zab",
+            Self::MultiPaxos => "multi-paxos",
         }
     }
 }
@@ -78,6 +87,9 @@ pub enum Task<'a> {
 pub fn command(name: Name, task: Task<'_>) -> io::Result<ExitCode> {
     match name {
         Name::Paxos => carry_out::<PaxosSubject>(name, task),
+        Name::Register => carry_out::<RegisterSubject>(name, task),
+        Name::Zab => carry_out::<ZabSubject>(name, task),
+        Name::MultiPaxos => carry_out::<MultiPaxosSubject>(name, task),
     }
 }
 

@@ -13,18 +13,24 @@
 //! | `trouble.rs` | what goes wrong, and healing |
 //! | `run.rs` | one seed, many seeds, and what they show |
 //! | `command.rs` | the command line |
-//! | `paxos.rs` | protocols |
+//! | `paxos.rs` and so on | protocols |
 //!
 //! Left out: shrinking a run that fails. `--replay` tells it whole.
 
 mod command;
+mod multi_paxos;
 mod paxos;
+mod register;
 mod run;
 mod subject;
 mod trouble;
 mod world;
+mod zab;
 
 pub use command::{Name, Task, command};
+pub use multi_paxos::MultiPaxosSubject;
 pub use paxos::PaxosSubject;
+pub use register::RegisterSubject;
 pub use run::{BareReport, BareSummary, run_bare, run_bare_many};
 pub use subject::{Outcome, Subject};
+pub use zab::ZabSubject;

@@ -46,6 +46,9 @@ pub trait Subject: Sized {
     /// What its runs must not meet, since it does not claim to bear it.
     const SPARED: &'static [Fault] = &[];
 
+    /// Whether what is sent on one way arrives in the order of sending, as on a connection, as far as it arrives at all.
+    const IN_ORDER: bool = false;
+
     /// What a seed decides, with the known bug of this name in every node, if one is named and this build has it.
     fn draw(rng: &mut Rng, weakness: Option<&str>) -> Self;
     /// The bugs it can be given in this build, each with who has made it.

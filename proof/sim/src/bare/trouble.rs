@@ -104,6 +104,9 @@ impl<S: Subject> World<S> {
     /// Ends all trouble for good.
     pub(super) fn heal(&mut self) -> Result<(), hezong_invariants::Violation> {
         self.is_healed = true;
+        // Disks and ways that take as long as nodes wait are trouble as well.
+        (self.sync, self.ways.way) =
+            (self.sync.min(self.ways.patience / 100), self.ways.way.min(self.ways.patience / 100));
         self.network.heal();
         for node in &mut self.nodes {
             (node.paused_until, node.slow_disk_until, node.stalled_until) = (0, 0, 0);

@@ -1,6 +1,6 @@
 //! The nodes of a run, their disks, clocks and users; what happens next, and what follows from it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hezong_base::{AskId, Effect, Input, NodeId, Protocol, RequestId, Rng, Time, WriteId};
@@ -84,6 +84,8 @@ pub(super) struct World<S: Subject> {
     pub(super) queue: Queue<Next<S>>,
     pub(super) nodes: Vec<Node<S>>,
     pub(super) network: Network,
+    /// When the last message of each way arrives, where order is kept.
+    latest: BTreeMap<(NodeId, NodeId), u64>,
     pub(super) faults: FaultCounts,
     pub(super) drawn: Vec<Fault>,
     /// Decides what goes wrong.
@@ -150,6 +152,7 @@ impl<S: Subject> World<S> {
             queue,
             nodes,
             network,
+            latest: BTreeMap::new(),
             faults: FaultCounts::default(),
             drawn,
             trouble,
@@ -305,6 +308,10 @@ impl<S: Subject> World<S> {
         self.queue.push(next, Next::User { node: id });
         let node = &mut self.nodes[place(id)];
         let Some(process) = &node.process else { return Ok(()) };
+        // Once all is well whoever was served rests: users that never do may starve others, and no protocol claims otherwise.
+        if self.is_healed && node.is_served {
+            return Ok(());
+        }
         if node.waits_for.is_some_and(|(_, since)| self.now < since + self.ways.patience * 4) {
             return Ok(());
         }
@@ -373,7 +380,14 @@ impl<S: Subject> World<S> {
         if to.0 == 0 || to.0 > self.nodes.len() as u64 {
             return;
         }
-        let [once, twice] = self.network.send(self.now, from, to, &self.ways, &mut self.faults);
+        let [mut once, mut twice] = self.network.send(self.now, from, to, &self.ways, &mut self.faults);
+        if S::IN_ORDER {
+            let latest = self.latest.entry((from, to)).or_default();
+            for at in [&mut once, &mut twice].into_iter().flatten() {
+                *at = (*at).max(*latest);
+                *latest = *at;
+            }
+        }
         let lost = if once.is_some() { "" } else { "   lost" };
         self.tell(|| format!("    {from} → {to} {}{lost}", S::Dialect::message(&message)));
         if let Some(at) = twice {
