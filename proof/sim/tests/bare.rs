@@ -4,34 +4,36 @@ use hezong_sim::bare::{
     MultiPaxosSubject, PaxosSubject, RegisterSubject, Subject, ZabSubject, run_bare, run_bare_many,
 };
 
+/// Kinds of fault that may strike. For ZAB a message that overtakes another waits for it, and is counted all the same.
+const KINDS: usize = 15;
+
 /// Every seed holds what must hold, twice the same, and each kind of fault that may strike does.
-fn seeds_hold<S: Subject>(seeds: u64, kinds: usize) {
+fn seeds_hold<S: Subject>(seeds: u64) {
     let summary = run_bare_many::<S>(1..1 + seeds, None, 1, |_| {});
     assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
     assert_eq!(summary.seeds, seeds);
-    assert_eq!(summary.faults.kinds(), kinds, "{:?}", summary.faults);
+    assert_eq!(summary.faults.kinds(), KINDS, "{:?}", summary.faults);
     assert!(summary.done.iter().sum::<u64>() > seeds, "users get things done");
 }
 
 #[test]
 fn paxos_seeds_hold_every_property() {
-    seeds_hold::<PaxosSubject>(200, 15);
+    seeds_hold::<PaxosSubject>(200);
 }
 
 #[test]
 fn register_seeds_hold_every_property() {
-    seeds_hold::<RegisterSubject>(200, 15);
+    seeds_hold::<RegisterSubject>(200);
 }
 
 #[test]
 fn multi_paxos_seeds_hold_every_property() {
-    seeds_hold::<MultiPaxosSubject>(200, 15);
+    seeds_hold::<MultiPaxosSubject>(200);
 }
 
-/// Its links keep the order.
 #[test]
 fn zab_seeds_hold_every_property() {
-    seeds_hold::<ZabSubject>(100, 14);
+    seeds_hold::<ZabSubject>(100);
 }
 
 #[test]

@@ -105,6 +105,11 @@ impl Subject for MultiPaxosSubject {
         if rng.chance(500) { vec![Request::Applied(*slot)] } else { Vec::new() }
     }
 
+    fn idle(&self, machine: &Slot, rng: &mut Rng) -> Option<Request> {
+        // However late: a machine that never says so has its node take in nothing any more.
+        (machine.0 > 1 && rng.chance(200)).then(|| Request::Applied(Slot(machine.0 - 1)))
+    }
+
     fn outcome(&self, event: &Event) -> Option<(RequestId, Outcome)> {
         match event {
             Event::Chosen { .. } | Event::MasterChanged(_) => None,

@@ -69,6 +69,10 @@ pub trait Subject: Sized {
     fn request(&self, node: &ProtocolOf<Self>, nth: u64, rng: &mut Rng) -> Option<RequestOf<Self>>;
     /// What the local side does when told this: requests that nobody waits for.
     fn hear(&self, machine: &mut Self::Machine, event: &EventOf<Self>, rng: &mut Rng) -> Vec<RequestOf<Self>>;
+    /// What the local side does of itself, now and then: a request that nobody waits for.
+    fn idle(&self, _machine: &Self::Machine, _rng: &mut Rng) -> Option<RequestOf<Self>> {
+        None
+    }
     /// Which request an event ends, and how.
     fn outcome(&self, event: &EventOf<Self>) -> Option<(RequestId, Outcome)>;
     /// Local work, done at one node.

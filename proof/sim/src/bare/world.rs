@@ -306,6 +306,11 @@ impl<S: Subject> World<S> {
     fn user(&mut self, id: NodeId) -> Step {
         let next = self.now + 1 + self.work.below(self.rest);
         self.queue.push(next, Next::User { node: id });
+        let process = self.nodes[place(id)].process.as_ref();
+        if let Some(request) = process.and_then(|it| self.subject.idle(&it.machine, &mut self.work)) {
+            self.requests += 1;
+            self.hand(id, Input::Request { id: RequestId(self.requests), request })?;
+        }
         let node = &mut self.nodes[place(id)];
         let Some(process) = &node.process else { return Ok(()) };
         // Once all is well whoever was served rests: users that never do may starve others, and no protocol claims otherwise.
