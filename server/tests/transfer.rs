@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use support::{Cluster, STEADY, get, hezong, send, settle};
 
@@ -36,8 +36,17 @@ fn transfer_by_command_and_over_http() {
     let again = send(&https[leader], "POST", "/transfer", &[], format!("{{\"to\":\"{id}\"}}").as_bytes()).unwrap();
     assert_eq!(again.status, 200);
     // Without a name to another, and a follower sends the request on.
-    let elsewhere = send(&https[cluster.follower()], "POST", "/transfer", &[], b"").unwrap();
-    assert_eq!(elsewhere.headers["location"], format!("http://{}/transfer", https[leader]));
+    // It may not have heard yet who leads since the last one.
+    let (follower, wanted) = (cluster.follower(), format!("http://{}/transfer", https[leader]));
+    let began = Instant::now();
+    loop {
+        let elsewhere = send(&https[follower], "POST", "/transfer", &[], b"").unwrap();
+        if elsewhere.headers.get("location") == Some(&wanted) {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}, and not {wanted}", elsewhere.headers);
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let (code, _, said) = hezong(&["transfer", "--endpoints", &endpoints]);
     assert_eq!(code, 0, "{said}");
     assert_ne!(cluster.leader(), leader);
