@@ -79,6 +79,15 @@ impl Command {
         self.options.get(key).map(|text| duration(text)).transpose()
     }
 
+    /// Sets a span to what an option says, if it is given.
+    ///
+    /// # Errors
+    /// When it is no span.
+    pub fn set_span(&self, span: &mut Duration, key: &str) -> Result<(), String> {
+        *span = self.span(key)?.unwrap_or(*span);
+        Ok(())
+    }
+
     /// The known bug that the option `weakness` names, of a build that has any.
     ///
     /// # Errors

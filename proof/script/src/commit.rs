@@ -16,7 +16,6 @@
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{NodeId, Protocol, Time};
@@ -55,23 +54,15 @@ impl<P: Told> Dialect for CommitDialect<P> {
         options.only(&["vote", "retry", "round-trip", "nodes-all"])?;
         let nodes = options.number("nodes-all")?.unwrap_or(NODES);
         let mut config = Config::new(id, (1..=nodes).map(NodeId).collect());
-        let set = |field: &mut Duration, key: &str| -> Result<(), String> {
-            *field = options.span(key)?.unwrap_or(*field);
-            Ok(())
-        };
-        set(&mut config.vote_timeout, "vote")?;
-        set(&mut config.retry_min, "retry")?;
-        set(&mut config.round_trip_max, "round-trip")?;
+        options.set_span(&mut config.vote_timeout, "vote")?;
+        options.set_span(&mut config.retry_min, "retry")?;
+        options.set_span(&mut config.round_trip_max, "round-trip")?;
         #[cfg(feature = "weakened")]
         {
             config.weakness = options
                 .weakness(&[&hezong_commit::Weakness::TWO_PHASE[..], &hezong_commit::Weakness::TCC[..]].concat())?;
         }
         Ok(config)
-    }
-
-    fn disk(_: &[NodeId], _: &Command) -> Result<P::Saved, String> {
-        Ok(P::Saved::default())
     }
 
     fn write(disk: &mut P::Saved, write: &P::Write) {
@@ -93,14 +84,6 @@ impl<P: Told> Dialect for CommitDialect<P> {
             Event::Apply { tx, .. } => Some(Request::Applied(*tx)),
             Event::InDoubt { .. } | Event::Outcome { .. } | Event::Refused { .. } => None,
         }
-    }
-
-    fn name(id: NodeId, _: &P) -> String {
-        id.to_string()
-    }
-
-    fn sender(from: NodeId, _: &P::Message) -> String {
-        from.to_string()
     }
 
     fn message(message: &P::Message) -> String {

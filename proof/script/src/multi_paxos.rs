@@ -14,7 +14,6 @@
 //! (slots); `lease`, `heartbeat`, `pause` (time-outs).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{NodeId, Protocol, Time};
@@ -40,13 +39,9 @@ impl Dialect for MultiPaxosDialect {
         options.only(&["members", "alpha", "kept", "lease", "heartbeat", "pause"])?;
         let members = options.number("members")?.unwrap_or(MEMBERS);
         let mut config = Config::new(id, (1..=members).map(NodeId).collect());
-        let set = |field: &mut Duration, key: &str| -> Result<(), String> {
-            *field = options.span(key)?.unwrap_or(*field);
-            Ok(())
-        };
-        set(&mut config.lease, "lease")?;
-        set(&mut config.heartbeat_interval, "heartbeat")?;
-        set(&mut config.campaign_pause, "pause")?;
+        options.set_span(&mut config.lease, "lease")?;
+        options.set_span(&mut config.heartbeat_interval, "heartbeat")?;
+        options.set_span(&mut config.campaign_pause, "pause")?;
         config.alpha = options.number("alpha")?.unwrap_or(config.alpha);
         config.kept_max = options.number("kept")?.unwrap_or(config.kept_max);
         #[cfg(feature = "weakened")]
@@ -54,10 +49,6 @@ impl Dialect for MultiPaxosDialect {
             config.weakness = options.weakness(&hezong_paxos::multi::Weakness::ALL)?;
         }
         Ok(config)
-    }
-
-    fn disk(_: &[NodeId], _: &Command) -> Result<Saved, String> {
-        Ok(Saved::default())
     }
 
     fn write(disk: &mut Saved, write: &Write) {
@@ -88,14 +79,6 @@ impl Dialect for MultiPaxosDialect {
             | Event::Unknown { .. }
             | Event::MasterChanged(_) => None,
         }
-    }
-
-    fn name(id: NodeId, _: &MultiPaxos) -> String {
-        id.to_string()
-    }
-
-    fn sender(from: NodeId, _: &Message) -> String {
-        from.to_string()
     }
 
     fn message(message: &Message) -> String {

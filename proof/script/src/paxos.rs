@@ -36,13 +36,9 @@ impl Dialect for PaxosDialect {
         let learners = options.number("learners")?.unwrap_or(0);
         let mut config = Config::new(id, (1..=acceptors).map(NodeId).collect());
         config.learners = (acceptors + 1..=acceptors + learners).map(NodeId).collect();
-        let set = |field: &mut Duration, key: &str| -> Result<(), String> {
-            *field = options.span(key)?.unwrap_or(*field);
-            Ok(())
-        };
-        set(&mut config.resend_interval, "resend")?;
-        set(&mut config.learn_timeout, "learn")?;
-        set(&mut config.backoff_min, "backoff")?;
+        options.set_span(&mut config.resend_interval, "resend")?;
+        options.set_span(&mut config.learn_timeout, "learn")?;
+        options.set_span(&mut config.backoff_min, "backoff")?;
         if config.backoff_min.is_zero() {
             config.backoff_max = Duration::ZERO;
         }
@@ -51,10 +47,6 @@ impl Dialect for PaxosDialect {
             config.weakness = options.weakness(&hezong_paxos::basic::Weakness::ALL)?;
         }
         Ok(config)
-    }
-
-    fn disk(_: &[NodeId], _: &Command) -> Result<Saved, String> {
-        Ok(Saved::default())
     }
 
     fn write(disk: &mut Saved, write: &Write) {
@@ -67,18 +59,6 @@ impl Dialect for PaxosDialect {
 
     fn answer(_: &Saved, ask: &std::convert::Infallible) -> std::convert::Infallible {
         match *ask {}
-    }
-
-    fn react(_: &Saved, _: &Event) -> Option<Request> {
-        None
-    }
-
-    fn name(id: NodeId, _: &Paxos) -> String {
-        id.to_string()
-    }
-
-    fn sender(from: NodeId, _: &Message) -> String {
-        from.to_string()
     }
 
     fn message(message: &Message) -> String {

@@ -137,16 +137,10 @@ impl Dialect for RaftDialect {
             "learners",
         ])?;
         let mut config = Config::new(id);
-        let set = |field: &mut Duration, key: &str| -> Result<(), String> {
-            if let Some(value) = options.span(key)? {
-                *field = value;
-            }
-            Ok(())
-        };
-        set(&mut config.election_timeout, "election")?;
-        set(&mut config.heartbeat_interval, "heartbeat")?;
-        set(&mut config.lease, "lease")?;
-        set(&mut config.store_timeout, "store")?;
+        options.set_span(&mut config.election_timeout, "election")?;
+        options.set_span(&mut config.heartbeat_interval, "heartbeat")?;
+        options.set_span(&mut config.lease, "lease")?;
+        options.set_span(&mut config.store_timeout, "store")?;
         let set = |field: &mut usize, key: &str| -> Result<(), String> {
             if let Some(value) = options.number(key)? {
                 *field = usize::try_from(value).map_err(|error| error.to_string())?;

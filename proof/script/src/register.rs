@@ -14,7 +14,6 @@
 //! accept); `resend`, `backoff`, `collect`, `give-up` (time-outs), `reserved` (rounds written down at once).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{NodeId, Protocol, Time};
@@ -43,23 +42,15 @@ impl Dialect for RegisterDialect {
         let mut config = Config::new(id, (1..=acceptors).map(NodeId).collect());
         config.proposers = (1..=proposers).map(NodeId).collect();
         config.rounds_reserved = options.number("reserved")?.unwrap_or(config.rounds_reserved);
-        let set = |field: &mut Duration, key: &str| -> Result<(), String> {
-            *field = options.span(key)?.unwrap_or(*field);
-            Ok(())
-        };
-        set(&mut config.resend_interval, "resend")?;
-        set(&mut config.backoff_min, "backoff")?;
-        set(&mut config.collect_delay, "collect")?;
-        set(&mut config.change_timeout, "give-up")?;
+        options.set_span(&mut config.resend_interval, "resend")?;
+        options.set_span(&mut config.backoff_min, "backoff")?;
+        options.set_span(&mut config.collect_delay, "collect")?;
+        options.set_span(&mut config.change_timeout, "give-up")?;
         #[cfg(feature = "weakened")]
         {
             config.weakness = options.weakness(&hezong_paxos::register::Weakness::ALL)?;
         }
         Ok(config)
-    }
-
-    fn disk(_: &[NodeId], _: &Command) -> Result<Saved, String> {
-        Ok(Saved::default())
     }
 
     fn write(disk: &mut Saved, write: &Write) {
@@ -72,18 +63,6 @@ impl Dialect for RegisterDialect {
 
     fn answer(_: &Saved, ask: &std::convert::Infallible) -> std::convert::Infallible {
         match *ask {}
-    }
-
-    fn react(_: &Saved, _: &Event) -> Option<Request> {
-        None
-    }
-
-    fn name(id: NodeId, _: &Registers) -> String {
-        id.to_string()
-    }
-
-    fn sender(from: NodeId, _: &Message) -> String {
-        from.to_string()
     }
 
     fn message(message: &Message) -> String {

@@ -22,11 +22,13 @@ pub trait Dialect: Sized {
     /// # Errors
     /// Says what is wrong with the options.
     fn config(id: NodeId, options: &Command) -> Result<<Self::Protocol as Protocol>::Config, String>;
-    /// The disk of a node that `cluster` creates together with all of `nodes`.
+    /// The disk of a node that `cluster` creates together with all of `nodes`; an empty one unless told otherwise.
     ///
     /// # Errors
     /// Says what is wrong with the options.
-    fn disk(nodes: &[NodeId], options: &Command) -> Result<Self::Disk, String>;
+    fn disk(_nodes: &[NodeId], _options: &Command) -> Result<Self::Disk, String> {
+        Ok(Self::Disk::default())
+    }
     /// Carries out a write.
     fn write(disk: &mut Self::Disk, write: &<Self::Protocol as Protocol>::Write);
     /// What a node finds when it starts.
@@ -35,14 +37,20 @@ pub trait Dialect: Sized {
     fn answer(disk: &Self::Disk, ask: &<Self::Protocol as Protocol>::Ask) -> <Self::Protocol as Protocol>::Answer;
     /// What the local user does by itself when told this, such as applying what is committed.
     fn react(
-        disk: &Self::Disk,
-        event: &<Self::Protocol as Protocol>::Event,
-    ) -> Option<<Self::Protocol as Protocol>::Request>;
+        _disk: &Self::Disk,
+        _event: &<Self::Protocol as Protocol>::Event,
+    ) -> Option<<Self::Protocol as Protocol>::Request> {
+        None
+    }
 
     /// How a node is called at present, as `n1@t3`.
-    fn name(id: NodeId, node: &Self::Protocol) -> String;
+    fn name(id: NodeId, _node: &Self::Protocol) -> String {
+        id.to_string()
+    }
     /// How the sender of a message is called in it. A message that was held back keeps the term it was held back in.
-    fn sender(from: NodeId, message: &<Self::Protocol as Protocol>::Message) -> String;
+    fn sender(from: NodeId, _message: &<Self::Protocol as Protocol>::Message) -> String {
+        from.to_string()
+    }
     /// A message on one line. Its first word is its type.
     fn message(message: &<Self::Protocol as Protocol>::Message) -> String;
     /// A write on one line.

@@ -53,10 +53,6 @@ impl Dialect for ZabDialect {
         Ok(config)
     }
 
-    fn disk(_: &[NodeId], _: &Command) -> Result<Saved, String> {
-        Ok(Saved::default())
-    }
-
     fn write(disk: &mut Saved, write: &Write) {
         Zab::save(disk, write);
     }
@@ -71,18 +67,6 @@ impl Dialect for ZabDialect {
             Ask::TakeSnapshot(_) => Answer::Taken(disk.history.base()),
             Ask::InstallSnapshot { .. } => Answer::Installed(true),
         }
-    }
-
-    fn react(_: &Saved, _: &Event) -> Option<Request> {
-        None
-    }
-
-    fn name(id: NodeId, _: &Zab) -> String {
-        id.to_string()
-    }
-
-    fn sender(from: NodeId, _: &Message) -> String {
-        from.to_string()
     }
 
     fn message(message: &Message) -> String {
