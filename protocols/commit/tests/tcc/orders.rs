@@ -202,6 +202,7 @@ fn tx_4_hostile_all_ninety_orders_never_both() {
 /// Known bugs of a branch, the two that an honest coordinator would never show among them.
 #[cfg(feature = "weakened")]
 #[test]
+#[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
 fn known_bugs_of_a_branch_are_caught_by_some_order() {
     use hezong_commit::Weakness;
     for weakness in [
@@ -213,6 +214,8 @@ fn known_bugs_of_a_branch_are_caught_by_some_order() {
     ] {
         let weaken = |config: &mut Config| config.weakness = Some(weakness);
         let caught = fault(&orders(&[Try, Try, Confirm, Confirm, Cancel, Cancel]), &weaken, &|_| true);
-        eprintln!("{weakness:?}: {}", caught.unwrap_or_else(|| panic!("{weakness:?} is not seen")));
+        let what = caught.unwrap_or_else(|| panic!("{weakness:?} is not seen"));
+        let what = what.rsplit("]: ").next().unwrap_or_default();
+        println!("bug\ttcc::{weakness:?}\t{}\tevery order of what comes to a branch\t{what}", weakness.origin());
     }
 }

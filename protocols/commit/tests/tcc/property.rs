@@ -18,12 +18,8 @@ fn atomicity_random_histories_all_or_none_and_an_end() {
 /// The other two take a coordinator that says both, which `orders.rs` has.
 #[cfg(feature = "weakened")]
 #[test]
-#[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
 fn known_bugs_are_caught_by_random_histories() {
     use hezong_commit::Weakness;
-    for weakness in [Weakness::ConfirmAfterCancel, Weakness::AppliedBeforeDecided] {
-        println!("bug\ttcc::{weakness:?}\t{}\tevery order of what comes to a branch\tnever both", weakness.origin());
-    }
     let honest =
         |weakness: &Weakness| !matches!(weakness, Weakness::ConfirmAfterCancel | Weakness::AppliedBeforeDecided);
     common::check_weaknesses::<Tcc>("tcc", &Weakness::TCC.into_iter().filter(honest).collect::<Vec<_>>(), 300);

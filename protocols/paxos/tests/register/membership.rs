@@ -124,7 +124,10 @@ fn membership_does_not_jump() {
 
 #[cfg(feature = "weakened")]
 #[test]
+#[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
 fn known_bug_membership_jumps_is_caught() {
-    let weaken = |config: &mut Config| config.weakness = Some(hezong_paxos::register::Weakness::MembershipJumps);
+    let weakness = hezong_paxos::register::Weakness::MembershipJumps;
+    let weaken = |config: &mut Config| config.weakness = Some(weakness);
     assert!(is_lost(&what_is_read_later(&[&[1, 2, 3, 4, 5]], false, weaken)));
+    println!("bug\tregister::{weakness:?}\t{}\tmembers that change\ta write is lost", weakness.origin());
 }

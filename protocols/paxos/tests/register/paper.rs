@@ -259,10 +259,14 @@ fn step_3_acceptor_persists_its_promise_before_it_tells() {
 
 #[cfg(feature = "weakened")]
 #[test]
+#[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
 fn known_bug_promise_before_stored_is_caught() {
+    let weakness = hezong_paxos::register::Weakness::PromiseBeforeStored;
     let mut config = Config::new(N1, [N1, N2, N3].into());
-    config.weakness = Some(hezong_paxos::register::Weakness::PromiseBeforeStored);
+    config.weakness = Some(weakness);
     assert!(breaks_its_word(&config));
+    let saw = "promises outlive a crash";
+    println!("bug\tregister::{weakness:?}\t{}\tone acceptor asked directly\t{saw}", weakness.origin());
 }
 
 #[test]

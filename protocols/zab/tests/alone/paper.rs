@@ -149,21 +149,27 @@ fn l_1_2_answer_that_repeats_is_not_counted() {
 
 #[cfg(feature = "weakened")]
 #[test]
+#[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
 fn known_bug_repeated_epoch_counted_two_leaders_share_an_epoch() {
-    let weaken = |config: &mut Config| config.weakness = Some(hezong_zab::Weakness::RepeatedEpochCounted);
-    assert!(takes_up_a_repeated_epoch(weaken));
+    let weakness = hezong_zab::Weakness::RepeatedEpochCounted;
+    assert!(takes_up_a_repeated_epoch(|config: &mut Config| config.weakness = Some(weakness)));
+    println!("bug\tzab::{weakness:?}\t{}\tone node asked directly\tone leader an epoch", weakness.origin());
 }
 
 #[cfg(feature = "weakened")]
 #[test]
+#[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
 fn known_bug_epoch_before_stored_is_acknowledged_and_forgotten() {
+    let weakness = hezong_zab::Weakness::EpochBeforeStored;
     let mut config = Config::new(N1, [N1, N2, N3].into());
-    config.weakness = Some(hezong_zab::Weakness::EpochBeforeStored);
+    config.weakness = Some(weakness);
     let mut alone = Alone::with(config, Saved::default());
     alone.follows();
     alone.slow = true;
     assert_eq!(alone.leader_says(1, 0, Body::LeaderInfo).len(), 1);
     assert_eq!(alone.disk.accepted, Epoch(0), "after a crash it would acknowledge the same epoch of another leader");
+    let saw = "what is acknowledged is on disk";
+    println!("bug\tzab::{weakness:?}\t{}\tone node asked directly\t{saw}", weakness.origin());
 }
 
 #[test]
