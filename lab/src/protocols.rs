@@ -1,7 +1,9 @@
 //! What a protocol adds to the laboratory.
 
 use hezong_base::{NodeId, Protocol as _};
-use hezong_invariants::{Invariants, MultiPaxosInvariants, PaxosInvariants, RaftInvariants, RegisterInvariants};
+use hezong_invariants::{
+    Invariants, MultiPaxosInvariants, PaxosInvariants, Proposals, RaftInvariants, RegisterInvariants,
+};
 use hezong_paxos::basic::{Paxos, Phase};
 use hezong_paxos::multi::{Config, MultiPaxos, Role as MultiPaxosRole};
 use hezong_paxos::register::Registers;
@@ -55,7 +57,7 @@ impl Taught for PaxosDialect {
                                   chosen; * while it proposes";
 
     fn invariants(nodes: u8) -> PaxosInvariants {
-        PaxosInvariants { acceptors: nodes, proposals: None }
+        PaxosInvariants { acceptors: nodes, proposals: Proposals::Any }
     }
 
     fn state(node: &Paxos) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{NodeId, Protocol as _};
-use hezong_invariants::PaxosInvariants;
+use hezong_invariants::{PaxosInvariants, Proposals};
 use hezong_paxos::Ballot;
 use hezong_paxos::basic::{Config, Event, Message, Paxos, Phase, Request, Saved, Write};
 use hezong_script::paxos::{show_event, show_message, show_write};
@@ -54,7 +54,7 @@ impl PaxosSubject {
     pub fn new(bounds: PaxosBounds) -> Self {
         Self {
             bounds,
-            invariants: PaxosInvariants { acceptors: bounds.acceptors, proposals: Some(bounds.proposers) },
+            invariants: PaxosInvariants { acceptors: bounds.acceptors, proposals: Proposals::Named(bounds.proposers) },
             #[cfg(feature = "weakened")]
             weakness: None,
         }

@@ -181,3 +181,31 @@ fn shown(at: usize, slot: &Slot) -> LogId {
 fn count(index: Index) -> usize {
     usize::try_from(index.0).expect("a handful of entries")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node of one term whose log has these entries, of which the first so many are committed.
+    fn node(leads: bool, committed: usize, payloads: &[u64]) -> RaftView {
+        let log = payloads.iter().map(|payload| Slot { term: Term(1), payload: *payload }).collect();
+        RaftView { leads, term: Term(1), committed, skipped: 0, log }
+    }
+
+    #[test]
+    fn leader_that_removes_entries_is_seen() {
+        let (before, after) = (node(true, 0, &[1, 2]), node(true, 0, &[1]));
+        let seen = RaftInvariants.check_step(NodeId(1), &before, &after).unwrap_err();
+        assert_eq!(seen.property, "leader append-only");
+        assert_eq!(RaftInvariants.check_step(NodeId(1), &after, &before), Ok(()));
+    }
+
+    #[test]
+    fn another_entry_applied_at_one_place_is_seen() {
+        let mut past = RaftPast::default();
+        assert_eq!(RaftInvariants.remember(&mut past, NodeId(1), &node(false, 2, &[1, 2])), Ok(()));
+        assert_eq!(RaftInvariants.remember(&mut past, NodeId(2), &node(false, 1, &[1, 3])), Ok(()));
+        let seen = RaftInvariants.remember(&mut past, NodeId(2), &node(false, 2, &[1, 3])).unwrap_err();
+        assert_eq!(seen.property, "state-machine safety");
+    }
+}

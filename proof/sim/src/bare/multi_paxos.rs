@@ -42,7 +42,7 @@ impl Subject for MultiPaxosSubject {
             changes,
             invariants: MultiPaxosInvariants { members: (1..=members).map(NodeId).collect(), alpha: 1 + rng.below(4) },
             #[cfg(feature = "weakened")]
-            weakness: Weakness::ALL.into_iter().find(|weakness| _weakness == Some(&format!("{weakness:?}"))),
+            weakness: super::subject::named(&Weakness::ALL, _weakness),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Rng};
-use hezong_invariants::PaxosInvariants;
+use hezong_invariants::{PaxosInvariants, Proposals};
 #[cfg(feature = "weakened")]
 use hezong_paxos::basic::Weakness;
 use hezong_paxos::basic::{Config, Event, Paxos, Request, Saved};
@@ -33,9 +33,9 @@ impl Subject for PaxosSubject {
         Self {
             acceptors,
             learners: rng.below(3) as u8,
-            invariants: PaxosInvariants { acceptors, proposals: None },
+            invariants: PaxosInvariants { acceptors, proposals: Proposals::Asked },
             #[cfg(feature = "weakened")]
-            weakness: Weakness::ALL.into_iter().find(|weakness| _weakness == Some(&format!("{weakness:?}"))),
+            weakness: super::subject::named(&Weakness::ALL, _weakness),
         }
     }
 

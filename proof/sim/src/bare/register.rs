@@ -52,7 +52,7 @@ impl Subject for RegisterSubject {
             collect_part: [4, 16, 64][rng.below(3) as usize],
             invariants: RegisterInvariants { acceptors },
             #[cfg(feature = "weakened")]
-            weakness: Weakness::ALL.into_iter().find(|weakness| _weakness == Some(&format!("{weakness:?}"))),
+            weakness: super::subject::named(&Weakness::ALL, _weakness),
         }
     }
 

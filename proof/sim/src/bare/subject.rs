@@ -84,3 +84,9 @@ pub trait Subject: Sized {
     /// Whether all is well, once everything was healed: `served` tells of each node whether its user was served since.
     fn is_well(&self, nodes: &[&ProtocolOf<Self>], served: &[bool]) -> bool;
 }
+
+/// The bug of this name, if one is named.
+#[cfg(feature = "weakened")]
+pub(super) fn named<W: Copy + std::fmt::Debug>(all: &[W], name: Option<&str>) -> Option<W> {
+    all.iter().copied().find(|weakness| name == Some(&format!("{weakness:?}")))
+}

@@ -47,7 +47,7 @@ impl Subject for ZabSubject {
             syncs: [100, 300, 600][rng.below(3) as usize],
             invariants: ZabInvariants { voters },
             #[cfg(feature = "weakened")]
-            weakness: Weakness::ALL.into_iter().find(|weakness| _weakness == Some(&format!("{weakness:?}"))),
+            weakness: super::subject::named(&Weakness::ALL, _weakness),
         }
     }
 
