@@ -24,6 +24,15 @@ pub enum Spoilt {
     Option(&'static str, &'static str),
 }
 
+/// What a weakness breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaks {
+    /// A property of the protocol, as its invariants call it.
+    Property(&'static str),
+    /// What the story expects.
+    Story,
+}
+
 impl fmt::Display for Spoilt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,6 +59,8 @@ pub struct Scenario {
     pub at_stake: &'static str,
     /// What turns the verdict.
     pub spoilt: Spoilt,
+    /// What is broken then.
+    pub breaks: Breaks,
     /// The story.
     pub story: &'static str,
 }
@@ -61,7 +72,7 @@ pub fn find(id: &str) -> Option<&'static Scenario> {
 }
 
 macro_rules! scenarios {
-    ($($id:literal $protocol:ident $voters:literal $file:literal: $title:literal, $teaches:literal, $at_stake:literal, $spoilt:expr;)*) => {
+    ($($id:literal $protocol:ident $voters:literal $file:literal: $title:literal, $teaches:literal, $at_stake:literal, $spoilt:expr => $breaks:expr;)*) => {
         /// All of them, in the order in which they build on each other.
         pub static SCENARIOS: [Scenario; [$($id),*].len()] = [$(Scenario {
             id: $id,
@@ -71,6 +82,7 @@ macro_rules! scenarios {
             teaches: $teaches,
             at_stake: $at_stake,
             spoilt: $spoilt,
+            breaks: $breaks,
             story: include_str!(concat!("../scenarios/", $file)),
         }),*];
     };
@@ -80,101 +92,101 @@ scenarios! {
     "RAFT-1" Raft 3 "raft_1":
         "A, B and C follow; A's patience is the shortest. Later B campaigns, whose disk is slow",
         "how a leader is elected, and why a term must be on disk before anybody hears of it",
-        "election safety", Spoilt::By("ForgottenTerm");
+        "election safety", Spoilt::By("ForgottenTerm") => Breaks::Property("election safety");
     "RAFT-2" Raft 3 "raft_2":
         "A and B campaign for the same term; C is asked by A first",
         "a node has one vote a term, and gives it to whoever asks first",
-        "election safety", Spoilt::By("DoubleVote");
+        "election safety", Spoilt::By("DoubleVote") => Breaks::Property("election safety");
     "RAFT-3" Raft 3 "raft_3":
         "C campaigns, and B's log is newer than C's",
         "whose log is older gets no vote from whoever knows more",
-        "election restriction", Spoilt::By("VoteForStaleLog");
+        "election restriction", Spoilt::By("VoteForStaleLog") => Breaks::Story;
     "RAFT-4" Raft 3 "raft_4":
         "the leader of term 3 was cut off and comes back to term 4",
         "a leader that hears of a later term follows at once, and commits nothing more",
-        "state-machine safety", Spoilt::By("CommitWithoutMajority");
+        "state-machine safety", Spoilt::By("CommitWithoutMajority") => Breaks::Property("state-machine safety");
     "RAFT-5" Raft 2 "raft_5":
         "a follower's log has gone another way; the leader finds where",
         "the leader probes backwards to the last common entry, and overwrites the rest",
-        "log matching", Spoilt::By("AppendWithoutCheck");
+        "log matching", Spoilt::By("AppendWithoutCheck") => Breaks::Property("log matching");
     "RAFT-6" Raft 5 "raft_6":
         "figure 8 of the paper: an entry of an older term is on a majority",
         "an entry of an older term is never committed by counting its copies",
-        "leader completeness", Spoilt::By("CommitOldTermByCounting");
+        "leader completeness", Spoilt::By("CommitOldTermByCounting") => Breaks::Property("leader completeness");
     "RAFT-7" Raft 5 "raft_7":
         "three nodes become five at once, and fall apart into {A, B} and {C, D, E}",
         "members cannot simply be replaced: majorities before and after need not meet",
-        "state-machine safety", Spoilt::By("PlainReplacement");
+        "state-machine safety", Spoilt::By("PlainReplacement") => Breaks::Property("leader completeness");
     "RAFT-8" Raft 5 "raft_7":
         "the same through a joint membership",
         "while the membership is joint, a majority of each of both sets decides",
-        "state-machine safety", Spoilt::By("JointMajorityOfSum");
+        "state-machine safety", Spoilt::By("JointMajorityOfSum") => Breaks::Property("leader completeness");
     "RAFT-9" Raft 3 "raft_9":
         "the leader is cut off while it holds its lease, and is read from",
         "who leads cannot know whether it still does, but by its lease or by asking a majority",
-        "no consistent read is old", Spoilt::By("ReadWithoutRound");
+        "no consistent read is old", Spoilt::By("ReadWithoutRound") => Breaks::Property("reads are not old");
     "RAFT-11" Raft 4 "raft_11":
         "two changes of members pass each other across two terms",
         "a leader changes no members before an entry of its own term is committed",
-        "majorities meet", Spoilt::By("MembershipWithoutEmptyEntry");
+        "majorities meet", Spoilt::By("MembershipWithoutEmptyEntry") => Breaks::Story;
     "RAFT-12" Raft 3 "raft_12":
         "all die while an entry is on no disk yet, and once more when it is",
         "what is committed is on a majority of disks, not of memories",
-        "leader completeness", Spoilt::By("AckBeforeStored");
+        "leader completeness", Spoilt::By("AckBeforeStored") => Breaks::Property("leader completeness");
     "RAFT-13" Raft 3 "raft_13":
         "a snapshot reaches a follower that is behind, and once more when it is ahead",
         "a snapshot replaces what it covers and leaves what lies behind it",
-        "what was acknowledged is kept", Spoilt::By("SnapshotDropsSuffix");
+        "what was acknowledged is kept", Spoilt::By("SnapshotDropsSuffix") => Breaks::Story;
     "RAFT-14" Raft 3 "raft_14":
         "a dead node is replaced: a learner, a voter, the dead one removed",
         "a newcomer learns before it counts",
-        "leader completeness", Spoilt::By("LearnerCounted");
+        "leader completeness", Spoilt::By("LearnerCounted") => Breaks::Property("leader completeness");
     "PAX-1" Paxos 3 "pax_1":
         "A and B see number 1 first, C sees number 5 first",
         "who has promised a number accepts nothing below it",
-        "agreement", Spoilt::By("AcceptBelowPromise");
+        "agreement", Spoilt::By("AcceptBelowPromise") => Breaks::Story;
     "PAX-1b" Paxos 3 "pax_1b":
         "the same, but A and B have accepted 3 before they see number 5",
         "who comes later proposes what was accepted, not what it wanted",
-        "agreement", Spoilt::By("OwnValue");
+        "agreement", Spoilt::By("OwnValue") => Breaks::Property("agreement");
     "PAX-2" Paxos 3 "pax_2":
         "7 is chosen on A and B; a third client proposes 6",
         "what is chosen stays chosen",
-        "agreement", Spoilt::By("OwnValue");
+        "agreement", Spoilt::By("OwnValue") => Breaks::Property("agreement");
     "PAX-3" Paxos 3 "pax_3":
         "a learner is told by two acceptors of the same value, at two ballots",
         "chosen is what a majority accepted at one ballot, and nothing less",
-        "only what was chosen is learned", Spoilt::By("CountAcrossBallots");
+        "only what was chosen is learned", Spoilt::By("CountAcrossBallots") => Breaks::Property("only what was chosen is learned");
     "PAX-4" Paxos 3 "pax_4":
         "two proposers raise numbers against each other",
         "agreement is safe without pauses, and gets nowhere",
-        "progress", Spoilt::Option("backoff", "0s");
+        "progress", Spoilt::Option("backoff", "0s") => Breaks::Story;
     "PAX-5" Paxos 3 "pax_5":
         "three clients create the same variable with three values",
         "one value, the same everywhere: whoever asked is told which",
-        "agreement", Spoilt::By("HalfIsMajority");
+        "agreement", Spoilt::By("HalfIsMajority") => Breaks::Property("only what was chosen is learned");
     "MPX-1" MultiPaxos 5 "mpx_1":
         "five members, and three of them campaign at once",
         "phase 1 can fail for all; with one master it cannot",
-        "one master at a time", Spoilt::By("HalfIsMajority");
+        "one master at a time", Spoilt::By("HalfIsMajority") => Breaks::Story;
     "MPX-3" MultiPaxos 3 "mpx_3":
         "a replica restarts and has forgotten to whom it granted a lease",
         "who may have granted a lease promises nothing until it has passed",
-        "no two masters at once", Spoilt::By("LeaseForgotten");
+        "no two masters at once", Spoilt::By("LeaseForgotten") => Breaks::Story;
     "MPX-ORD" MultiPaxos 3 "mpx_ord":
         "A proposes X and Y, B proposes Z, C leads with the promises of A and C: the log is Z, Y",
         "Multi-Paxos agrees on each slot, and not on the order in which a master meant them",
-        "agreement (and not order)", Spoilt::By("LowestBallot");
+        "agreement (and not order)", Spoilt::By("LowestBallot") => Breaks::Property("agreement");
     "MPX-ORD-RAFT" Raft 3 "mpx_ord_raft":
         "the same on Raft: X and Y go together",
         "a log that parts from the leader's is cut off where it parts, so that no order is torn",
-        "log matching", Spoilt::By("AppendWithoutCheck");
+        "log matching", Spoilt::By("AppendWithoutCheck") => Breaks::Property("state-machine safety");
     "CAS-1" Register 3 "cas_1":
         "a register is set, deleted and collected; a copy of what set it arrives after that",
         "who forgets a tombstone must remember how old the proposers were, or what was deleted comes back",
-        "promises are kept", Spoilt::By("AgesSkipped");
+        "promises are kept", Spoilt::By("AgesSkipped") => Breaks::Property("promises are kept");
     "CAS-2" Register 3 "cas_2":
         "three clients create the same register with three values",
         "a register that is set only where it is empty is a variable that is created once",
-        "one chain of states", Spoilt::By("HalfIsMajority");
+        "one chain of states", Spoilt::By("HalfIsMajority") => Breaks::Property("what users are told was chosen since they asked");
 }

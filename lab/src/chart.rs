@@ -34,7 +34,7 @@ pub fn text(recording: &Recording) -> Vec<String> {
     lines.push(String::new());
     lines.push(match &recording.verdict {
         Verdict::Holds => format!("verdict: {} holds", scenario.at_stake),
-        Verdict::Broken(what) => format!("verdict: BROKEN. {what}"),
+        Verdict::Broken { what, .. } => format!("verdict: BROKEN. {what}"),
         Verdict::Unclear(what) => format!("verdict: none, the story cannot go on. {what}"),
     });
     lines
@@ -98,7 +98,7 @@ pub fn data(recording: &Recording) -> Value {
     let rows: Vec<Value> = recording.rows.iter().map(row_data).collect();
     let (verdict, broken) = match &recording.verdict {
         Verdict::Holds => ("holds", None),
-        Verdict::Broken(what) => ("broken", Some(what)),
+        Verdict::Broken { what, .. } => ("broken", Some(what)),
         Verdict::Unclear(what) => ("unclear", Some(what)),
     };
     json!({

@@ -21,7 +21,7 @@ mod page;
 mod play;
 mod protocols;
 
-pub use catalogue::{SCENARIOS, Scenario, Spoilt, find};
+pub use catalogue::{Breaks, SCENARIOS, Scenario, Spoilt, find};
 pub use chart::{data, text};
 pub use page::page;
 pub use play::{Kind, Recording, Row, Verdict, play};

@@ -12,7 +12,7 @@ use hezong_script::raft::RaftDialect;
 use hezong_script::register::RegisterDialect;
 use hezong_script::{Command, Moment, Setup, Watch, World};
 
-use crate::catalogue::{Protocol, Scenario, Spoilt};
+use crate::catalogue::{Breaks, Protocol, Scenario, Spoilt};
 use crate::protocols::Taught;
 
 /// What happens in a row of a chart.
@@ -56,7 +56,12 @@ pub enum Verdict {
     /// Everything held, and the story ended as it says.
     Holds,
     /// This did not.
-    Broken(String),
+    Broken {
+        /// A property, or what the story expects.
+        breaks: Breaks,
+        /// In words.
+        what: String,
+    },
     /// The story cannot go on, so that nothing is known: the story is wrong.
     Unclear(String),
 }
@@ -105,7 +110,9 @@ where
     drop(world);
     let Recorder { rows, violation, nodes, .. } = Rc::into_inner(recorder).expect("the world is gone").into_inner();
     let verdict = match (violation, outcome) {
-        (Some(violation), _) => Verdict::Broken(violation.to_string()),
+        (Some(violation), _) => {
+            Verdict::Broken { breaks: Breaks::Property(violation.property), what: violation.to_string() }
+        }
         (None, Err(verdict)) => verdict,
         (None, Ok(())) => Verdict::Holds,
     };
@@ -132,7 +139,11 @@ fn tell<D: Taught>(world: &mut World<D>, story: &str, recorder: &RefCell<Recorde
             Err(error) if is_judged || !optional => {
                 let what = format!("line {} of the story, `{text}`: {error}", number + 1);
                 // Only what a story expects is its verdict.
-                return Err(if text.starts_with("expect") { Verdict::Broken(what) } else { Verdict::Unclear(what) });
+                return Err(if text.starts_with("expect") {
+                    Verdict::Broken { breaks: Breaks::Story, what }
+                } else {
+                    Verdict::Unclear(what)
+                });
             }
             Ok(()) | Err(_) => {}
         }

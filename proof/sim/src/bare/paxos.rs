@@ -94,8 +94,8 @@ impl Subject for PaxosSubject {
         match *ask {}
     }
 
-    fn is_over(&self, nodes: &[&Paxos]) -> bool {
-        nodes.iter().all(|node| node.chosen().is_some())
+    fn is_over(&self, saved: &[&Saved]) -> bool {
+        saved.iter().all(|saved| saved.chosen.is_some())
     }
 
     fn is_well(&self, nodes: &[&Paxos], served: &[bool]) -> bool {

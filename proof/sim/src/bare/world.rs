@@ -468,7 +468,7 @@ impl<S: Subject> World<S> {
 
     /// Whether nothing new can happen.
     pub(super) fn is_over(&self) -> bool {
-        self.all_up().is_some_and(|nodes| self.subject.is_over(&nodes))
+        self.subject.is_over(&self.nodes.iter().map(|node| &node.saved).collect::<Vec<_>>())
     }
 
     /// All nodes, unless one is down.
