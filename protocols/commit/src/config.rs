@@ -34,7 +34,9 @@ pub struct Config {
     /// user's part included. Whoever takes longer is held to have crashed. Default 1 s.
     pub round_trip_max: Duration,
     /// How many transactions may be under way as coordinator, and how many as participant. Together with `work_bytes_max` it
-    /// bounds all that a node holds, on its way to the disk or not. Default 1,024.
+    /// bounds all that a node holds, on its way to the disk or not; but for one answer to each
+    /// [`Request::Begin`](crate::Request::Begin), a refusal too, which may wait behind what the user is to be told before it:
+    /// whoever hands requests in bounds how many are not answered. Default 1,024.
     pub transactions_max: usize,
     /// The longest work of one participant. Default 64 KiB.
     pub work_bytes_max: usize,

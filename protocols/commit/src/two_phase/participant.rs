@@ -21,7 +21,7 @@ enum Phase {
     Prepared { write: Option<WriteId>, participants: BTreeSet<NodeId>, attempts: u32, retry_at: Time },
     /// The user is told the outcome, and has not applied it yet.
     Applying(Outcome),
-    /// It is over, and in the fence, once that is stored.
+    /// It is over, and forgotten once that is stored: what is held for it is counted until then.
     Finished { write: WriteId, outcome: Outcome },
 }
 
@@ -140,6 +140,10 @@ impl TwoPhase {
             Some(Phase::Voting { .. }) if outcome == Outcome::Aborted => {
                 self.participant.transactions.remove(&tx);
                 self.outbox.emit(Event::Apply { tx, outcome }, out);
+                // What the user is told may wait behind other events for a disk that stalls, transaction after transaction.
+                if let Some(write) = self.outbox.writes.last_event() {
+                    self.participant.transactions.insert(tx, Phase::Finished { write, outcome });
+                }
             }
             // Nobody commits what we have not voted for. The rest is known already.
             Some(Phase::Voting { .. } | Phase::Applying(_) | Phase::Finished { .. }) => {}

@@ -29,6 +29,42 @@ fn stalled_disk_transactions_of_others_are_voted_against() {
     assert_eq!(alone.node.under_way(), (0, 0));
 }
 
+/// What is told waits behind a commit that is not stored. Others agree meanwhile on one abort after the other, or on one that
+/// is asked about again and again.
+#[test]
+fn stalled_disk_aborts_of_others_are_told_up_to_a_limit() {
+    for again in [false, true] {
+        let mut alone = few();
+        alone.asks(Request::Begin([(N2, Bytes::from("x"))].into()));
+        alone.stores();
+        alone.hears(N2, Message::Vote { tx: tx(N1, 1), yes: true });
+        assert_eq!(alone.told, [], "the commit is on its way to the disk");
+        for number in 1..=MANY {
+            let tx = tx(N2, if again { 1 } else { number });
+            alone.hears(N2, prepare(tx));
+            alone.hears(N2, Message::Decision { tx, outcome: Outcome::Aborted });
+        }
+        alone.stores();
+        let transactions = if again { 1 } else { 10 };
+        assert_eq!(alone.told.len(), 1 + 2 * transactions, "the commit; to prepare each, and to undo it");
+        assert_eq!(alone.node.under_way().1, 0);
+    }
+}
+
+/// Each request has its answer, in the order in which the user is told all else: whoever asks bounds how many wait.
+#[test]
+fn stalled_disk_refusals_wait_one_a_request() {
+    let mut alone = few();
+    alone.asks(Request::Begin([(N2, Bytes::from("x"))].into()));
+    alone.stores();
+    alone.hears(N2, Message::Vote { tx: tx(N1, 1), yes: true });
+    (0..MANY).for_each(|_| assert_eq!(alone.asks(Request::Begin([].into())), []));
+    assert_eq!(alone.told, []);
+    alone.stores();
+    assert!(matches!(alone.told.first(), Some(Event::Outcome { outcome: Outcome::Committed, .. })));
+    assert_eq!(alone.told.len() as u64, 1 + MANY);
+}
+
 #[test]
 fn stalled_disk_questions_of_others_write_no_more() {
     let mut alone = few();
