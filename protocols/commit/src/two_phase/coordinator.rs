@@ -22,8 +22,6 @@ enum Phase {
         request: RequestId,
         work: Work,
         yes: BTreeSet<NodeId>,
-        /// For a known bug alone: how many times somebody said yes.
-        heard: usize,
         /// When it aborts for want of votes.
         deadline: Time,
     },
@@ -77,7 +75,7 @@ impl Coordinator {
         for (number, transaction) in &self.transactions {
             number.hash(&mut into);
             match &transaction.phase {
-                Phase::Collecting { work, yes, heard, .. } => (0, work, yes, heard).hash(&mut into),
+                Phase::Collecting { work, yes, .. } => (0, work, yes).hash(&mut into),
                 Phase::Committed { write, silent } => (1, outbox.place(*write), silent).hash(&mut into),
                 Phase::Ended(write) => (2, outbox.place(Some(*write))).hash(&mut into),
             }
@@ -99,7 +97,7 @@ impl TwoPhase {
         }
         self.coordinator.next += 1;
         let deadline = after(now, self.config.vote_timeout);
-        let phase = Phase::Collecting { request: id, work, yes: BTreeSet::new(), heard: 0, deadline };
+        let phase = Phase::Collecting { request: id, work, yes: BTreeSet::new(), deadline };
         self.coordinator.transactions.insert(number, Transaction { phase, attempts: 0, retry_at: now });
         self.ask_or_tell(now, number, out);
     }
@@ -150,9 +148,9 @@ impl TwoPhase {
 
     /// Phase one ends with the first no, or with the last yes.
     pub(crate) fn on_vote(&mut self, now: Time, from: NodeId, tx: TransactionId, yes: bool, out: &mut Out) {
-        let counts_all = self.weak(Weakness::YesCountedTwice);
+        let counts_twice = self.weak(Weakness::YesCountedTwice);
         let transaction = self.coordinator.transactions.get_mut(&tx.number);
-        let Some(Transaction { phase: Phase::Collecting { work, yes: voters, heard, .. }, .. }) = transaction else {
+        let Some(Transaction { phase: Phase::Collecting { work, yes: voters, .. }, .. }) = transaction else {
             // Who says yes to what is decided is in doubt.
             return if yes {
                 self.on_inquiry(from, tx, out)
@@ -164,9 +162,8 @@ impl TwoPhase {
         if !yes {
             return self.abort(tx, Some(from), out);
         }
-        voters.insert(from);
-        *heard += 1;
-        if voters.len() == work.len() || counts_all && *heard >= work.len() {
+        let is_new = voters.insert(from);
+        if voters.len() == work.len() || counts_twice && !is_new && voters.len() + 1 == work.len() {
             self.commit(now, tx, out);
         }
     }
