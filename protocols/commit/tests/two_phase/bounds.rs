@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hezong_base::{Input, Protocol as _};
 use hezong_commit::two_phase::{Message, Saved, TwoPhase, Write};
-use hezong_commit::{Event, FINISHED_MAX, Fenced, Fences, Outcome, Refusal, Request};
+use hezong_commit::{Event, FINISHED_MAX, Fenced, Fences, Outcome, Refusal, Request, TransactionId};
 
 use crate::paper::{Alone, N1, N2, N3, all, prepare, tx};
 
@@ -89,6 +89,43 @@ fn stalled_disk_own_transactions_are_refused_and_asked_once() {
     }
     assert_eq!(alone.sent, []);
     assert_eq!(alone.stores().len(), 10, "each is asked once");
+}
+
+/// The first number was reserved long ago; that those of the next thousand are waits for the disk.
+#[test]
+fn stalled_disk_does_not_hold_up_what_was_asked_before() {
+    let mut alone = Alone::new(Saved::default(), |_| {});
+    let begin = || Request::Begin([(N2, Bytes::from("x")), (N3, Bytes::from("x"))].into());
+    let ask = |tx| Message::Prepare { tx, work: Bytes::from("x"), participants: [N2, N3].into() };
+    alone.asks(begin());
+    assert_eq!(alone.stores().len(), 2);
+    let Some(Write::Numbers(reserved)) = alone.written.last().cloned() else { panic!("{:?}", alone.written) };
+    for number in 2..=reserved {
+        assert_eq!(alone.asks(begin()).len(), 2, "reserved already");
+        alone.hears(N2, Message::Vote { tx: tx(N1, number), yes: false });
+    }
+    alone.told.clear();
+    assert_eq!(alone.asks(begin()), []);
+    assert_eq!(alone.written.len(), 2);
+    for _ in 0..20 {
+        alone.now = alone.node.deadline().expect("it waits for votes");
+        alone.hand(Input::Timeout);
+    }
+    let asked = |tx: TransactionId| alone.sent.iter().any(|(_, message)| *message == ask(tx));
+    assert!(asked(tx(N1, 1)) && !asked(tx(N1, reserved + 1)), "{:?}", alone.sent);
+    assert!(matches!(alone.told.as_slice(), [Event::Outcome { tx: ended, .. }] if ended.number == 1));
+    assert_eq!(alone.node.under_way(), (1, 0));
+}
+
+/// Who votes on what nobody was asked would make room for the next, and leave behind what waits to be asked.
+#[test]
+fn stalled_disk_votes_that_nobody_asked_for_are_dropped() {
+    let mut alone = few();
+    for number in 1..=MANY {
+        alone.asks(Request::Begin([(N2, Bytes::from("x"))].into()));
+        alone.hears(N2, Message::Vote { tx: tx(N1, number), yes: false });
+    }
+    assert_eq!(alone.stores().len(), 10);
 }
 
 #[test]
