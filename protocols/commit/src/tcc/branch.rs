@@ -30,7 +30,7 @@ pub(crate) struct Branches {
     /// What is under way.
     transactions: BTreeMap<TransactionId, Phase>,
     /// What is over.
-    fences: Fences,
+    pub(crate) fences: Fences,
 }
 
 impl Branches {
@@ -44,13 +44,6 @@ impl Branches {
 
     pub(crate) fn in_doubt(&self) -> impl Iterator<Item = TransactionId> + '_ {
         self.transactions.iter().filter(|(_, phase)| matches!(phase, Phase::Tried(_))).map(|(tx, _)| *tx)
-    }
-
-    pub(crate) fn finished(&self, tx: TransactionId) -> Option<Outcome> {
-        match self.fences.find(tx) {
-            Fenced::Finished(outcome) => Some(outcome),
-            Fenced::Open | Fenced::Forgotten => None,
-        }
     }
 
     pub(crate) fn fingerprint(&self, outbox: &Outbox<Tcc>, mut into: &mut dyn Hasher) {

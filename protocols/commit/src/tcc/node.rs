@@ -216,6 +216,6 @@ impl Tcc {
     /// How a transaction ended here; `None` while it has not, or is forgotten.
     #[must_use]
     pub fn finished(&self, tx: TransactionId) -> Option<Outcome> {
-        self.branches.finished(tx)
+        self.branches.fences.outcome(tx)
     }
 }

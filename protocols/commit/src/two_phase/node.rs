@@ -206,6 +206,6 @@ impl TwoPhase {
     /// How a transaction ended here; `None` while it has not, or is forgotten.
     #[must_use]
     pub fn finished(&self, tx: TransactionId) -> Option<Outcome> {
-        self.participant.finished(tx)
+        self.participant.fences.outcome(tx)
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Participant {
     /// What is under way.
     transactions: BTreeMap<TransactionId, Phase>,
     /// What is over.
-    fences: Fences,
+    pub(crate) fences: Fences,
 }
 
 impl Participant {
@@ -45,13 +45,6 @@ impl Participant {
 
     pub(crate) fn in_doubt(&self) -> impl Iterator<Item = TransactionId> + '_ {
         self.transactions.iter().filter(|(_, phase)| matches!(phase, Phase::Prepared { .. })).map(|(tx, _)| *tx)
-    }
-
-    pub(crate) fn finished(&self, tx: TransactionId) -> Option<Outcome> {
-        match self.fences.find(tx) {
-            Fenced::Finished(outcome) => Some(outcome),
-            Fenced::Open | Fenced::Forgotten => None,
-        }
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {

@@ -2,21 +2,13 @@
 //! time, crashes between any two steps. Beside them runs a dumb twin that knows what everybody was told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::convert::Infallible;
 
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol, RequestId, Rng, Time, WriteId};
 use hezong_commit::{Config, Event, Outcome, Request, TransactionId, Work};
+use hezong_script::commit::Told;
 
-/// What the histories need to know of a module.
-pub(crate) trait Subject:
-    Protocol<Config = Config, Request = Request, Event = Event, Ask = Infallible, Answer = Infallible>
-{
-    /// How many transactions are under way, as coordinator and as participant.
-    fn under_way(&self) -> (usize, usize);
-}
-
-struct Node<P: Subject> {
+struct Node<P: Told> {
     running: Option<P>,
     config: Config,
     disk: P::Saved,
@@ -37,7 +29,7 @@ struct Twin {
 }
 
 /// What one run is made of, and what it has seen.
-pub(crate) struct World<P: Subject> {
+pub(crate) struct World<P: Told> {
     pub(crate) rng: Rng,
     pub(crate) now: Time,
     nodes: BTreeMap<NodeId, Node<P>>,
@@ -50,7 +42,7 @@ pub(crate) struct World<P: Subject> {
     pub(crate) seen: (usize, usize, usize),
 }
 
-impl<P: Subject> World<P> {
+impl<P: Told> World<P> {
     pub(crate) fn new(seed: u64, prepare: impl Fn(&mut Config)) -> Self {
         let rng = Rng::new(seed);
         let (nodes, letters, begun, twins) = Default::default();
@@ -290,7 +282,7 @@ impl<P: Subject> World<P> {
 }
 
 /// One history.
-pub(crate) fn run<P: Subject>(seed: u64, steps: u32, prepare: impl Fn(&mut Config)) -> World<P> {
+pub(crate) fn run<P: Told>(seed: u64, steps: u32, prepare: impl Fn(&mut Config)) -> World<P> {
     let mut world = World::new(seed, prepare);
     world.begin();
     for _ in 0..steps {
@@ -304,7 +296,7 @@ pub(crate) fn run<P: Subject>(seed: u64, steps: u32, prepare: impl Fn(&mut Confi
 }
 
 /// Many histories: nothing is wrong in any, and enough was tried.
-pub(crate) fn check<P: Subject>(seeds: u64) {
+pub(crate) fn check<P: Told>(seeds: u64) {
     let (mut losses, mut committed, mut aborted) = (0, 0, 0);
     for seed in 0..seeds {
         let world = run::<P>(seed, 600, |_| {});
@@ -320,7 +312,7 @@ pub(crate) fn check<P: Subject>(seeds: u64) {
 /// Every known bug shows within so many histories.
 #[cfg(feature = "weakened")]
 #[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
-pub(crate) fn check_weaknesses<P: Subject>(name: &str, weaknesses: &[hezong_commit::Weakness], seeds: u64) {
+pub(crate) fn check_weaknesses<P: Told>(name: &str, weaknesses: &[hezong_commit::Weakness], seeds: u64) {
     for weakness in weaknesses {
         let weaken = |config: &mut Config| config.weakness = Some(*weakness);
         let caught = (0..seeds).find_map(|seed| run::<P>(seed, 600, weaken).fault.map(|fault| (seed, fault)));
