@@ -95,8 +95,7 @@ impl TwoPhase {
             // The answer waits for the user or the disk, or makes no difference any more.
             Some(_) => {}
             None => {
-                let is_over = self.participant.fences.find(tx) != Fenced::Open && !self.weak(Weakness::LatePrepare);
-                if is_over || self.participant.len() >= self.config.transactions_max {
+                if self.is_over(tx) || self.participant.len() >= self.config.transactions_max {
                     return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes: false }, out);
                 }
                 let phase = Phase::Voting { work: work.clone(), participants };
@@ -106,12 +105,21 @@ impl TwoPhase {
         }
     }
 
+    fn is_over(&self, tx: TransactionId) -> bool {
+        self.participant.fences.find(tx) != Fenced::Open && !self.weak(Weakness::LatePrepare)
+    }
+
     /// The user's vote. A no is forgotten at once: if it is lost, and we are asked again, either answer is right.
     pub(crate) fn on_local_vote(&mut self, now: Time, tx: TransactionId, yes: bool, out: &mut Out) {
         let Some(Phase::Voting { work, participants }) = self.participant.transactions.get(&tx) else { return };
-        if !yes {
+        // While the user thought, so many newer ones ended that this counts as over, and `save` would not keep the promise.
+        let is_late = yes && self.is_over(tx);
+        if !yes || is_late {
             self.participant.transactions.remove(&tx);
-            return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes }, out);
+            if is_late {
+                self.outbox.emit(Event::Apply { tx, outcome: Outcome::Aborted }, out);
+            }
+            return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes: false }, out);
         }
         let (work, participants) = (work.clone(), participants.clone());
         let write = Write::Prepared { tx, work, participants: participants.clone() };

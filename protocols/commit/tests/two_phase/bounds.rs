@@ -141,6 +141,18 @@ fn fence_old_transactions_are_over_by_number() {
     assert_eq!(find(&saved.fences, 20), Fenced::Forgotten);
     assert_eq!(find(&saved.fences, 19), Fenced::Forgotten, "never heard of, and too far behind");
     assert_eq!(find(&saved.fences, 22), Fenced::Finished(Outcome::Committed));
+    // What is promised no more must not be promised by a user who took its time either: `save` would not keep it.
+    let mut slow = Alone::new(Saved::default(), |_| {});
+    slow.hears(N2, prepare(tx(N2, 1)));
+    for number in 2..=count {
+        slow.hears(N3, Message::Inquiry(tx(N2, number)));
+        slow.stores();
+    }
+    slow.written.clear();
+    slow.told.clear();
+    let sent = slow.asks(Request::Vote { tx: tx(N2, 1), yes: true });
+    assert_eq!((sent, slow.written.len()), (vec![(N2, Message::Vote { tx: tx(N2, 1), yes: false })], 0));
+    assert_eq!(slow.told, [Event::Apply { tx: tx(N2, 1), outcome: Outcome::Aborted }]);
     // A commit that is told again is acknowledged all the same.
     let mut alone = Alone::new(saved, |config| config.nodes = all());
     let sent = alone.hears(N2, Message::Decision { tx: tx(N2, 4), outcome: Outcome::Committed });
