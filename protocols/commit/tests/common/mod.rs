@@ -15,6 +15,8 @@ struct Node<P: Told> {
     unstored: VecDeque<(WriteId, P::Write)>,
     /// What the user is about to answer.
     answers: Vec<Request>,
+    /// What the user has locked or reserved, on a disk of its own.
+    held: BTreeSet<TransactionId>,
 }
 
 /// What is known of a transaction by somebody who sees everything.
@@ -52,8 +54,8 @@ impl<P: Told> World<P> {
         for id in all.iter().copied() {
             let mut config = Config::new(id, all.clone());
             prepare(&mut config);
-            let (disk, unstored, answers) = Default::default();
-            world.nodes.insert(id, Node { running: None, config, disk, unstored, answers });
+            let (disk, unstored, answers, held) = Default::default();
+            world.nodes.insert(id, Node { running: None, config, disk, unstored, answers, held });
             world.start(id);
         }
         world
@@ -64,6 +66,12 @@ impl<P: Told> World<P> {
         let node = self.nodes.get_mut(&id).unwrap();
         if node.running.is_none() {
             node.running = Some(P::start(self.now, node.config.clone(), node.disk.clone(), rng, &mut out));
+            let in_doubt = |effect: &Effect<P>| match effect {
+                Effect::Emit(Event::InDoubt { tx, .. }) => Some(*tx),
+                Effect::Emit(_) | Effect::Send { .. } | Effect::Store { .. } | Effect::Ask { .. } => None,
+            };
+            let named: BTreeSet<TransactionId> = out.iter().filter_map(in_doubt).collect();
+            node.held.retain(|tx| named.contains(tx));
             self.carry_out(id, out);
         }
     }
@@ -104,12 +112,21 @@ impl<P: Told> World<P> {
                     self.blame(format!("{id} is to prepare {tx}, which it has committed"));
                 }
                 let yes = self.rng.chance(850);
-                self.nodes.get_mut(&id).unwrap().answers.push(Request::Vote { tx, yes });
+                let node = self.nodes.get_mut(&id).unwrap();
+                // Who is asked anew has done with what it was asked before.
+                node.answers.retain(
+                    |answer| !matches!(answer, Request::Vote { tx: old, .. } | Request::Applied(old) if *old == tx),
+                );
+                node.answers.push(Request::Vote { tx, yes });
+                node.held.insert(tx);
             }
             Event::InDoubt { tx, work } => {
                 self.check_part(tx, &work);
                 if !self.twins[&tx].yes.contains(&id) {
                     self.blame(format!("{id} is in doubt about {tx}, and has not voted yes"));
+                }
+                if !self.nodes[&id].held.contains(&tx) && !self.twins[&tx].applied.contains(&id) {
+                    self.blame(format!("{id} is in doubt about {tx}, and holds nothing for it"));
                 }
             }
             Event::Apply { tx, outcome } => {
@@ -196,8 +213,12 @@ impl<P: Told> World<P> {
             }
             Request::Applied(tx) => {
                 self.twins.get_mut(tx).unwrap().applied.insert(id);
+                node.held.remove(tx);
             }
-            Request::Begin(_) | Request::Vote { .. } => {}
+            Request::Vote { tx, yes: false } => {
+                node.held.remove(tx);
+            }
+            Request::Begin(_) => {}
         }
         self.hand(id, Input::Request { id: RequestId(u64::MAX), request });
     }
@@ -261,11 +282,15 @@ impl<P: Told> World<P> {
         self.blame("something does not come to its end".to_owned());
     }
 
-    /// What is committed all have applied; and nothing waits for a time.
+    /// What is committed all have applied; nothing is held, and nothing waits for a time.
     fn check_end(&mut self) {
         let waits = |node: &Node<P>| node.running.as_ref().and_then(Protocol::deadline).is_some();
         if self.nodes.values().any(waits) {
             self.blame("a node waits for nothing".to_owned());
+        }
+        let held = self.nodes.iter().find_map(|(id, node)| Some((*id, *node.held.first()?)));
+        if let Some((id, tx)) = held {
+            self.blame(format!("{id} holds what it needs for {tx} for ever"));
         }
         let mut faults = Vec::new();
         for (tx, twin) in &self.twins {
