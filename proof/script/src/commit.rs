@@ -122,7 +122,12 @@ impl<P: Told> Dialect for CommitDialect<P> {
                 world.request(command.node(0)?, Request::Begin(work))?;
             }
             "vote" => {
-                let (tx, yes) = (transaction(command.word(1)?)?, command.word(2)? == "yes");
+                let tx = transaction(command.word(1)?)?;
+                let yes = match command.word(2)? {
+                    "yes" => true,
+                    "no" => false,
+                    other => return Err(format!("{other} is no vote; write yes or no")),
+                };
                 world.tell(command.node(0)?, Request::Vote { tx, yes })?;
             }
             "expect" => expect(world, command)?,
