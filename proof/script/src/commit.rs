@@ -11,8 +11,8 @@
 //! | `expect 2 1.1=committed` | fails unless it ended so there; `doubt`: it voted yes and does not know; `-`: neither |
 //! | `expect 1 under-way=0/0` | fails unless so many are under way, as coordinator and as participant |
 //!
-//! Options of `cluster`: `vote` (how long a coordinator waits for votes), `retry`, `round-trip` (time-outs), `nodes-all=5` (who
-//! there is; else five).
+//! Options of `cluster`: `vote` (how long a coordinator waits for votes), `retry` (time-outs), `nodes-all=5` (who there is; else
+//! five).
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -51,12 +51,11 @@ impl<P: Told> Dialect for CommitDialect<P> {
     type Disk = P::Saved;
 
     fn config(id: NodeId, options: &Command) -> Result<Config, String> {
-        options.only(&["vote", "retry", "round-trip", "nodes-all"])?;
+        options.only(&["vote", "retry", "nodes-all"])?;
         let nodes = options.number("nodes-all")?.unwrap_or(NODES);
         let mut config = Config::new(id, (1..=nodes).map(NodeId).collect());
         options.set_span(&mut config.vote_timeout, "vote")?;
         options.set_span(&mut config.retry_min, "retry")?;
-        options.set_span(&mut config.round_trip_max, "round-trip")?;
         #[cfg(feature = "weakened")]
         {
             config.weakness = options
@@ -123,7 +122,12 @@ impl<P: Told> Dialect for CommitDialect<P> {
                 world.request(command.node(0)?, Request::Begin(work))?;
             }
             "vote" => {
-                let (tx, yes) = (transaction(command.word(1)?)?, command.word(2)? == "yes");
+                let tx = transaction(command.word(1)?)?;
+                let yes = match command.word(2)? {
+                    "yes" => true,
+                    "no" => false,
+                    other => return Err(format!("{other} is no vote; write yes or no")),
+                };
                 world.tell(command.node(0)?, Request::Vote { tx, yes })?;
             }
             "expect" => expect(world, command)?,

@@ -51,8 +51,7 @@ impl<P: Protocol> Writes<P> {
 
     /// Emits once `rests_on` is stored, and not before any event parked earlier.
     pub fn emit(&mut self, rests_on: Option<WriteId>, event: P::Event, out: &mut Vec<Effect<P>>) {
-        let ahead = self.parked.iter().rev().find(|(_, effect)| matches!(effect, Effect::Emit(_))).map(|(id, _)| *id);
-        match rests_on.max(ahead).filter(|id| self.is_outstanding(*id)) {
+        match rests_on.max(self.last_event()).filter(|id| self.is_outstanding(*id)) {
             Some(id) => self.parked.push_back((id, Effect::Emit(event))),
             None => out.push(Effect::Emit(event)),
         }
@@ -87,6 +86,13 @@ impl<P: Protocol> Writes<P> {
     #[must_use]
     pub fn last_outstanding(&self) -> Option<WriteId> {
         self.outstanding.back().map(|(id, ..)| *id)
+    }
+
+    /// The write that the last event parked waits for, and every event behind it; `None` if none is parked. A protocol that
+    /// bounds what it holds has to count what it emits until that is stored.
+    #[must_use]
+    pub fn last_event(&self) -> Option<WriteId> {
+        self.parked.iter().rev().find(|(_, effect)| matches!(effect, Effect::Emit(_))).map(|(id, _)| *id)
     }
 
     /// When the oldest write not yet stored was issued: what a stalled disk shows by.

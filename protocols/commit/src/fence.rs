@@ -51,6 +51,15 @@ impl Fences {
         }
     }
 
+    /// How a transaction ended, while that is known.
+    #[must_use]
+    pub fn outcome(&self, tx: TransactionId) -> Option<Outcome> {
+        match self.find(tx) {
+            Fenced::Finished(outcome) => Some(outcome),
+            Fenced::Open | Fenced::Forgotten => None,
+        }
+    }
+
     /// What is known of a transaction that is not under way.
     #[must_use]
     pub fn find(&self, tx: TransactionId) -> Fenced {

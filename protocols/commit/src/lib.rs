@@ -19,8 +19,8 @@
 //! Words: a *participant* is a node that has work in a transaction, its *branch* in TCC. It is *in doubt* once it has voted yes
 //! and does not know the outcome. To *finish* a transaction at a participant is to have applied its outcome for good.
 //!
-//! A coordinator's durable decisions are few `Store` effects, each complete in itself, which may be carried out twice: composed
-//! with a replicated log they become proposals to it, and whoever leads next starts from what they fold to. It must start only
+//! A coordinator's durable decisions are few `Store` effects, each complete in itself, which may be carried out again at any later
+//! time: composed with a replicated log they become proposals to it, and whoever leads next starts from what they fold to. It must start only
 //! when every decision of its predecessor that may still be chosen is in that fold: it presumes that there are no others.
 
 #![no_std]

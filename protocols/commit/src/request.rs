@@ -43,14 +43,18 @@ pub enum Event {
         refusal: Refusal,
     },
     /// Can this be done? In TCC: reserve it (Try). Until the vote nothing is promised; after a no nothing more is heard of it
-    /// as a rule, but a repeated message may ask anew.
+    /// as a rule, but a repeated message may ask anew. So it may after a crash, even of what the user had said yes to and holds.
     Prepare {
         /// Which transaction.
         tx: TransactionId,
         /// What is to be done.
         work: Bytes,
     },
-    /// After a restart: this was promised before, and is not decided. The user holds what it needs for it.
+    /// After a restart: this was promised before, and is not finished. The user holds what it needs for it, or has applied its
+    /// outcome.
+    ///
+    /// All of these are among what the start itself emits. Whatever the user holds that none of them names, it gives back by
+    /// itself: when the node crashed, the yes was not on disk here yet, or the end was already; nobody will tell of either.
     InDoubt {
         /// Which transaction.
         tx: TransactionId,

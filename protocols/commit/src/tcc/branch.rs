@@ -30,7 +30,7 @@ pub(crate) struct Branches {
     /// What is under way.
     transactions: BTreeMap<TransactionId, Phase>,
     /// What is over.
-    fences: Fences,
+    pub(crate) fences: Fences,
 }
 
 impl Branches {
@@ -44,13 +44,6 @@ impl Branches {
 
     pub(crate) fn in_doubt(&self) -> impl Iterator<Item = TransactionId> + '_ {
         self.transactions.iter().filter(|(_, phase)| matches!(phase, Phase::Tried(_))).map(|(tx, _)| *tx)
-    }
-
-    pub(crate) fn finished(&self, tx: TransactionId) -> Option<Outcome> {
-        match self.fences.find(tx) {
-            Fenced::Finished(outcome) => Some(outcome),
-            Fenced::Open | Fenced::Forgotten => None,
-        }
     }
 
     pub(crate) fn fingerprint(&self, outbox: &Outbox<Tcc>, mut into: &mut dyn Hasher) {
@@ -93,8 +86,7 @@ impl Tcc {
             Some(_) => {}
             None => {
                 // Suspension: what was cancelled before it came must not be reserved any more.
-                let is_over = self.branches.fences.find(tx) != Fenced::Open && !self.weak(Weakness::LateTry);
-                if is_over || self.branches.len() >= self.config.transactions_max {
+                if self.is_over(tx) || self.branches.len() >= self.config.transactions_max {
                     return self.outbox.say(None, tx.coordinator, Message::Tried { tx, yes: false }, out);
                 }
                 self.branches.transactions.insert(tx, Phase::Trying(work.clone()));
@@ -103,17 +95,27 @@ impl Tcc {
         }
     }
 
+    fn is_over(&self, tx: TransactionId) -> bool {
+        self.branches.fences.find(tx) != Fenced::Open && !self.weak(Weakness::LateTry)
+    }
+
     /// The user has reserved it, or cannot. A no is forgotten: a Cancel will come, and be remembered.
     pub(crate) fn on_local_vote(&mut self, now: Time, tx: TransactionId, yes: bool, out: &mut Out) {
         let Some(Phase::Trying(work)) = self.branches.transactions.get(&tx) else { return };
         let work = work.clone();
         let mut rests_on = None;
+        // While the user reserved, so many newer ones ended that this counts as over, and `save` would not keep it.
+        let is_late = yes && self.is_over(tx);
+        let yes = yes && !is_late;
         if yes {
             let write = Some(self.outbox.store(now, Write::Tried { tx, work }, out));
             self.branches.transactions.insert(tx, Phase::Tried(write));
             rests_on = write.filter(|_| !self.weak(Weakness::TriedBeforeStored));
         } else {
             self.branches.transactions.remove(&tx);
+        }
+        if is_late {
+            self.outbox.emit(Event::Apply { tx, outcome: Outcome::Aborted }, out);
         }
         self.outbox.say(rests_on, tx.coordinator, Message::Tried { tx, yes }, out);
     }

@@ -4,7 +4,8 @@
 //! Each branch first *tries*: it reserves what it needs, as a change of its own that others can see. If all can, each
 //! *confirms* its reservation, else each *cancels* it. No lock is held between the steps. It promises that no branch confirms
 //! what another cancels, that what is confirmed all have reserved, and that a user who is told of a confirmation is told of
-//! one that no crash undoes; once all are up and can reach each other, every reservation is confirmed or cancelled.
+//! one that no crash undoes; once all are up and can reach each other, every reservation is confirmed or cancelled. One that was
+//! not on disk here when the node crashed its user gives back ([`Event::InDoubt`](crate::Event::InDoubt)).
 //!
 //! The three anomalies of the field, and what keeps each out (`branch.rs`, by the fence):
 //! - *empty rollback*: a Cancel without a Try cancels nothing, is remembered, and is answered as done;

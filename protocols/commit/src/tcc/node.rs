@@ -18,11 +18,12 @@ use super::Message;
 use super::branch::Branches;
 use super::coordinator::Coordinator;
 use crate::outbox::Outbox;
-use crate::{Config, Event, Fences, Outcome, Request, TransactionId, Weakness};
+use crate::{Config, Event, Fenced, Fences, Outcome, Request, TransactionId, Weakness};
 
 pub(crate) type Out = Vec<Effect<Tcc>>;
 
-/// A change of what is on disk. Each is complete in itself, and may be carried out twice.
+/// A change of what is on disk. Each is complete in itself, and may be carried out again at any later time: what has ended is
+/// not begun again, and what is over not reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Write {
     /// Coordinator: this is begun, and to be cancelled unless [`Write::Confirm`] follows.
@@ -95,8 +96,10 @@ impl Protocol for Tcc {
     fn save(saved: &mut Saved, write: &Write) {
         match write {
             Write::Begun { number, branches } => {
-                saved.last = saved.last.max(Some(*number));
-                saved.begun.entry(*number).or_insert_with(|| (branches.clone(), false));
+                if saved.last < Some(*number) {
+                    saved.last = Some(*number);
+                    saved.begun.insert(*number, (branches.clone(), false));
+                }
             }
             Write::Confirm(number) => {
                 if let Some((_, confirmed)) = saved.begun.get_mut(number) {
@@ -106,8 +109,11 @@ impl Protocol for Tcc {
             Write::End(number) => {
                 saved.begun.remove(number);
             }
+            // The fence is the same here as where that was reserved: both count what was written before.
             Write::Tried { tx, work } => {
-                saved.tried.entry(*tx).or_insert_with(|| (work.clone(), None));
+                if saved.fences.find(*tx) == Fenced::Open {
+                    saved.tried.entry(*tx).or_insert_with(|| (work.clone(), None));
+                }
             }
             Write::Decided { tx, outcome } => {
                 if let Some((_, decided)) = saved.tried.get_mut(tx) {
@@ -216,6 +222,6 @@ impl Tcc {
     /// How a transaction ended here; `None` while it has not, or is forgotten.
     #[must_use]
     pub fn finished(&self, tx: TransactionId) -> Option<Outcome> {
-        self.branches.finished(tx)
+        self.branches.fences.outcome(tx)
     }
 }

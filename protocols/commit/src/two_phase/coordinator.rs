@@ -22,8 +22,8 @@ enum Phase {
         request: RequestId,
         work: Work,
         yes: BTreeSet<NodeId>,
-        /// For a known bug alone: how many times somebody said yes.
-        heard: usize,
+        /// The write that reserves its number, before which nobody is asked; `None` where that is of an earlier life.
+        rests_on: Option<WriteId>,
         /// When it aborts for want of votes.
         deadline: Time,
     },
@@ -77,7 +77,9 @@ impl Coordinator {
         for (number, transaction) in &self.transactions {
             number.hash(&mut into);
             match &transaction.phase {
-                Phase::Collecting { work, yes, heard, .. } => (0, work, yes, heard).hash(&mut into),
+                Phase::Collecting { work, yes, rests_on, .. } => {
+                    (0, work, yes, outbox.place(*rests_on)).hash(&mut into);
+                }
                 Phase::Committed { write, silent } => (1, outbox.place(*write), silent).hash(&mut into),
                 Phase::Ended(write) => (2, outbox.place(Some(*write))).hash(&mut into),
             }
@@ -99,7 +101,8 @@ impl TwoPhase {
         }
         self.coordinator.next += 1;
         let deadline = after(now, self.config.vote_timeout);
-        let phase = Phase::Collecting { request: id, work, yes: BTreeSet::new(), heard: 0, deadline };
+        let rests_on = self.coordinator.numbers_write;
+        let phase = Phase::Collecting { request: id, work, yes: BTreeSet::new(), rests_on, deadline };
         self.coordinator.transactions.insert(number, Transaction { phase, attempts: 0, retry_at: now });
         self.ask_or_tell(now, number, out);
     }
@@ -122,13 +125,12 @@ impl TwoPhase {
         // What waits for the disk has been said once, and is said as soon as it may.
         let is_first = transaction.attempts == 1;
         match &transaction.phase {
-            Phase::Collecting { work, yes, .. } => {
-                let rests_on = self.coordinator.numbers_write;
-                if is_first || !self.outbox.is_outstanding(rests_on) {
+            Phase::Collecting { work, yes, rests_on, .. } => {
+                if is_first || !self.outbox.is_outstanding(*rests_on) {
                     let participants: BTreeSet<NodeId> = work.keys().copied().collect();
                     for (to, work) in work.iter().filter(|(id, _)| !yes.contains(id)) {
                         let (work, participants) = (work.clone(), participants.clone());
-                        self.outbox.say(rests_on, *to, Message::Prepare { tx, work, participants }, out);
+                        self.outbox.say(*rests_on, *to, Message::Prepare { tx, work, participants }, out);
                     }
                 }
             }
@@ -150,23 +152,23 @@ impl TwoPhase {
 
     /// Phase one ends with the first no, or with the last yes.
     pub(crate) fn on_vote(&mut self, now: Time, from: NodeId, tx: TransactionId, yes: bool, out: &mut Out) {
-        let counts_all = self.weak(Weakness::YesCountedTwice);
+        let counts_twice = self.weak(Weakness::YesCountedTwice);
         let transaction = self.coordinator.transactions.get_mut(&tx.number);
-        let Some(Transaction { phase: Phase::Collecting { work, yes: voters, heard, .. }, .. }) = transaction else {
+        let Some(Transaction { phase: Phase::Collecting { work, yes: voters, rests_on, .. }, .. }) = transaction else {
             // Who says yes to what is decided is in doubt.
             return if yes {
                 self.on_inquiry(from, tx, out)
             };
         };
-        if !work.contains_key(&from) {
+        // Nobody has an answer before it is asked. An abort would leave behind what is parked, with nothing to count it by.
+        if !work.contains_key(&from) || self.outbox.is_outstanding(*rests_on) {
             return;
         }
         if !yes {
             return self.abort(tx, Some(from), out);
         }
-        voters.insert(from);
-        *heard += 1;
-        if voters.len() == work.len() || counts_all && *heard >= work.len() {
+        let is_new = voters.insert(from);
+        if voters.len() == work.len() || counts_twice && !is_new && voters.len() + 1 == work.len() {
             self.commit(now, tx, out);
         }
     }
@@ -236,19 +238,20 @@ impl TwoPhase {
     }
 
     pub(crate) fn on_coordinator_timeout(&mut self, now: Time, out: &mut Out) {
-        let is_asked = !self.outbox.is_outstanding(self.coordinator.numbers_write);
         let numbers: alloc::vec::Vec<u64> = self.coordinator.transactions.keys().copied().collect();
         for number in numbers {
             let tx = self.our(number);
             let Some(transaction) = self.coordinator.transactions.get_mut(&number) else { continue };
             match &mut transaction.phase {
                 Phase::Ended(_) => continue,
-                Phase::Collecting { deadline, .. } if *deadline <= now && is_asked => self.abort(tx, None, out),
                 // Nobody has been asked yet: a disk that stalls costs time, not memory.
-                Phase::Collecting { deadline, .. } if *deadline <= now => {
+                Phase::Collecting { deadline, rests_on, .. }
+                    if *deadline <= now && self.outbox.is_outstanding(*rests_on) =>
+                {
                     *deadline = after(now, self.config.vote_timeout);
                     transaction.retry_at = transaction.retry_at.max(*deadline);
                 }
+                Phase::Collecting { deadline, .. } if *deadline <= now => self.abort(tx, None, out),
                 Phase::Collecting { .. } | Phase::Committed { .. } if transaction.retry_at <= now => {
                     self.ask_or_tell(now, number, out);
                 }

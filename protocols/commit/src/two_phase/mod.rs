@@ -12,8 +12,8 @@
 //! | `coordinator.rs`, `participant.rs` | the roles: their data and what they do with each message |
 //! | `message.rs` | what nodes say to each other |
 //!
-//! A coordinator writes a commit and nothing else of a transaction: whoever asks about one that it does not know is told abort
-//! (*presumed abort*). So an abort is neither written nor acknowledged, and a coordinator that crashes early forgets in peace.
+//! Of a transaction a coordinator writes that it is committed, and later that all know; whoever asks about one of which it knows
+//! nothing is told abort (*presumed abort*). So an abort is neither written nor acknowledged, and a coordinator that crashes early forgets in peace.
 //!
 //! # Where this departs from the paper
 //! - Numbers are reserved ahead, by the thousand and on disk, rather than taken from a log's positions.

@@ -18,11 +18,12 @@ use super::Message;
 use super::coordinator::Coordinator;
 use super::participant::Participant;
 use crate::outbox::Outbox;
-use crate::{Config, Event, Fences, Outcome, Request, TransactionId, Weakness};
+use crate::{Config, Event, Fenced, Fences, Outcome, Request, TransactionId, Weakness};
 
 pub(crate) type Out = Vec<Effect<TwoPhase>>;
 
-/// A change of what is on disk. Each is complete in itself, and may be carried out twice.
+/// A change of what is on disk. Each is complete in itself, and may be carried out again at any later time: what is over is
+/// promised no more; a commit is told again, and acknowledged by all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Write {
     /// Coordinator: no number up to this one is given to another transaction.
@@ -96,8 +97,11 @@ impl Protocol for TwoPhase {
             Write::End(number) => {
                 saved.committed.remove(number);
             }
+            // The fence is the same here as where that was promised: both count what was written before.
             Write::Prepared { tx, work, participants } => {
-                saved.prepared.insert(*tx, (work.clone(), participants.clone()));
+                if saved.fences.find(*tx) == Fenced::Open {
+                    saved.prepared.insert(*tx, (work.clone(), participants.clone()));
+                }
             }
             Write::Finished { tx, outcome } => {
                 saved.prepared.remove(tx);
@@ -206,6 +210,6 @@ impl TwoPhase {
     /// How a transaction ended here; `None` while it has not, or is forgotten.
     #[must_use]
     pub fn finished(&self, tx: TransactionId) -> Option<Outcome> {
-        self.participant.finished(tx)
+        self.participant.fences.outcome(tx)
     }
 }

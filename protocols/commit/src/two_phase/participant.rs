@@ -21,7 +21,7 @@ enum Phase {
     Prepared { write: Option<WriteId>, participants: BTreeSet<NodeId>, attempts: u32, retry_at: Time },
     /// The user is told the outcome, and has not applied it yet.
     Applying(Outcome),
-    /// It is over, and in the fence, once that is stored.
+    /// It is over, and forgotten once that is stored: what is held for it is counted until then.
     Finished { write: WriteId, outcome: Outcome },
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Participant {
     /// What is under way.
     transactions: BTreeMap<TransactionId, Phase>,
     /// What is over.
-    fences: Fences,
+    pub(crate) fences: Fences,
 }
 
 impl Participant {
@@ -45,13 +45,6 @@ impl Participant {
 
     pub(crate) fn in_doubt(&self) -> impl Iterator<Item = TransactionId> + '_ {
         self.transactions.iter().filter(|(_, phase)| matches!(phase, Phase::Prepared { .. })).map(|(tx, _)| *tx)
-    }
-
-    pub(crate) fn finished(&self, tx: TransactionId) -> Option<Outcome> {
-        match self.fences.find(tx) {
-            Fenced::Finished(outcome) => Some(outcome),
-            Fenced::Open | Fenced::Forgotten => None,
-        }
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
@@ -102,8 +95,7 @@ impl TwoPhase {
             // The answer waits for the user or the disk, or makes no difference any more.
             Some(_) => {}
             None => {
-                let is_over = self.participant.fences.find(tx) != Fenced::Open && !self.weak(Weakness::LatePrepare);
-                if is_over || self.participant.len() >= self.config.transactions_max {
+                if self.is_over(tx) || self.participant.len() >= self.config.transactions_max {
                     return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes: false }, out);
                 }
                 let phase = Phase::Voting { work: work.clone(), participants };
@@ -113,12 +105,21 @@ impl TwoPhase {
         }
     }
 
+    fn is_over(&self, tx: TransactionId) -> bool {
+        self.participant.fences.find(tx) != Fenced::Open && !self.weak(Weakness::LatePrepare)
+    }
+
     /// The user's vote. A no is forgotten at once: if it is lost, and we are asked again, either answer is right.
     pub(crate) fn on_local_vote(&mut self, now: Time, tx: TransactionId, yes: bool, out: &mut Out) {
         let Some(Phase::Voting { work, participants }) = self.participant.transactions.get(&tx) else { return };
-        if !yes {
+        // While the user thought, so many newer ones ended that this counts as over, and `save` would not keep the promise.
+        let is_late = yes && self.is_over(tx);
+        if !yes || is_late {
             self.participant.transactions.remove(&tx);
-            return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes }, out);
+            if is_late {
+                self.outbox.emit(Event::Apply { tx, outcome: Outcome::Aborted }, out);
+            }
+            return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes: false }, out);
         }
         let (work, participants) = (work.clone(), participants.clone());
         let write = Write::Prepared { tx, work, participants: participants.clone() };
@@ -140,6 +141,10 @@ impl TwoPhase {
             Some(Phase::Voting { .. }) if outcome == Outcome::Aborted => {
                 self.participant.transactions.remove(&tx);
                 self.outbox.emit(Event::Apply { tx, outcome }, out);
+                // What the user is told may wait behind other events for a disk that stalls, transaction after transaction.
+                if let Some(write) = self.outbox.writes.last_event() {
+                    self.participant.transactions.insert(tx, Phase::Finished { write, outcome });
+                }
             }
             // Nobody commits what we have not voted for. The rest is known already.
             Some(Phase::Voting { .. } | Phase::Applying(_) | Phase::Finished { .. }) => {}

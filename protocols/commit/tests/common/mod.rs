@@ -2,27 +2,21 @@
 //! time, crashes between any two steps. Beside them runs a dumb twin that knows what everybody was told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::convert::Infallible;
 
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol, RequestId, Rng, Time, WriteId};
 use hezong_commit::{Config, Event, Outcome, Request, TransactionId, Work};
+use hezong_script::commit::Told;
 
-/// What the histories need to know of a module.
-pub(crate) trait Subject:
-    Protocol<Config = Config, Request = Request, Event = Event, Ask = Infallible, Answer = Infallible>
-{
-    /// How many transactions are under way, as coordinator and as participant.
-    fn under_way(&self) -> (usize, usize);
-}
-
-struct Node<P: Subject> {
+struct Node<P: Told> {
     running: Option<P>,
     config: Config,
     disk: P::Saved,
     unstored: VecDeque<(WriteId, P::Write)>,
     /// What the user is about to answer.
     answers: Vec<Request>,
+    /// What the user has locked or reserved, on a disk of its own.
+    held: BTreeSet<TransactionId>,
 }
 
 /// What is known of a transaction by somebody who sees everything.
@@ -37,7 +31,7 @@ struct Twin {
 }
 
 /// What one run is made of, and what it has seen.
-pub(crate) struct World<P: Subject> {
+pub(crate) struct World<P: Told> {
     pub(crate) rng: Rng,
     pub(crate) now: Time,
     nodes: BTreeMap<NodeId, Node<P>>,
@@ -50,7 +44,7 @@ pub(crate) struct World<P: Subject> {
     pub(crate) seen: (usize, usize, usize),
 }
 
-impl<P: Subject> World<P> {
+impl<P: Told> World<P> {
     pub(crate) fn new(seed: u64, prepare: impl Fn(&mut Config)) -> Self {
         let rng = Rng::new(seed);
         let (nodes, letters, begun, twins) = Default::default();
@@ -60,8 +54,8 @@ impl<P: Subject> World<P> {
         for id in all.iter().copied() {
             let mut config = Config::new(id, all.clone());
             prepare(&mut config);
-            let (disk, unstored, answers) = Default::default();
-            world.nodes.insert(id, Node { running: None, config, disk, unstored, answers });
+            let (disk, unstored, answers, held) = Default::default();
+            world.nodes.insert(id, Node { running: None, config, disk, unstored, answers, held });
             world.start(id);
         }
         world
@@ -72,6 +66,12 @@ impl<P: Subject> World<P> {
         let node = self.nodes.get_mut(&id).unwrap();
         if node.running.is_none() {
             node.running = Some(P::start(self.now, node.config.clone(), node.disk.clone(), rng, &mut out));
+            let in_doubt = |effect: &Effect<P>| match effect {
+                Effect::Emit(Event::InDoubt { tx, .. }) => Some(*tx),
+                Effect::Emit(_) | Effect::Send { .. } | Effect::Store { .. } | Effect::Ask { .. } => None,
+            };
+            let named: BTreeSet<TransactionId> = out.iter().filter_map(in_doubt).collect();
+            node.held.retain(|tx| named.contains(tx));
             self.carry_out(id, out);
         }
     }
@@ -112,12 +112,21 @@ impl<P: Subject> World<P> {
                     self.blame(format!("{id} is to prepare {tx}, which it has committed"));
                 }
                 let yes = self.rng.chance(850);
-                self.nodes.get_mut(&id).unwrap().answers.push(Request::Vote { tx, yes });
+                let node = self.nodes.get_mut(&id).unwrap();
+                // Who is asked anew has done with what it was asked before.
+                node.answers.retain(
+                    |answer| !matches!(answer, Request::Vote { tx: old, .. } | Request::Applied(old) if *old == tx),
+                );
+                node.answers.push(Request::Vote { tx, yes });
+                node.held.insert(tx);
             }
             Event::InDoubt { tx, work } => {
                 self.check_part(tx, &work);
                 if !self.twins[&tx].yes.contains(&id) {
                     self.blame(format!("{id} is in doubt about {tx}, and has not voted yes"));
+                }
+                if !self.nodes[&id].held.contains(&tx) && !self.twins[&tx].applied.contains(&id) {
+                    self.blame(format!("{id} is in doubt about {tx}, and holds nothing for it"));
                 }
             }
             Event::Apply { tx, outcome } => {
@@ -204,8 +213,12 @@ impl<P: Subject> World<P> {
             }
             Request::Applied(tx) => {
                 self.twins.get_mut(tx).unwrap().applied.insert(id);
+                node.held.remove(tx);
             }
-            Request::Begin(_) | Request::Vote { .. } => {}
+            Request::Vote { tx, yes: false } => {
+                node.held.remove(tx);
+            }
+            Request::Begin(_) => {}
         }
         self.hand(id, Input::Request { id: RequestId(u64::MAX), request });
     }
@@ -269,11 +282,15 @@ impl<P: Subject> World<P> {
         self.blame("something does not come to its end".to_owned());
     }
 
-    /// What is committed all have applied; and nothing waits for a time.
+    /// What is committed all have applied; nothing is held, and nothing waits for a time.
     fn check_end(&mut self) {
         let waits = |node: &Node<P>| node.running.as_ref().and_then(Protocol::deadline).is_some();
         if self.nodes.values().any(waits) {
             self.blame("a node waits for nothing".to_owned());
+        }
+        let held = self.nodes.iter().find_map(|(id, node)| Some((*id, *node.held.first()?)));
+        if let Some((id, tx)) = held {
+            self.blame(format!("{id} holds what it needs for {tx} for ever"));
         }
         let mut faults = Vec::new();
         for (tx, twin) in &self.twins {
@@ -290,7 +307,7 @@ impl<P: Subject> World<P> {
 }
 
 /// One history.
-pub(crate) fn run<P: Subject>(seed: u64, steps: u32, prepare: impl Fn(&mut Config)) -> World<P> {
+pub(crate) fn run<P: Told>(seed: u64, steps: u32, prepare: impl Fn(&mut Config)) -> World<P> {
     let mut world = World::new(seed, prepare);
     world.begin();
     for _ in 0..steps {
@@ -304,7 +321,7 @@ pub(crate) fn run<P: Subject>(seed: u64, steps: u32, prepare: impl Fn(&mut Confi
 }
 
 /// Many histories: nothing is wrong in any, and enough was tried.
-pub(crate) fn check<P: Subject>(seeds: u64) {
+pub(crate) fn check<P: Told>(seeds: u64) {
     let (mut losses, mut committed, mut aborted) = (0, 0, 0);
     for seed in 0..seeds {
         let world = run::<P>(seed, 600, |_| {});
@@ -320,7 +337,7 @@ pub(crate) fn check<P: Subject>(seeds: u64) {
 /// Every known bug shows within so many histories.
 #[cfg(feature = "weakened")]
 #[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
-pub(crate) fn check_weaknesses<P: Subject>(name: &str, weaknesses: &[hezong_commit::Weakness], seeds: u64) {
+pub(crate) fn check_weaknesses<P: Told>(name: &str, weaknesses: &[hezong_commit::Weakness], seeds: u64) {
     for weakness in weaknesses {
         let weaken = |config: &mut Config| config.weakness = Some(*weakness);
         let caught = (0..seeds).find_map(|seed| run::<P>(seed, 600, weaken).fault.map(|fault| (seed, fault)));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
 use hezong_commit::tcc::{Message, Saved, Tcc};
-use hezong_commit::{Config, Event, Refusal, Request, TransactionId};
+use hezong_commit::{Config, Event, FINISHED_MAX, Outcome, Refusal, Request, TransactionId};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
@@ -17,6 +17,10 @@ struct Stalled {
     last: Option<WriteId>,
     stores: usize,
     refused: usize,
+    /// How often the user was told to cancel.
+    cancelled: usize,
+    /// Whether the user votes by itself.
+    answers: bool,
 }
 
 impl Stalled {
@@ -24,7 +28,7 @@ impl Stalled {
         let mut config = Config::new(N1, BTreeSet::from([N1, N2]));
         config.transactions_max = 10;
         let node = Tcc::start(Time::ZERO, config, Saved::default(), Rng::new(1), &mut Vec::new());
-        Self { node, now: Time::ZERO, last: None, stores: 0, refused: 0 }
+        Self { node, now: Time::ZERO, last: None, stores: 0, refused: 0, cancelled: 0, answers: true }
     }
 
     /// Hands in an input; what leaves.
@@ -38,7 +42,8 @@ impl Stalled {
                 Effect::Store { id, .. } => (self.last, self.stores) = (Some(id), self.stores + 1),
                 Effect::Ask { ask, .. } => match ask {},
                 Effect::Emit(Event::Refused { refusal: Refusal::Overloaded, .. }) => self.refused += 1,
-                Effect::Emit(Event::Prepare { tx, .. }) => {
+                Effect::Emit(Event::Apply { outcome: Outcome::Aborted, .. }) => self.cancelled += 1,
+                Effect::Emit(Event::Prepare { tx, .. }) if self.answers => {
                     self.hand(Input::Request { id: RequestId(1), request: Request::Vote { tx, yes: true } });
                 }
                 Effect::Emit(_) => {}
@@ -95,6 +100,23 @@ fn stalled_disk_own_transactions_are_refused_and_said_once() {
     }
     let last = stalled.last.unwrap();
     assert_eq!(stalled.hand(Input::Stored(last)).len(), 20, "a Try each, and its Cancel");
+}
+
+/// A user who takes its time must not reserve what counts as over by then: `save` would not keep it.
+#[test]
+fn fence_slow_user_does_not_reserve_what_is_over() {
+    let mut stalled = Stalled::new();
+    stalled.answers = false;
+    stalled.hears(Message::Try { tx: tx(1), work: Bytes::from("x") });
+    for number in 2..=FINISHED_MAX as u64 + 2 {
+        stalled.hears(Message::Cancel(tx(number)));
+        let last = stalled.last.unwrap();
+        stalled.hand(Input::Stored(last));
+    }
+    let stores = stalled.stores;
+    let sent = stalled.hand(Input::Request { id: RequestId(1), request: Request::Vote { tx: tx(1), yes: true } });
+    assert_eq!(sent, [Message::Tried { tx: tx(1), yes: false }]);
+    assert_eq!((stalled.stores, stalled.cancelled), (stores, 1), "the user gives it back");
 }
 
 #[test]

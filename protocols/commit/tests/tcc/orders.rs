@@ -199,6 +199,33 @@ fn tx_4_hostile_all_ninety_orders_never_both() {
     assert_eq!(fault(&orders, &|_| {}, &|_| true), None);
 }
 
+/// Writes too: each is carried out a second time at every later point, and nothing is different.
+#[test]
+fn write_carried_out_again_changes_nothing() {
+    let writes = [
+        Write::Begun { number: 1, branches: [BRANCH].into() },
+        Write::Tried { tx: TX, work: Bytes::from("work") },
+        Write::Confirm(1),
+        Write::Decided { tx: TX, outcome: Outcome::Committed },
+        Write::Finished { tx: TX, outcome: Outcome::Committed },
+        Write::End(1),
+        Write::Begun { number: 2, branches: [BRANCH].into() },
+    ];
+    let fold = |writes: &[&Write]| {
+        let mut saved = Saved::default();
+        writes.iter().for_each(|write| Tcc::save(&mut saved, write));
+        saved
+    };
+    for (first, again) in writes.iter().enumerate() {
+        for second in first + 1..=writes.len() {
+            let mut order: Vec<&Write> = writes.iter().collect();
+            let wanted = fold(&order);
+            order.insert(second, again);
+            assert_eq!(fold(&order), wanted, "{order:?}");
+        }
+    }
+}
+
 /// Known bugs of a branch, the two that an honest coordinator would never show among them.
 #[cfg(feature = "weakened")]
 #[test]

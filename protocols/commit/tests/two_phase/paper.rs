@@ -202,6 +202,36 @@ fn peer_inquiry_abort_once_stored_and_for_good() {
     assert_eq!(alone.node.in_doubt().collect::<Vec<_>>(), [tx(N2, 2)]);
 }
 
+/// Each write is carried out a second time at every later point: only a commit comes back, to be told and acknowledged again.
+#[test]
+fn write_carried_out_again_opens_nothing() {
+    let participants: BTreeSet<NodeId> = [N1, N3].into();
+    let writes = [
+        Write::Numbers(1_024),
+        Write::Prepared { tx: tx(N2, 1), work: Bytes::from("work"), participants: participants.clone() },
+        Write::Commit { number: 1, participants: participants.clone() },
+        Write::Finished { tx: tx(N2, 1), outcome: Outcome::Committed },
+        Write::End(1),
+        Write::Numbers(2_048),
+    ];
+    let fold = |writes: &[&Write]| {
+        let mut saved = Saved::default();
+        writes.iter().for_each(|write| TwoPhase::save(&mut saved, write));
+        saved
+    };
+    for (first, again) in writes.iter().enumerate() {
+        for second in first + 1..=writes.len() {
+            let mut order: Vec<&Write> = writes.iter().collect();
+            let mut wanted = fold(&order);
+            order.insert(second, again);
+            if matches!(again, Write::Commit { .. }) && second > 4 {
+                wanted.committed.insert(1, participants.clone());
+            }
+            assert_eq!(fold(&order), wanted, "{order:?}");
+        }
+    }
+}
+
 #[test]
 fn nonsense_is_dropped() {
     let mut alone = coordinator();

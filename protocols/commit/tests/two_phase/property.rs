@@ -2,13 +2,7 @@
 
 use hezong_commit::two_phase::TwoPhase;
 
-use crate::common::{self, Subject};
-
-impl Subject for TwoPhase {
-    fn under_way(&self) -> (usize, usize) {
-        self.under_way()
-    }
-}
+use crate::common;
 
 #[test]
 fn atomicity_random_histories_all_or_none_and_an_end() {
