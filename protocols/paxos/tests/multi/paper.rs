@@ -319,6 +319,34 @@ fn master_that_is_outbid_leaves_office_and_says_what_it_does_not_know() {
 }
 
 #[test]
+fn live_5_2_master_with_the_lease_is_not_deposed_by_a_refusal_but_raises_its_ballot() {
+    let mut alone = Alone::master(BTreeMap::new(), |_| {});
+    alone.hears(N2, Message::HeartbeatAck { ballot: ballot(1, N1), round: 1 });
+    alone.asks(propose("x"));
+    alone.told.clear();
+    alone.hears(N3, Message::Nack { ballot: ballot(1, N1), promised: ballot(4, N3) });
+    // What is under way goes on at the old ballot, and what comes waits for the next.
+    alone.hand(Input::Request { id: RequestId(2), request: propose("y") });
+    assert_eq!((alone.node.role(), alone.node.ballot()), (Role::Master, Some(ballot(1, N1))));
+    assert!(alone.sent.is_empty());
+    alone.hears(N2, Message::Accepted { ballot: ballot(1, N1), slot: Slot(1) });
+    let prepare = Message::Prepare { ballot: ballot(5, N1), from: Slot(2) };
+    assert_eq!(alone.sent, [(N2, prepare.clone()), (N3, prepare)]);
+    assert_eq!((alone.node.role(), alone.node.lease()), (Role::Master, None), "it reads nothing meanwhile");
+    alone.hears(N3, Message::Promise { ballot: ballot(5, N1), open: Slot(1), accepted: BTreeMap::new() });
+    assert_eq!(alone.proposed(), [(Slot(2), value("y"))].into());
+    alone.hears(N3, Message::Accepted { ballot: ballot(5, N1), slot: Slot(2) });
+    let until = alone.node.lease().expect("what was granted is granted still");
+    let told: Vec<_> = alone.told.iter().filter(|event| !matches!(event, Event::Chosen { .. })).collect();
+    let done = [(1, 1), (2, 2)].map(|(id, slot)| Event::Done { id: RequestId(id), slot: Slot(slot) });
+    assert_eq!(told, done.iter().collect::<Vec<_>>());
+    // Without the lease it may be a majority that refuses.
+    alone.now = until;
+    alone.hears(N3, Message::Nack { ballot: ballot(5, N1), promised: ballot(6, N3) });
+    assert_eq!(alone.node.role(), Role::Replica);
+}
+
+#[test]
 fn watermark_counts_for_what_was_accepted_at_the_same_ballot() {
     let mut alone = Alone::new(Saved { entries: [(Slot(1), entry("x", ballot(1, N3)))].into(), ..Saved::default() });
     let beat = |round| Message::Heartbeat { ballot: ballot(2, N2), open: Slot(2), round };
