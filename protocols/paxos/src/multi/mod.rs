@@ -39,7 +39,7 @@
 //! - A master that is no member any more stops; its lease has to run out before another leads.
 //!
 //! Left out: forwarding to the master, handing mastership over, learners that never accept, promises in pieces (one is as long
-//! as what is proposed and not chosen, which `waiting_bytes_max` bounds), giving office up while the own disk
+//! as what its maker holds and does not know to be chosen, which `log_bytes_max` bounds), giving office up while the own disk
 //! stalls (the others choose without it meanwhile), and rebuilding a lost disk: such a node comes back under a new name.
 
 mod acceptor;
