@@ -75,13 +75,19 @@ impl MultiPaxos {
         Prepared { ballot, promises: Members::new(), reported: BTreeMap::new(), known: self.log.open }
     }
 
-    /// Asks again those others who have not answered.
+    /// Asks again those others who have not answered, and what was chosen those who have, if one of them knows more: that may
+    /// have been lost too.
     pub(crate) fn ask_again(&mut self, now: Time, out: &mut Out) {
         let RoleState::Candidate(candidate) = &mut self.role else { return };
         candidate.ask_at = after(now, self.config.heartbeat_interval);
+        let is_behind = self.log.open < candidate.prepared.known;
+        let promises = if is_behind { candidate.prepared.promises.clone() } else { Members::new() };
         // Or else it has asked nobody yet, and will as soon as its ballot is on disk.
         if !self.is_outstanding(self.round_write) {
             self.ask_silent(out);
+        }
+        for whom in promises {
+            self.catch_up(whom, out);
         }
     }
 

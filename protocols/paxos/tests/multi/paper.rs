@@ -161,6 +161,10 @@ fn section_3_new_leader_learns_what_is_chosen_before_it_proposes() {
     // What is chosen is not reported: it is asked for.
     assert_eq!(alone.hears(N2, promise.clone()), [Message::CatchUp { from: Slot(1) }]);
     assert_eq!(alone.node.role(), Role::Candidate);
+    // Either may be lost: it asks again.
+    alone.times_out();
+    let again = Message::Prepare { ballot: ballot(1, N1), from: Slot(1) };
+    assert_eq!(alone.sent, [(N3, again), (N2, Message::CatchUp { from: Slot(1) })]);
     let entries = vec![entry("a", ballot(1, NodeId(0))), entry("b", ballot(1, NodeId(0)))];
     alone.hears(N2, Message::Entries { from: Slot(1), entries, open: Slot(3) });
     assert_eq!((alone.node.role(), alone.node.open()), (Role::Master, Slot(3)));
