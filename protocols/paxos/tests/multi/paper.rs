@@ -400,12 +400,11 @@ fn nonsense_is_dropped() {
         Message::Prepare { ballot: endless, from: Slot(1) },
         Message::Prepare { ballot: ballot(2, N3), from: Slot(1) },
         Message::Prepare { ballot: ballot(2, N2), from: Slot(0) },
-        accept(ballot(2, N2), SLOT_MAX + 1, "x", 1),
+        Message::Prepare { ballot: ballot(2, N2), from: Slot(SLOT_MAX + 1) },
+        Message::Heartbeat { ballot: ballot(2, N2), open: Slot(SLOT_MAX + 1), round: 1 },
         accept(ballot(2, N2), 5_000, "x", 1),
         Message::Accept { ballot: ballot(2, N2), slot: Slot(1), value: long, open: Slot(1) },
         Message::Accept { ballot: ballot(2, N2), slot: Slot(1), value: Value::Members(Members::new()), open: Slot(1) },
-        Message::Heartbeat { ballot: ballot(2, N2), open: Slot(u64::MAX), round: 1 },
-        Message::Promise { ballot: mine, open: Slot(1), accepted: far },
         Message::Nack { ballot: mine, promised: endless },
         Message::Snapshot { id: SnapshotId(1), base },
         Message::Entries { from: Slot(2), entries: vec![entry("x", ballot(1, N2))], open: Slot(3) },
@@ -414,5 +413,11 @@ fn nonsense_is_dropped() {
         assert_eq!(alone.hears(N2, message.clone()), [], "{message:?}");
         assert_eq!(alone.disk, Saved::default(), "{message:?}");
         assert!(alone.asked.is_empty() && alone.told.is_empty());
+        assert_eq!(alone.node.round(), 0, "{message:?}");
     }
+    // Who waits for a promise takes none that nobody can have meant.
+    let mut alone = Alone::new(Saved::default());
+    alone.times_out();
+    alone.hears(N2, Message::Promise { ballot: mine, open: Slot(1), accepted: far });
+    assert_eq!((alone.node.role(), alone.node.promised()), (Role::Candidate, None));
 }
