@@ -220,8 +220,12 @@ fn snapshots_one_is_taken_for_each_at_a_time() {
     }
     let applied = Request::Applied(Slot(3));
     stalled.hand(Input::Request { id: RequestId(1), request: applied });
+    for _ in 0..5 {
+        stalled.hears(Message::CatchUp { from: Slot(1) });
+    }
+    assert_eq!(stalled.asks, 1, "one for n2, however often it asks");
     for from in (0..MANY).map(|id| NodeId(id % 100)) {
         stalled.hand(Input::Message { from, message: Message::CatchUp { from: Slot(1) } });
     }
-    assert_eq!(stalled.asks, 15);
+    assert_eq!(stalled.asks, 15, "nor more than there may be members");
 }
