@@ -29,6 +29,8 @@ pub struct MultiPaxosView {
     entries: BTreeMap<Slot, Entry>,
     /// The first slot of the log in memory: what is before it was told, or came in a snapshot.
     first: Slot,
+    /// The first slot that it does not know to be chosen: all before that was told, in this life, or came in a snapshot.
+    open: Slot,
 }
 
 /// What no node may hold any more.
@@ -40,8 +42,11 @@ pub struct MultiPaxosPast {
     told: Vec<Value>,
     /// How many slots were done when somebody was told last that one is.
     done: u64,
-    /// The first slot of which each node was not told, in its life.
+    /// The slot after the last that each node was told of, or that came in a snapshot. A crash does not set it back; what is told
+    /// again after one does.
     stands: BTreeMap<NodeId, Slot>,
+    /// As of where each node would read: the first slot that it does not know to be chosen, which a crash sets back.
+    open: BTreeMap<NodeId, Slot>,
     /// How much was done when each read was asked for.
     reads: BTreeMap<RequestId, u64>,
     /// What else was asked for.
@@ -76,7 +81,8 @@ impl Invariants for MultiPaxosInvariants {
     type Past = MultiPaxosPast;
 
     fn view(&self, node: &MultiPaxos, saved: &Saved, _: Time) -> MultiPaxosView {
-        MultiPaxosView { promised: saved.promised, entries: saved.entries.clone(), first: node.first() }
+        let (promised, entries) = (saved.promised, saved.entries.clone());
+        MultiPaxosView { promised, entries, first: node.first(), open: node.open() }
     }
 
     fn check_step(&self, id: NodeId, before: &MultiPaxosView, after: &MultiPaxosView) -> Result<(), Violation> {
@@ -90,6 +96,7 @@ impl Invariants for MultiPaxosInvariants {
     fn remember(&self, past: &mut MultiPaxosPast, id: NodeId, view: &MultiPaxosView) -> Result<(), Violation> {
         let stands = past.stands.entry(id).or_default();
         *stands = view.first.max(*stands);
+        past.open.insert(id, view.open);
         for (slot, Entry { ballot, value }) in &view.entries {
             let ballots = past.accepted.entry(*slot).or_default();
             let (first, by) = ballots.entry(*ballot).or_insert_with(|| (value.clone(), Members::new()));
@@ -124,7 +131,11 @@ impl Invariants for MultiPaxosInvariants {
     fn hear(&self, past: &mut MultiPaxosPast, id: NodeId, event: &Event) -> Result<(), Violation> {
         match event {
             Event::Chosen { slot, value } => {
-                past.stands.insert(id, slot.next());
+                let stands = past.stands.insert(id, slot.next()).unwrap_or_default();
+                if *slot > stands {
+                    let detail = format!("{id} is told of slot {slot}, and was not of slot {stands}");
+                    return Err(Violation::new("told in order", detail));
+                }
                 let (at, count) = (place(slot.0), past.told.len());
                 let is_new = at == count;
                 if at > count {
@@ -156,9 +167,9 @@ impl Invariants for MultiPaxosInvariants {
             }
             Event::Readable { id: request, .. } => {
                 let done = past.reads.remove(request).unwrap_or(0);
-                let stands = past.stands.get(&id).copied().unwrap_or_default();
-                if stands.0 <= done {
-                    let detail = format!("{id} reads as of before {stands}, asked for when {done} was done");
+                let open = past.open.get(&id).copied().unwrap_or_default();
+                if open.0 <= done {
+                    let detail = format!("{id} reads as of before {open}, asked for when {done} was done");
                     return Err(Violation::new("reads are not old", detail));
                 }
             }
@@ -178,4 +189,69 @@ impl Invariants for MultiPaxosInvariants {
 /// Where a slot of this number stands among those told.
 fn place(slot: u64) -> usize {
     usize::try_from(slot.saturating_sub(1)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BALLOT: Ballot = Ballot { round: 1, node: NodeId(1) };
+
+    fn three() -> MultiPaxosInvariants {
+        MultiPaxosInvariants { members: [1, 2, 3].map(NodeId).into(), alpha: 64 }
+    }
+
+    /// A node that has accepted a no-op in each of three slots, and knows those before `open` to be chosen.
+    fn view(open: u64) -> MultiPaxosView {
+        let entry = Entry { ballot: BALLOT, value: Value::NoOp };
+        let entries = (1..=3).map(|slot| (Slot(slot), entry.clone())).collect();
+        MultiPaxosView { promised: Some(BALLOT), entries, first: Slot(1), open: Slot(open) }
+    }
+
+    fn chosen(slot: u64) -> Event {
+        Event::Chosen { slot: Slot(slot), value: Value::NoOp }
+    }
+
+    /// All three have accepted, and n1 was told of all of that.
+    fn told_to_n1() -> MultiPaxosPast {
+        let mut past = MultiPaxosPast::default();
+        for id in [1, 2, 3].map(NodeId) {
+            three().remember(&mut past, id, &view(if id == NodeId(1) { 4 } else { 1 })).unwrap();
+        }
+        (1..=3).for_each(|slot| three().hear(&mut past, NodeId(1), &chosen(slot)).unwrap());
+        past
+    }
+
+    #[test]
+    fn slot_left_out_at_one_node_is_seen_though_another_was_told_of_it() {
+        let mut past = told_to_n1();
+        assert_eq!(three().hear(&mut past, NodeId(2), &chosen(1)), Ok(()));
+        let seen = three().hear(&mut past, NodeId(2), &chosen(3)).unwrap_err();
+        assert_eq!(seen.property, "told in order");
+    }
+
+    #[test]
+    fn slots_told_again_after_a_crash_or_skipped_by_a_snapshot_are_in_order() {
+        let mut past = told_to_n1();
+        three().remember(&mut past, NodeId(1), &view(3)).unwrap();
+        for slot in [1, 2, 3] {
+            assert_eq!(three().hear(&mut past, NodeId(1), &chosen(slot)), Ok(()));
+        }
+        let fetched = MultiPaxosView { first: Slot(3), ..view(3) };
+        three().remember(&mut past, NodeId(3), &fetched).unwrap();
+        assert_eq!(three().hear(&mut past, NodeId(3), &chosen(3)), Ok(()));
+    }
+
+    #[test]
+    fn read_of_an_older_state_after_a_crash_is_seen() {
+        let mut past = told_to_n1();
+        three().hear(&mut past, NodeId(1), &Event::Done { id: RequestId(9), slot: Slot(3) }).unwrap();
+        let mut read = |open| {
+            three().remember(&mut past, NodeId(1), &view(open)).unwrap();
+            three().asked(&mut past, NodeId(1), RequestId(1), &Request::Read);
+            three().hear(&mut past, NodeId(1), &Event::Readable { id: RequestId(1), until: Time::from_millis(1) })
+        };
+        assert_eq!(read(4), Ok(()));
+        assert_eq!(read(3).unwrap_err().property, "reads are not old");
+    }
 }

@@ -56,14 +56,7 @@ impl MultiPaxos {
             return self.wait_to_campaign(now);
         }
         self.set_master(None, out);
-        self.round += 1;
-        if !self.weak(Weakness::BallotReused) {
-            let write = Write::Round(self.round);
-            self.round_write = Some(self.writes.store(now, write, size_of::<u64>(), out));
-        }
-        let ballot = Ballot { round: self.round, node: self.config.id };
-        let known = self.log.open;
-        let prepared = Prepared { ballot, promises: Members::new(), reported: BTreeMap::new(), known };
+        let prepared = self.next_ballot(now, out);
         let ask_at = after(now, self.config.heartbeat_interval);
         let give_up_at = after(now, self.config.lease + self.config.campaign_pause);
         self.role = RoleState::Candidate(Candidate { prepared, asked_self: false, ask_at, give_up_at });
@@ -71,13 +64,30 @@ impl MultiPaxos {
         self.maybe_ask_self(out);
     }
 
-    /// Asks again those others who have not answered.
+    /// A ballot above all that were heard of, with nothing promised yet. Nobody hears of it before it is on disk.
+    pub(crate) fn next_ballot(&mut self, now: Time, out: &mut Out) -> Prepared {
+        self.round += 1;
+        if !self.weak(Weakness::BallotReused) {
+            let write = Write::Round(self.round);
+            self.round_write = Some(self.writes.store(now, write, size_of::<u64>(), out));
+        }
+        let ballot = Ballot { round: self.round, node: self.config.id };
+        Prepared { ballot, promises: Members::new(), reported: BTreeMap::new(), known: self.log.open }
+    }
+
+    /// Asks again those others who have not answered, and what was chosen those who have, if one of them knows more: that may
+    /// have been lost too.
     pub(crate) fn ask_again(&mut self, now: Time, out: &mut Out) {
         let RoleState::Candidate(candidate) = &mut self.role else { return };
         candidate.ask_at = after(now, self.config.heartbeat_interval);
+        let is_behind = self.log.open < candidate.prepared.known;
+        let promises = if is_behind { candidate.prepared.promises.clone() } else { Members::new() };
         // Or else it has asked nobody yet, and will as soon as its ballot is on disk.
         if !self.is_outstanding(self.round_write) {
             self.ask_silent(out);
+        }
+        for whom in promises {
+            self.catch_up(whom, out);
         }
     }
 
@@ -172,9 +182,17 @@ impl MultiPaxos {
     }
 
     /// Gives a ballot up that is outbid, and waits: whoever outbid us may lead by then, and is left to (*Paxos Made Live* §5.2).
+    ///
+    /// Not while a majority grants us the lease: none of those has promised another ballot, so we can do without whoever refuses
+    /// ours. If a majority does refuse, the lease ends, and with it the office (`beat`).
     pub(crate) fn on_nack(&mut self, now: Time, refused: Ballot, promised: Ballot, out: &mut Out) {
         self.round = self.round.max(promised.round);
-        if self.ballot() == Some(refused) && refused < promised {
+        if self.ballot() != Some(refused) || refused >= promised {
+            return;
+        }
+        if self.is_leased(now) {
+            self.outbid(now, out);
+        } else {
             self.step_down(now, None, out);
         }
     }

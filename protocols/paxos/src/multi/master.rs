@@ -11,7 +11,7 @@ use super::candidate::Prepared;
 use super::log::Log;
 use super::node::{MultiPaxos, Out, RoleState, after};
 use super::{Config, Event, Members, Message, Refusal, Request, Slot, Value, Weakness};
-use crate::Ballot;
+use crate::{Ballot, ROUND_MAX};
 
 /// Of so many rounds the master knows when it began them. An answer to an older one is worth nothing any more.
 const ROUNDS_MAX: usize = 64;
@@ -40,6 +40,8 @@ pub(crate) struct Master {
     pub(crate) queue: VecDeque<(RequestId, Value)>,
     /// Before this slot lies all that an earlier master may have told somebody to be done, of what was reported.
     recovered: Slot,
+    /// Somebody has promised a higher ballot. Nobody who waits takes a slot until we prepare one above that; false at first.
+    outbid: bool,
     /// The last round of heartbeats.
     round: u64,
     /// When it began the last of them.
@@ -61,6 +63,7 @@ impl MultiPaxos {
             pending: BTreeMap::new(),
             queue: VecDeque::new(),
             recovered: open,
+            outbid: false,
             round: 0,
             rounds: VecDeque::new(),
             granted: BTreeMap::new(),
@@ -126,6 +129,7 @@ impl MultiPaxos {
     pub(crate) fn fill(&mut self, now: Time, out: &mut Out) {
         let unprepared = self.weak(Weakness::MembersUnprepared);
         loop {
+            self.maybe_raise(now, out);
             let undecided = self.log.undecided();
             let RoleState::Master(master) = &self.role else { return };
             let slot = master.next;
@@ -152,7 +156,7 @@ impl MultiPaxos {
                     continue;
                 }
                 None if goes_on => (Value::NoOp, None),
-                None => match master.queue.pop_front() {
+                None => match master.next_request() {
                     Some((id, value)) => (value, Some(id)),
                     // New members wait for slots to pass, so they do.
                     None if slot < change => (Value::NoOp, None),
@@ -166,6 +170,30 @@ impl MultiPaxos {
             master.pending.insert(slot, Pending { value, request, accepted: Members::new(), asked_at: now });
             self.propose(slot, out);
         }
+    }
+
+    /// Somebody refuses our ballot, and a majority grants us the lease. We stay master, and prepare a higher ballot, so that whoever
+    /// refuses this one takes part again.
+    pub(crate) fn outbid(&mut self, now: Time, out: &mut Out) {
+        let RoleState::Master(master) = &mut self.role else { return };
+        master.outbid = self.round < ROUND_MAX;
+        self.fill(now, out);
+    }
+
+    /// Prepares a higher ballot once nothing is under way at this one, so that no request is given up for it. Those who wait take
+    /// the next slots when a majority has promised it; reads wait for that too. Nobody who owes us a lease withholds the promise.
+    fn maybe_raise(&mut self, now: Time, out: &mut Out) {
+        let RoleState::Master(master) = &self.role else { return };
+        let is_idle = master.pending.is_empty() && master.prepared.reported.is_empty();
+        if !master.outbid || !is_idle || self.is_flooded() {
+            return;
+        }
+        let prepared = self.next_ballot(now, out);
+        let message = Message::Prepare { ballot: prepared.ballot, from: self.log.open };
+        let RoleState::Master(master) = &mut self.role else { return };
+        (master.prepared, master.next, master.outbid) = (prepared, self.log.open, false);
+        self.ask_silent(out);
+        self.say(self.round_write, self.config.id, message, out);
     }
 
     /// Phase 2a: asks those who accept in this slot and have not.
@@ -200,6 +228,13 @@ impl MultiPaxos {
         if (heard_until.max(master.since + self.config.master_lease()) <= now) || steps_aside {
             return self.step_down(now, None, out);
         }
+        if self.is_outstanding(self.round_write) {
+            // Nobody may hear of our next ballot yet. If the disk takes too long, the lease ends.
+            if let RoleState::Master(master) = &mut self.role {
+                master.beat_at = after(now, self.config.heartbeat_interval);
+            }
+            return;
+        }
         self.leased_until = Some(after(now, self.config.lease));
         let (ours, open, interval) = (self.config.id, self.log.open, self.config.heartbeat_interval);
         // Those who accepted a little before hear how that ended, and that they are no members any more.
@@ -229,6 +264,8 @@ impl MultiPaxos {
             self.propose(slot, out);
         }
         self.ask_new_members(out);
+        // A ballot may have waited for the disk.
+        self.fill(now, out);
     }
 
     /// Asks for promises where those of the members to come are missing.
@@ -253,6 +290,12 @@ impl MultiPaxos {
         let began = if from_reply { now } else { *began };
         let granted = master.granted.entry(from).or_insert(began);
         *granted = began.max(*granted);
+    }
+
+    /// Whether we are master, and a majority of those who accept in the open slot promises nobody else for now.
+    pub(crate) fn is_leased(&self, now: Time) -> bool {
+        let RoleState::Master(master) = &self.role else { return false };
+        master.lease(&self.config, &self.log).is_some_and(|until| now < until)
     }
 
     /// The master answers alone, while it may.
@@ -290,6 +333,11 @@ impl Pending {
 }
 
 impl Master {
+    /// Who waits longest. Nobody takes a slot at a ballot that is about to be given up.
+    fn next_request(&mut self) -> Option<(RequestId, Value)> {
+        if self.outbid { None } else { self.queue.pop_front() }
+    }
+
     /// Until when its lease lasts: a majority of those who accept in the open slot promises nobody else until then, so that no
     /// later master can have that slot chosen, and what it may have chosen behind it is done for nobody.
     pub(crate) fn lease(&self, config: &Config, log: &Log) -> Option<Time> {
@@ -298,7 +346,7 @@ impl Master {
     }
 
     pub(crate) fn fingerprint(&self, now: Time, mut into: &mut dyn Hasher) {
-        (&self.prepared, self.next, self.recovered).hash(&mut into);
+        (&self.prepared, self.next, self.recovered, self.outbid).hash(&mut into);
         for (slot, pending) in &self.pending {
             (slot, &pending.value, pending.request.is_some(), &pending.accepted).hash(&mut into);
         }

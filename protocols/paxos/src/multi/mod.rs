@@ -29,8 +29,9 @@
 //!   ballot of the master under way before their first slot is proposed; no other phase 1 is needed (`fill`).
 //! - Of slots that somebody knows to be chosen, a promise reports no value: who campaigns catches up first.
 //! - A candidate promises itself last, once that makes the majority, and replicas under a lease leave it without an answer. So one
-//!   that was cut off comes back as it went, and has deposed nobody by a ballot that it raised meanwhile (*Paxos Made Live* §5.2
-//!   has the master raise its own from time to time instead).
+//!   that was cut off alone comes back as it went. Where several were, one may have promised another a higher ballot: a master
+//!   with a lease that is refused finishes what is under way and prepares a ballot above that, in office. (*Paxos Made Live* §5.2
+//!   has the master raise its own from time to time.)
 //! - The lease is renewed by messages of its own, not by values in the log (*Paxos Made Live* §5.2), and so costs no disk.
 //! - A new master needs no entry of its own to read: phase 1 has told it what may have been chosen, and it reads once all that is.
 //! - Once new members are chosen, α slots are filled with nothing, so that they are in force at once (*Paxos Made Simple* §3
@@ -38,7 +39,7 @@
 //! - A master that is no member any more stops; its lease has to run out before another leads.
 //!
 //! Left out: forwarding to the master, handing mastership over, learners that never accept, promises in pieces (one is as long
-//! as what is proposed and not chosen, which `waiting_bytes_max` bounds), giving office up while the own disk
+//! as what its maker holds and does not know to be chosen, which `log_bytes_max` bounds), giving office up while the own disk
 //! stalls (the others choose without it meanwhile), and rebuilding a lost disk: such a node comes back under a new name.
 
 mod acceptor;

@@ -115,6 +115,27 @@ fn stalled_disk_candidate_does_not_lead_before_its_own_promise_is_stored() {
 }
 
 #[test]
+fn stalled_disk_master_that_raises_its_ballot_is_not_heard_before_it_is_stored() {
+    let mut stalled = Stalled::new(|_| {});
+    stalled.leads();
+    let ballot = stalled.node.ballot().expect("it leads");
+    stalled.hears(Message::HeartbeatAck { ballot, round: 1 });
+    let promised = Ballot { round: 4, node: N3 };
+    assert_eq!(stalled.hears(Message::Nack { ballot, promised }), []);
+    assert_eq!(stalled.node.ballot(), Some(Ballot { round: 5, node: N1 }));
+    for _ in 0..5 {
+        stalled.now = stalled.node.deadline().expect("it would be heard again");
+        assert_eq!(stalled.hand(Input::Timeout), []);
+    }
+    assert_eq!(stalled.wakes(), 2, "both others are asked to promise");
+    while stalled.node.role() == Role::Master {
+        stalled.now = stalled.node.deadline().expect("it beats");
+        stalled.hand(Input::Timeout);
+    }
+    assert!(stalled.now < Time::from_millis(5_000), "without answers the lease ends: {}", stalled.now);
+}
+
+#[test]
 fn stalled_disk_values_are_taken_up_to_a_limit() {
     let mut stalled = Stalled::new(|config| config.unstored_bytes_max = 1 << 20);
     for slot in 1..=MANY {
@@ -199,8 +220,12 @@ fn snapshots_one_is_taken_for_each_at_a_time() {
     }
     let applied = Request::Applied(Slot(3));
     stalled.hand(Input::Request { id: RequestId(1), request: applied });
+    for _ in 0..5 {
+        stalled.hears(Message::CatchUp { from: Slot(1) });
+    }
+    assert_eq!(stalled.asks, 1, "one for n2, however often it asks");
     for from in (0..MANY).map(|id| NodeId(id % 100)) {
         stalled.hand(Input::Message { from, message: Message::CatchUp { from: Slot(1) } });
     }
-    assert_eq!(stalled.asks, 15);
+    assert_eq!(stalled.asks, 15, "nor more than there may be members");
 }

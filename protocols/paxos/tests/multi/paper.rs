@@ -161,6 +161,10 @@ fn section_3_new_leader_learns_what_is_chosen_before_it_proposes() {
     // What is chosen is not reported: it is asked for.
     assert_eq!(alone.hears(N2, promise.clone()), [Message::CatchUp { from: Slot(1) }]);
     assert_eq!(alone.node.role(), Role::Candidate);
+    // Either may be lost: it asks again.
+    alone.times_out();
+    let again = Message::Prepare { ballot: ballot(1, N1), from: Slot(1) };
+    assert_eq!(alone.sent, [(N3, again), (N2, Message::CatchUp { from: Slot(1) })]);
     let entries = vec![entry("a", ballot(1, NodeId(0))), entry("b", ballot(1, NodeId(0)))];
     alone.hears(N2, Message::Entries { from: Slot(1), entries, open: Slot(3) });
     assert_eq!((alone.node.role(), alone.node.open()), (Role::Master, Slot(3)));
@@ -319,6 +323,34 @@ fn master_that_is_outbid_leaves_office_and_says_what_it_does_not_know() {
 }
 
 #[test]
+fn live_5_2_master_with_the_lease_is_not_deposed_by_a_refusal_but_raises_its_ballot() {
+    let mut alone = Alone::master(BTreeMap::new(), |_| {});
+    alone.hears(N2, Message::HeartbeatAck { ballot: ballot(1, N1), round: 1 });
+    alone.asks(propose("x"));
+    alone.told.clear();
+    alone.hears(N3, Message::Nack { ballot: ballot(1, N1), promised: ballot(4, N3) });
+    // What is under way goes on at the old ballot, and what comes waits for the next.
+    alone.hand(Input::Request { id: RequestId(2), request: propose("y") });
+    assert_eq!((alone.node.role(), alone.node.ballot()), (Role::Master, Some(ballot(1, N1))));
+    assert!(alone.sent.is_empty());
+    alone.hears(N2, Message::Accepted { ballot: ballot(1, N1), slot: Slot(1) });
+    let prepare = Message::Prepare { ballot: ballot(5, N1), from: Slot(2) };
+    assert_eq!(alone.sent, [(N2, prepare.clone()), (N3, prepare)]);
+    assert_eq!((alone.node.role(), alone.node.lease()), (Role::Master, None), "it reads nothing meanwhile");
+    alone.hears(N3, Message::Promise { ballot: ballot(5, N1), open: Slot(1), accepted: BTreeMap::new() });
+    assert_eq!(alone.proposed(), [(Slot(2), value("y"))].into());
+    alone.hears(N3, Message::Accepted { ballot: ballot(5, N1), slot: Slot(2) });
+    let until = alone.node.lease().expect("what was granted is granted still");
+    let told: Vec<_> = alone.told.iter().filter(|event| !matches!(event, Event::Chosen { .. })).collect();
+    let done = [(1, 1), (2, 2)].map(|(id, slot)| Event::Done { id: RequestId(id), slot: Slot(slot) });
+    assert_eq!(told, done.iter().collect::<Vec<_>>());
+    // Without the lease it may be a majority that refuses.
+    alone.now = until;
+    alone.hears(N3, Message::Nack { ballot: ballot(5, N1), promised: ballot(6, N3) });
+    assert_eq!(alone.node.role(), Role::Replica);
+}
+
+#[test]
 fn watermark_counts_for_what_was_accepted_at_the_same_ballot() {
     let mut alone = Alone::new(Saved { entries: [(Slot(1), entry("x", ballot(1, N3)))].into(), ..Saved::default() });
     let beat = |round| Message::Heartbeat { ballot: ballot(2, N2), open: Slot(2), round };
@@ -368,12 +400,11 @@ fn nonsense_is_dropped() {
         Message::Prepare { ballot: endless, from: Slot(1) },
         Message::Prepare { ballot: ballot(2, N3), from: Slot(1) },
         Message::Prepare { ballot: ballot(2, N2), from: Slot(0) },
-        accept(ballot(2, N2), SLOT_MAX + 1, "x", 1),
+        Message::Prepare { ballot: ballot(2, N2), from: Slot(SLOT_MAX + 1) },
+        Message::Heartbeat { ballot: ballot(2, N2), open: Slot(SLOT_MAX + 1), round: 1 },
         accept(ballot(2, N2), 5_000, "x", 1),
         Message::Accept { ballot: ballot(2, N2), slot: Slot(1), value: long, open: Slot(1) },
         Message::Accept { ballot: ballot(2, N2), slot: Slot(1), value: Value::Members(Members::new()), open: Slot(1) },
-        Message::Heartbeat { ballot: ballot(2, N2), open: Slot(u64::MAX), round: 1 },
-        Message::Promise { ballot: mine, open: Slot(1), accepted: far },
         Message::Nack { ballot: mine, promised: endless },
         Message::Snapshot { id: SnapshotId(1), base },
         Message::Entries { from: Slot(2), entries: vec![entry("x", ballot(1, N2))], open: Slot(3) },
@@ -382,5 +413,11 @@ fn nonsense_is_dropped() {
         assert_eq!(alone.hears(N2, message.clone()), [], "{message:?}");
         assert_eq!(alone.disk, Saved::default(), "{message:?}");
         assert!(alone.asked.is_empty() && alone.told.is_empty());
+        assert_eq!(alone.node.round(), 0, "{message:?}");
     }
+    // Who waits for a promise takes none that nobody can have meant.
+    let mut alone = Alone::new(Saved::default());
+    alone.times_out();
+    alone.hears(N2, Message::Promise { ballot: mine, open: Slot(1), accepted: far });
+    assert_eq!((alone.node.role(), alone.node.promised()), (Role::Candidate, None));
 }
