@@ -152,7 +152,10 @@ impl Protocol for Registers {
                 Request::Reconfigure(membership) => self.on_reconfigure(now, id, membership, out),
                 Request::Rewrite => self.on_rewrite(now, id, out),
             },
-            Input::Stored(id) => self.writes.stored(id, out),
+            Input::Stored(id) => {
+                self.writes.stored(id, out);
+                self.on_proposer_stored(now, out);
+            }
             Input::Answered { answer, .. } => match answer {},
             Input::Timeout => {
                 self.on_proposer_timeout(now, out);
@@ -182,7 +185,8 @@ impl Protocol for Registers {
         (round, reserved, age, place(write), remembered, work.len()).hash(&mut into);
         for (key, work) in work {
             let current = &work.current;
-            (key, &current.phase, current.first, &current.task.change, work.queue.len()).hash(&mut into);
+            let asks = current.asks.map(|(write, age)| (self.writes.place(write), age));
+            (key, &current.phase, asks, current.first, &current.task.change, work.queue.len()).hash(&mut into);
             work.queue.iter().for_each(|task| task.change.hash(&mut into));
         }
         let Collector { current, queue, begin_at: _ } = &self.collector;
