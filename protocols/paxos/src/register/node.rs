@@ -313,12 +313,6 @@ impl Registers {
         (self.acceptor.registers.len(), self.proposer.remembered.len())
     }
 
-    /// The highest round it knows to have been used; its next ballot is of the one after it.
-    #[must_use]
-    pub fn round(&self) -> u64 {
-        self.proposer.round
-    }
-
     /// How often its proposer was told of a collection.
     #[must_use]
     pub fn age(&self) -> Age {
