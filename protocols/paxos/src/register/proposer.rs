@@ -337,6 +337,12 @@ impl Registers {
         if attempt.phase.ballot() != Some(refused) {
             return;
         }
+        if let Phase::Accepting { next: Some(next), .. } = &attempt.phase
+            && *next == promised
+        {
+            // Nobody has outbid us: it was a late copy of our Prepare, and whoever refused it has accepted what followed.
+            return;
+        }
         if attempt.task.asker == Asker::Collector {
             return self.finish(now, key, Outcome::Refused(Refusal::TimedOut), out);
         }
