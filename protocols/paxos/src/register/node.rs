@@ -190,7 +190,8 @@ impl Protocol for Registers {
             work.queue.iter().for_each(|task| task.change.hash(&mut into));
         }
         let Collector { current, queue, begin_at: _ } = &self.collector;
-        (current.as_ref().map(|current| (&current.key, &current.stage)), queue).hash(&mut into);
+        (current.as_ref().map(|current| (&current.key, &current.stage)), queue.len()).hash(&mut into);
+        queue.iter().for_each(|wanted| (&wanted.key, wanted.tries).hash(&mut into));
         (self.rewriting.as_ref().map(|rewriting| &rewriting.at), self.to_self.len()).hash(&mut into);
         for (rests_on, message) in &self.to_self {
             (place(rests_on), message).hash(&mut into);

@@ -399,17 +399,17 @@ impl Registers {
     /// Tells whoever asked, and turns to what waits for the same register.
     pub(crate) fn finish(&mut self, now: Time, key: Bytes, outcome: Outcome, out: &mut Out) {
         let Some(Work { current, mut queue }) = self.proposer.work.remove(&key) else { return };
-        self.answer(now, &key, current.task.asker, outcome, out);
+        self.answer(now, &key, &current.task, outcome, out);
         while let Some(task) = queue.pop_front() {
             if task.until > now {
                 return self.begin(now, key, task, queue, out);
             }
-            self.answer(now, &key, task.asker, Outcome::Refused(Refusal::TimedOut), out);
+            self.answer(now, &key, &task, Outcome::Refused(Refusal::TimedOut), out);
         }
     }
 
-    fn answer(&mut self, now: Time, key: &Bytes, asker: Asker, outcome: Outcome, out: &mut Out) {
-        let id = match asker {
+    fn answer(&mut self, now: Time, key: &Bytes, task: &Task, outcome: Outcome, out: &mut Out) {
+        let id = match task.asker {
             Asker::Client(id) => id,
             Asker::Collector => return self.on_tombstone(now, key, outcome, out),
             Asker::Rewriter => return self.on_rewritten(now, key, &outcome, out),
@@ -423,7 +423,13 @@ impl Registers {
                 Event::Done { id, took, state: proposal.state }
             }
             Outcome::Refused(refusal) => Event::Refused { id, refusal },
-            Outcome::Unknown => Event::Unknown { id },
+            Outcome::Unknown => {
+                if task.change == Change::Delete {
+                    // If it was made, nobody else will have what it leaves collected.
+                    self.want_collected(now, key, out);
+                }
+                Event::Unknown { id }
+            }
         };
         self.writes.emit(None, event, out);
     }

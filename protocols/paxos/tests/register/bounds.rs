@@ -196,6 +196,28 @@ fn collections_wait_up_to_a_limit_and_are_not_tried_for_ever() {
     assert_eq!(stalled.told.len(), 12);
 }
 
+/// One after another, but without a pause in between: else deletions outrun it.
+#[test]
+fn collections_that_have_waited_do_not_wait_for_each_other() {
+    let mut alone = Stalled::new(1, |config| config.proposers = [N1].into());
+    for number in 1..=MANY {
+        alone.wants(2 * number, key(number), Change::Set(Bytes::from("x")));
+        alone.wants(2 * number + 1, key(number), Change::Delete);
+        alone.wakes();
+    }
+    assert_eq!(alone.node.sizes().0 as u64, MANY);
+    while let Some(at) = alone.node.deadline() {
+        assert!(at > alone.now, "a node that is asked at a time has nothing more to do then");
+        alone.now = at;
+        alone.hand(Input::Timeout);
+        alone.wakes();
+    }
+    let collected = |event: &Event| matches!(event, Event::Collected(_));
+    assert_eq!(alone.told.iter().filter(|event| collected(event)).count() as u64, MANY);
+    assert_eq!(alone.node.sizes().0, 0);
+    assert!(alone.now < Time::from_millis(2_100), "{:?}: each has waited at most 2 s", alone.now);
+}
+
 #[test]
 fn request_too_long_is_refused() {
     let mut stalled = Stalled::new(3, |_| {});
