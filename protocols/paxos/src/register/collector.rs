@@ -1,6 +1,7 @@
 //! The collector: has all forget a register that holds no value, in three stages (§3.1). One at a time.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{NodeId, Time};
@@ -37,17 +38,27 @@ pub(crate) struct Collection {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Collector {
     pub(crate) current: Option<Collection>,
-    /// What is to be collected, and how often that was tried.
-    pub(crate) queue: VecDeque<(Bytes, u32)>,
-    /// When the next is begun, unless one is under way. `None` where none waits.
+    /// What is to be collected, in the order in which it came.
+    pub(crate) queue: VecDeque<Wanted>,
+    /// When the next is begun. `None` where none waits, or one is under way.
     pub(crate) begin_at: Option<Time>,
+}
+
+/// A register that is to be collected.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) key: Bytes,
+    /// How often that was tried.
+    pub(crate) tries: u32,
+    /// When it may be begun.
+    from: Time,
 }
 
 impl Registers {
     /// A register holds no value. It is collected after a while, unless that is in the queue already.
     pub(crate) fn want_collected(&mut self, now: Time, key: &Bytes, out: &mut Out) {
         // One under way may be about an earlier tombstone of the same register.
-        if self.collector.queue.iter().all(|(other, _)| other != key) {
+        if self.collector.queue.iter().all(|wanted| wanted.key != *key) {
             self.queue_collection(now, key.clone(), 0, out);
         }
     }
@@ -59,20 +70,21 @@ impl Registers {
         if is_too_long || is_full || !is_proposer || tries >= self.config.collect_tries_max {
             return self.writes.emit(None, Event::NotCollected(key), out);
         }
-        self.collector.queue.push_back((key, tries));
+        let delay = self.config.collect_delay;
+        let from = after(now, self.rng.between(delay, delay.saturating_mul(2)));
+        self.collector.queue.push_back(Wanted { key, tries, from });
         self.wait_to_collect(now);
     }
 
+    /// Those that have waited long enough need not wait for each other as well.
     fn wait_to_collect(&mut self, now: Time) {
-        if self.collector.begin_at.is_none_or(|at| at <= now) && !self.collector.queue.is_empty() {
-            let delay = self.config.collect_delay;
-            self.collector.begin_at = Some(after(now, self.rng.between(delay, delay.saturating_mul(2))));
-        }
+        let Collector { current: None, queue, begin_at: begin_at @ None } = &mut self.collector else { return };
+        *begin_at = queue.front().map(|wanted| wanted.from.max(after(now, Duration::ZERO)));
     }
 
     fn begin_collection(&mut self, now: Time, out: &mut Out) {
         self.collector.begin_at = None;
-        let Some((key, tries)) = self.collector.queue.pop_front() else { return };
+        let Some(Wanted { key, tries, .. }) = self.collector.queue.pop_front() else { return };
         let until = after(now, self.config.change_timeout);
         let stage = Stage::Writing;
         self.collector.current = Some(Collection { key: key.clone(), tries, stage, at: until, until });

@@ -23,7 +23,8 @@ pub struct Config {
     pub backoff_max: Duration,
     /// How long after it was asked for a change is given up, and a stage of a collection after it was begun. Default 10 s.
     pub change_timeout: Duration,
-    /// How long a tombstone waits at least to be collected; each wait is drawn between this and twice as much. Default 1 s.
+    /// How long a tombstone waits at least to be collected, or after a try for the next; each wait is drawn between this and
+    /// twice as much. Default 1 s.
     pub collect_delay: Duration,
     /// How often a collection is tried before somebody must ask for it again. Default 10.
     pub collect_tries_max: u32,

@@ -24,6 +24,9 @@ pub struct Epoch(pub u64);
 /// Only then may the next step begin. Majorities of two sets that differ by one node have a node in common, whence proposers of
 /// neighbouring memberships see what each other has done. Those of two steps have not: therefore all must have taken the first
 /// before any takes the second, and every register must have been written to a majority of the one between.
+///
+/// This does not replace a node that is dead: it proposes too, and step 2 waits for its answer. Who proposes does not change, and
+/// whoever is to accept one day must be among [`Config::proposers`](super::Config::proposers) from the start, to rewrite.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Membership {
     /// Its number.

@@ -8,7 +8,14 @@
 //! answer (linearizable); that a change happens at most once; that *refused* means never and only *unknown* leaves it open;
 //! and that nothing leaves it that would be a lie if every write not yet stored were lost (see `hezong_base::Writes`). While a
 //! majority of the acceptors can be reached and others do not outbid it for ever, a change is done. There is no leader: any node
-//! may fail, and no other waits for it. Deleted registers take no room once all nodes could be reached for a while.
+//! may fail, and no other waits for it.
+//!
+//! What is deleted is forgotten by all, or *collected*, if the node that deleted it reaches all nodes in one of the next
+//! [`Config::collect_tries_max`] tries, some two minutes. After that, after a crash of that node, and where
+//! [`Config::collect_max`] wait already, it takes room until somebody reads it or asks for [`Request::Collect`]. A read of an
+//! absent key leaves a register too, and has it collected; a change that is given up may leave a promise, until the key
+//! is read or collected. An acceptor that holds [`Config::registers_max`] takes no others: changes of new keys run out
+//! of time where too few acceptors have room, those of the registers that it holds go on.
 //!
 //! | file | holds |
 //! |---|---|
@@ -53,7 +60,7 @@
 //!   remains of its steps is that each ends with all proposers and all registers in it.
 //!
 //! Left out: quorums other than majorities; a read in one round trip where all promises name the same ballot; changes of who
-//! proposes; a driver for changes of who accepts (`tests/register/membership.rs` walks one); collections that outlive the
+//! proposes, and with them the replacement of a node that is dead; a driver for changes of who accepts (`tests/register/membership.rs` walks one); collections that outlive the
 //! collector; registers that do not fit into memory.
 
 mod acceptor;

@@ -152,7 +152,10 @@ impl Protocol for Registers {
                 Request::Reconfigure(membership) => self.on_reconfigure(now, id, membership, out),
                 Request::Rewrite => self.on_rewrite(now, id, out),
             },
-            Input::Stored(id) => self.writes.stored(id, out),
+            Input::Stored(id) => {
+                self.writes.stored(id, out);
+                self.on_proposer_stored(now, out);
+            }
             Input::Answered { answer, .. } => match answer {},
             Input::Timeout => {
                 self.on_proposer_timeout(now, out);
@@ -182,11 +185,13 @@ impl Protocol for Registers {
         (round, reserved, age, place(write), remembered, work.len()).hash(&mut into);
         for (key, work) in work {
             let current = &work.current;
-            (key, &current.phase, current.first, &current.task.change, work.queue.len()).hash(&mut into);
+            let asks = current.asks.map(|(write, age)| (self.writes.place(write), age));
+            (key, &current.phase, asks, current.first, &current.task.change, work.queue.len()).hash(&mut into);
             work.queue.iter().for_each(|task| task.change.hash(&mut into));
         }
         let Collector { current, queue, begin_at: _ } = &self.collector;
-        (current.as_ref().map(|current| (&current.key, &current.stage)), queue).hash(&mut into);
+        (current.as_ref().map(|current| (&current.key, &current.stage)), queue.len()).hash(&mut into);
+        queue.iter().for_each(|wanted| (&wanted.key, wanted.tries).hash(&mut into));
         (self.rewriting.as_ref().map(|rewriting| &rewriting.at), self.to_self.len()).hash(&mut into);
         for (rests_on, message) in &self.to_self {
             (place(rests_on), message).hash(&mut into);
@@ -307,12 +312,6 @@ impl Registers {
     #[must_use]
     pub fn sizes(&self) -> (usize, usize) {
         (self.acceptor.registers.len(), self.proposer.remembered.len())
-    }
-
-    /// The highest round it knows to have been used; its next ballot is of the one after it.
-    #[must_use]
-    pub fn round(&self) -> u64 {
-        self.proposer.round
     }
 
     /// How often its proposer was told of a collection.

@@ -75,6 +75,9 @@ pub(crate) struct Attempt {
     pub(crate) first: Option<Ballot>,
     /// How often it was refused.
     refusals: u32,
+    /// What it asks rests on this write, and is asked at this age once that is stored; `None` once it is asked. Kept here and
+    /// not parked, so that it goes with the change: what is given up while the disk stalls takes no room.
+    pub(crate) asks: Option<(WriteId, Age)>,
     /// When it asks again those who are silent, or ends its pause.
     pub(crate) at: Time,
 }
@@ -145,7 +148,7 @@ impl Registers {
     /// In one round trip where the last change was ours and nobody has outbid it; else in two.
     fn begin(&mut self, now: Time, key: Bytes, task: Task, queue: VecDeque<Task>, out: &mut Out) {
         let is_read = task.change == Change::Read;
-        let current = Attempt { task, phase: Phase::Waiting, first: None, refusals: 0, at: now };
+        let current = Attempt { task, phase: Phase::Waiting, first: None, refusals: 0, asks: None, at: now };
         self.proposer.work.insert(key.clone(), Work { current, queue });
         match self.proposer.remembered.remove(&key) {
             Some(proposal) if is_read && self.weak(Weakness::ReadFromMemory) => {
@@ -163,7 +166,8 @@ impl Registers {
         let Some(work) = self.proposer.work.get_mut(&key) else { return };
         let Some(ballot) = ballot else {
             // There will be none; all it can do is to run out of time.
-            (work.current.phase, work.current.at) = (Phase::Waiting, work.current.task.until);
+            (work.current.phase, work.current.asks) = (Phase::Waiting, None);
+            work.current.at = work.current.task.until;
             return;
         };
         let promises = match &work.current.phase {
@@ -193,11 +197,32 @@ impl Registers {
         self.proposer.write = Some(self.writes.store(now, write, size_of::<Write>(), out));
     }
 
-    /// Asks, or asks again, those who have not answered.
+    /// Asks, or asks again, those who have not answered; as soon as the ballots and the age in it are on disk.
     fn ask(&mut self, now: Time, key: Bytes, out: &mut Out) {
-        let (age, rests_on) = (self.proposer.age, self.proposer.write);
+        let (age, rests_on) =
+            (self.proposer.age, self.proposer.write.filter(|write| self.writes.is_outstanding(*write)));
         let Some(work) = self.proposer.work.get_mut(&key) else { return };
         work.current.at = after(now, self.config.resend_interval);
+        work.current.asks = rests_on.map(|write| (write, age));
+        if rests_on.is_none() {
+            self.ask_at(age, key, out);
+        }
+    }
+
+    /// Asks what waited for the disk. Looks at all changes, which are at most as many as may wait.
+    pub(crate) fn on_proposer_stored(&mut self, now: Time, out: &mut Out) {
+        let is_ready = |(write, _): &(WriteId, Age)| !self.writes.is_outstanding(*write);
+        let ready = |(key, work): (&Bytes, &Work)| Some((key.clone(), work.current.asks.filter(is_ready)?.1));
+        for (key, age) in self.proposer.work.iter().filter_map(ready).collect::<Vec<_>>() {
+            if let Some(work) = self.proposer.work.get_mut(&key) {
+                (work.current.asks, work.current.at) = (None, after(now, self.config.resend_interval));
+            }
+            self.ask_at(age, key, out);
+        }
+    }
+
+    fn ask_at(&mut self, age: Age, key: Bytes, out: &mut Out) {
+        let Some(work) = self.proposer.work.get(&key) else { return };
         let acceptors = self.membership.acceptors.iter().copied();
         let (body, silent): (Body, Vec<NodeId>) = match &work.current.phase {
             Phase::Waiting => return,
@@ -210,7 +235,7 @@ impl Registers {
             ),
         };
         for to in silent {
-            self.say(rests_on, to, key.clone(), body.clone(), out);
+            self.say(None, to, key.clone(), body.clone(), out);
         }
     }
 
@@ -312,6 +337,12 @@ impl Registers {
         if attempt.phase.ballot() != Some(refused) {
             return;
         }
+        if let Phase::Accepting { next: Some(next), .. } = &attempt.phase
+            && *next == promised
+        {
+            // Nobody has outbid us: it was a late copy of our Prepare, and whoever refused it has accepted what followed.
+            return;
+        }
         if attempt.task.asker == Asker::Collector {
             return self.finish(now, key, Outcome::Refused(Refusal::TimedOut), out);
         }
@@ -327,7 +358,7 @@ impl Registers {
         let doubled = self.config.backoff_min.saturating_mul(1 << attempt.refusals.min(DOUBLINGS_MAX));
         let pause = doubled.min(longest);
         attempt.refusals = attempt.refusals.saturating_add(1);
-        attempt.phase = Phase::Waiting;
+        (attempt.phase, attempt.asks) = (Phase::Waiting, None);
         attempt.at = after(now, self.rng.between(pause, pause.saturating_mul(2)));
     }
 
@@ -368,17 +399,17 @@ impl Registers {
     /// Tells whoever asked, and turns to what waits for the same register.
     pub(crate) fn finish(&mut self, now: Time, key: Bytes, outcome: Outcome, out: &mut Out) {
         let Some(Work { current, mut queue }) = self.proposer.work.remove(&key) else { return };
-        self.answer(now, &key, current.task.asker, outcome, out);
+        self.answer(now, &key, &current.task, outcome, out);
         while let Some(task) = queue.pop_front() {
             if task.until > now {
                 return self.begin(now, key, task, queue, out);
             }
-            self.answer(now, &key, task.asker, Outcome::Refused(Refusal::TimedOut), out);
+            self.answer(now, &key, &task, Outcome::Refused(Refusal::TimedOut), out);
         }
     }
 
-    fn answer(&mut self, now: Time, key: &Bytes, asker: Asker, outcome: Outcome, out: &mut Out) {
-        let id = match asker {
+    fn answer(&mut self, now: Time, key: &Bytes, task: &Task, outcome: Outcome, out: &mut Out) {
+        let id = match task.asker {
             Asker::Client(id) => id,
             Asker::Collector => return self.on_tombstone(now, key, outcome, out),
             Asker::Rewriter => return self.on_rewritten(now, key, &outcome, out),
@@ -392,7 +423,13 @@ impl Registers {
                 Event::Done { id, took, state: proposal.state }
             }
             Outcome::Refused(refusal) => Event::Refused { id, refusal },
-            Outcome::Unknown => Event::Unknown { id },
+            Outcome::Unknown => {
+                if task.change == Change::Delete {
+                    // If it was made, nobody else will have what it leaves collected.
+                    self.want_collected(now, key, out);
+                }
+                Event::Unknown { id }
+            }
         };
         self.writes.emit(None, event, out);
     }
@@ -413,15 +450,14 @@ impl Registers {
         let is_due = |work: &Work| work.current.at <= now || work.current.task.until <= now;
         let due: Vec<Bytes> =
             self.proposer.work.iter().filter(|(_, work)| is_due(work)).map(|(key, _)| key.clone()).collect();
-        let is_writing = self.proposer.write.is_some_and(|write| self.writes.is_outstanding(write));
         for key in due {
             let Some(work) = self.proposer.work.get_mut(&key) else { continue };
             if work.current.task.until <= now {
                 self.give_up(now, key, out);
             } else if work.current.phase == Phase::Waiting {
                 self.campaign(now, key, out);
-            } else if is_writing {
-                // It has asked nobody yet, and will as soon as its ballot is on disk.
+            } else if work.current.asks.is_some() {
+                // It will ask as soon as its ballot is on disk.
                 work.current.at = after(now, self.config.resend_interval);
             } else {
                 self.ask(now, key, out);

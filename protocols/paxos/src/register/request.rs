@@ -15,8 +15,9 @@ pub enum Request {
         /// How.
         change: Change,
     },
-    /// Have acceptors forget a register that holds no value. Happens by itself after each change that left none; to be asked
-    /// for again after [`Event::NotCollected`], and after a crash. Answered by that or [`Event::Collected`].
+    /// Have acceptors forget a register that holds no value. Happens by itself after each change or read that found or left
+    /// none, and each deletion of which that is unknown; to be asked for again after [`Event::NotCollected`], and after a
+    /// crash. Answered by that or [`Event::Collected`].
     Collect(Bytes),
     /// Propose to these acceptors from now on. Answered by [`Event::Reconfigured`] or [`Event::Refused`]. See
     /// [`Membership`] for what must have been done before.
@@ -51,7 +52,9 @@ pub enum Event {
     },
     /// A register that held no value is forgotten.
     Collected(Bytes),
-    /// A register could not be forgotten: not all nodes could be reached, or it holds a value.
+    /// A register was not forgotten: in none of [`Config::collect_tries_max`](super::Config::collect_tries_max) tries could
+    /// all nodes be reached and did nobody use it; or it holds a value. Or it was not even tried: as many wait as
+    /// [`Config::collect_max`](super::Config::collect_max) allows, the key is too long, or this node does not propose.
     NotCollected(Bytes),
     /// A membership is in use, and will be after a crash.
     Reconfigured {
@@ -74,7 +77,9 @@ pub enum Event {
 pub enum Refusal {
     /// A key or a value is longer than [`Config`](super::Config) allows.
     TooLong,
-    /// As many wait as [`Config::waiting_max`](super::Config::waiting_max) allows, or such a request is being carried out.
+    /// As many changes wait as [`Config::waiting_max`](super::Config::waiting_max) allows. Of a membership: registers are
+    /// being rewritten here, or as much is on its way to the disk as
+    /// [`Config::unstored_bytes_max`](super::Config::unstored_bytes_max) allows. Of a rewriting: another is under way.
     Overloaded,
     /// No majority of the acceptors answered in time, or others were always faster.
     TimedOut,

@@ -104,11 +104,29 @@ fn stalled_disk_repeated_requests_are_answered_once() {
 fn stalled_disk_own_ballot_is_asked_for_once() {
     let mut stalled = Stalled::new(3, |_| {});
     stalled.wants(1, "a", Change::Read);
-    while stalled.told.is_empty() {
+    for _ in 0..10 {
         stalled.now = stalled.node.deadline().expect("it would ask again");
         assert_eq!(stalled.hand(Input::Timeout), []);
     }
-    assert_eq!(stalled.wakes(), 2, "both others are asked to promise");
+    assert_eq!((stalled.told.len(), stalled.wakes()), (0, 2), "both others are asked to promise");
+}
+
+/// What is given up makes room for others: then nothing of it may be left that waits for the disk.
+#[test]
+fn stalled_disk_changes_given_up_leave_nothing_behind() {
+    let mut stalled = Stalled::new(3, |_| {});
+    for round in 0..3 {
+        (0..MANY).for_each(|number| stalled.wants(number, key(round * MANY + number), Change::Read));
+        while let Some(at) = stalled.node.deadline() {
+            stalled.now = at;
+            assert_eq!(stalled.hand(Input::Timeout), []);
+        }
+    }
+    let refused = |event: &Event| matches!(event, Event::Refused { refusal: Refusal::TimedOut, .. });
+    assert_eq!(stalled.told.iter().filter(|event| refused(event)).count() as u64, 3 * MANY);
+    stalled.wants(0, "a", Change::Read);
+    // What leaves is for the one that waits. Those given up are asked about neither of others nor of its own acceptor.
+    assert_eq!((stalled.wakes(), stalled.node.sizes().0), (2, 1));
 }
 
 #[test]
@@ -176,6 +194,28 @@ fn collections_wait_up_to_a_limit_and_are_not_tried_for_ever() {
         stalled.hand(Input::Timeout);
     }
     assert_eq!(stalled.told.len(), 12);
+}
+
+/// One after another, but without a pause in between: else deletions outrun it.
+#[test]
+fn collections_that_have_waited_do_not_wait_for_each_other() {
+    let mut alone = Stalled::new(1, |config| config.proposers = [N1].into());
+    for number in 1..=MANY {
+        alone.wants(2 * number, key(number), Change::Set(Bytes::from("x")));
+        alone.wants(2 * number + 1, key(number), Change::Delete);
+        alone.wakes();
+    }
+    assert_eq!(alone.node.sizes().0 as u64, MANY);
+    while let Some(at) = alone.node.deadline() {
+        assert!(at > alone.now, "a node that is asked at a time has nothing more to do then");
+        alone.now = at;
+        alone.hand(Input::Timeout);
+        alone.wakes();
+    }
+    let collected = |event: &Event| matches!(event, Event::Collected(_));
+    assert_eq!(alone.told.iter().filter(|event| collected(event)).count() as u64, MANY);
+    assert_eq!(alone.node.sizes().0, 0);
+    assert!(alone.now < Time::from_millis(2_100), "{:?}: each has waited at most 2 s", alone.now);
 }
 
 #[test]

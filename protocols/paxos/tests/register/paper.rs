@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time};
 use hezong_paxos::Ballot;
 use hezong_paxos::register::{
-    Age, Body, Change, Config, Epoch, Event, Message, Proposal, Refusal, Registers, Request, Saved, State,
+    Age, Body, Change, Config, Epoch, Event, Message, Phase, Proposal, Refusal, Registers, Request, Saved, State,
 };
 
 const N1: NodeId = NodeId(1);
@@ -170,6 +170,22 @@ fn section_2_2_1_next_change_asks_to_accept_at_once_at_the_ballot_that_was_promi
     let state = State { previous: Some(ballot(1, N1)), ..proposal("y", ballot(2, N1)).state };
     let proposal = Proposal { ballot: ballot(2, N1), state };
     assert_eq!(alone.sent.first(), Some(&(N2, Body::Accept { age: Age(0), proposal, next: Some(ballot(3, N1)) })));
+}
+
+/// Its own acceptor has promised the ballot of its next change by then, and refuses it.
+#[test]
+fn section_2_2_1_late_copy_of_a_prepare_does_not_defeat_the_accept_that_followed() {
+    let mut alone = Alone::new(Saved::default());
+    alone.wants(1, set("x"));
+    alone.hears(N2, Body::Promise { ballot: ballot(1, N1), accepted: None });
+    alone.hears(N1, prepare(ballot(1, N1)));
+    alone.hears(N2, Body::Accepted { ballot: ballot(1, N1) });
+    let state = proposal("x", ballot(1, N1)).state;
+    assert_eq!(alone.told, [Event::Done { id: RequestId(1), took: true, state }]);
+    // What was promised to somebody else does.
+    alone.wants(2, set("y"));
+    alone.hears(N2, Body::Nack { ballot: ballot(2, N1), promised: ballot(3, N2) });
+    assert_eq!(alone.node.phase(b"a"), Some(&Phase::Waiting));
 }
 
 #[test]
