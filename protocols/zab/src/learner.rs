@@ -239,6 +239,9 @@ impl Zab {
     fn take_history(&mut self, now: Time, start: Option<Zxid>, snapshot: Option<Zxid>, out: &mut Out) {
         let State::Following(following) = &self.state else { return };
         let Some(epoch) = following.link.epoch else { return };
+        if !self.leads_on(start, epoch) {
+            return self.look(now, out);
+        }
         let epoch_first = self.weak(Weakness::Zk4643);
         if epoch_first {
             self.writes.store(now, Write::Current(epoch), size_of::<Epoch>(), out);
@@ -277,6 +280,15 @@ impl Zab {
         let State::Following(following) = &mut self.state else { return };
         following.stage = Stage::Acknowledged { last };
         following.link.say(&mut self.writes, rests_on, Body::AckLeader { last }, out);
+    }
+
+    /// Whether what was queued leads on from `start`, up to an epoch that its leader can know: zxids grow along the history,
+    /// and what the leader proposes next has to grow too.
+    fn leads_on(&self, start: Option<Zxid>, epoch: Epoch) -> bool {
+        let first = self.queue.entries().next().map(|entry| entry.zxid);
+        let grows = first.is_none_or(|first| Some(first) > start) || self.weak(Weakness::Zk4712);
+        let known = self.queue.last().or(start).is_none_or(|last| last.epoch <= epoch);
+        grows && (known || self.weak(Weakness::RollOver) || self.weak(Weakness::LowerEpochAccepted))
     }
 
     /// A majority has the history: what is committed is delivered, and then we serve (f.2.2, f.3.1).

@@ -431,3 +431,35 @@ fn nonsense_is_dropped() {
     alone.hand(Input::Request { id: RequestId(77), request: Request::Applied(edge) });
     assert_eq!(alone.node.history().base(), None);
 }
+
+/// What is to become its history does not grow behind what it has, or reaches into an epoch that no leader can know.
+#[test]
+fn history_that_does_not_lead_on_is_not_taken() {
+    let snap = |epoch, counter| Body::Snap { id: hezong_zab::SnapshotId(7), last: Zxid::new(epoch, counter) };
+    let trunc = |counter| Body::Trunc(Some(Zxid::new(1, counter)));
+    for (start, first) in [
+        (Body::Diff, Some(Zxid::new(1, 2))),
+        (Body::Diff, Some(Zxid::new(1, 3))),
+        (Body::Diff, Some(Zxid::new(3, 1))),
+        (trunc(2), Some(Zxid::new(1, 1))),
+        (trunc(2), Some(Zxid::new(1, 2))),
+        (snap(1, 5), Some(Zxid::new(1, 4))),
+        (snap(1, 5), Some(Zxid::new(1, 5))),
+        (snap(3, 1), None),
+    ] {
+        let had = [Zxid::new(1, 1), Zxid::new(1, 2), Zxid::new(1, 3)];
+        let mut alone = Alone::new(disk(1, 1, &had));
+        alone.follows();
+        alone.leader_says(2, 0, Body::LeaderInfo);
+        let before = alone.disk.clone();
+        alone.leader_says(2, 1, start.clone());
+        if let Some(zxid) = first {
+            alone.leader_says(2, 2, Body::Proposal { entry: entry(zxid, "new"), request: None });
+        }
+        alone.leader_says(2, 2 + u64::from(first.is_some()), Body::NewLeader);
+        if !alone.asked.is_empty() {
+            alone.answers(Answer::Installed(true));
+        }
+        assert_eq!((alone.node.role(), &alone.disk), (Role::Looking, &before), "{start:?}, {first:?}");
+    }
+}
