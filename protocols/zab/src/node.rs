@@ -272,7 +272,7 @@ impl Zab {
 
     fn on_stored(&mut self, now: Time, id: WriteId, out: &mut Out) {
         self.writes.stored(id, out);
-        while self.unstored.pop_front_if(|(_, write)| *write <= id).is_some() {}
+        while self.unstored.pop_front_if(|(_, write)| !self.writes.is_outstanding(*write)).is_some() {}
         match &self.state {
             State::Looking(_) => self.notify_owed(now, out),
             State::Following(_) => self.pong(out),

@@ -432,6 +432,20 @@ fn nonsense_is_dropped() {
     assert_eq!(alone.node.history().base(), None);
 }
 
+#[test]
+fn stored_of_a_write_that_was_never_issued_stores_nothing() {
+    let mut alone = Alone::new(Saved::default());
+    alone.serves();
+    alone.slow = true;
+    alone.asks(Request::Propose("x".into()));
+    alone.told.clear();
+    alone.learner_says(N2, Body::Ack(Zxid::new(1, 1)));
+    alone.hand(Input::Stored(hezong_base::WriteId(999)));
+    assert_eq!(alone.told, [], "it is not on our disk");
+    alone.stores();
+    assert_eq!(alone.told.len(), 1);
+}
+
 /// What is to become its history does not grow behind what it has, or reaches into an epoch that no leader can know.
 #[test]
 fn history_that_does_not_lead_on_is_not_taken() {
