@@ -150,10 +150,11 @@ fn l_1_2_answer_that_repeats_is_not_counted() {
 #[cfg(feature = "weakened")]
 #[test]
 #[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
-fn known_bug_repeated_epoch_counted_two_leaders_share_an_epoch() {
+fn known_bug_repeated_epoch_counted_is_taken_for_an_acknowledgement() {
     let weakness = hezong_zab::Weakness::RepeatedEpochCounted;
     assert!(takes_up_a_repeated_epoch(|config: &mut Config| config.weakness = Some(weakness)));
-    println!("bug\tzab::{weakness:?}\t{}\tone node asked directly\tone leader an epoch", weakness.origin());
+    let saw = "an epoch is acknowledged once";
+    println!("bug\tzab::{weakness:?}\t{}\tone node asked directly\t{saw}", weakness.origin());
 }
 
 #[cfg(feature = "weakened")]
