@@ -13,6 +13,8 @@ pub enum Protocol {
     Register,
     /// Multi-Paxos.
     MultiPaxos,
+    /// ZAB.
+    Zab,
 }
 
 /// What spoils a scenario.
@@ -189,4 +191,20 @@ scenarios! {
         "three clients create the same register with three values",
         "a register that is set only where it is empty is a variable that is created once",
         "one chain of states", Spoilt::By("HalfIsMajority") => Breaks::Property("what users are told was chosen since they asked");
+    "ZAB-1" Zab 3 "zab_1":
+        "a leader has used up the counters of its epoch while it is cut off, and is asked for more",
+        "a zxid is an epoch and a counter that begins anew with each: a leader steps down rather than reach into the next epoch",
+        "total order", Spoilt::By("RollOver") => Breaks::Property("total order");
+    "ZAB-2" Zab 3 "zab_2":
+        "the node of the highest name comes back, and its history is older than the others'",
+        "votes are compared by epoch, then zxid, and only then name: whoever leads has what was committed",
+        "who serves has all that was before", Spoilt::By("OldestHistoryLeads") => Breaks::Property("who serves has all that was before");
+    "ZAB-3" Zab 3 "zab_3":
+        "a parent is lost on its way, and its child is not",
+        "a session with a hole in it is over, so that no child is there without its parent",
+        "committed is on a majority of disks", Spoilt::By("GapUnnoticed") => Breaks::Property("committed is on a majority of disks");
+    "ZAB-4" Zab 3 "zab_4":
+        "a follower that has not heard of a commit asks for sync, and so does an observer of a leader that is none any more",
+        "a follower may read what is old; sync is answered behind every commit, and once a majority has said that it follows",
+        "sync is up to date", Spoilt::By("SyncUnconfirmed") => Breaks::Property("sync is up to date");
 }

@@ -2,7 +2,7 @@
 
 use hezong_base::{NodeId, Protocol as _};
 use hezong_invariants::{
-    Invariants, MultiPaxosInvariants, PaxosInvariants, Proposals, RaftInvariants, RegisterInvariants,
+    Invariants, MultiPaxosInvariants, PaxosInvariants, Proposals, RaftInvariants, RegisterInvariants, ZabInvariants,
 };
 use hezong_paxos::basic::{Paxos, Phase};
 use hezong_paxos::multi::{Config, MultiPaxos, Role as MultiPaxosRole};
@@ -13,6 +13,8 @@ use hezong_script::multi_paxos::{MultiPaxosDialect, show_entry};
 use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
 use hezong_script::register::RegisterDialect;
+use hezong_script::zab::ZabDialect;
+use hezong_zab::{Role as ZabRole, Zab, Zxid};
 
 /// A protocol whose scenarios are played here.
 pub(crate) trait Taught: Dialect {
@@ -114,5 +116,28 @@ impl Taught for RegisterDialect {
         let age = if node.age().0 > 0 { format!(" age {}", node.age().0) } else { String::new() };
         let star = if node.phase(b"a").is_some() { "*" } else { "" };
         format!("{star}{promised}{}{age}", accepted.unwrap_or_default())
+    }
+}
+
+impl Taught for ZabDialect {
+    type Invariants = ZabInvariants;
+
+    const LEGEND: &'static str = "l looks for a leader, j joins one, f follows, p prepares to lead, L leads, each with the epoch whose history it \
+                                  has; then its last transaction as epoch.counter, and after ✓ the last it knows to be committed";
+
+    fn invariants(voters: u8) -> ZabInvariants {
+        ZabInvariants { voters }
+    }
+
+    fn state(node: &Zab) -> String {
+        let role = match node.role() {
+            ZabRole::Looking => 'l',
+            ZabRole::Joining(_) => 'j',
+            ZabRole::Following(_) => 'f',
+            ZabRole::Preparing => 'p',
+            ZabRole::Leading => 'L',
+        };
+        let place = |sign: &str, zxid: Option<Zxid>| zxid.map(|zxid| format!(" {sign}{zxid}")).unwrap_or_default();
+        format!("{role}{}{}{}", node.current().0, place("", node.history().last()), place("✓", node.committed()))
     }
 }

@@ -9,7 +9,7 @@
 //! | `raft.rs` | Raft | election safety, leader append-only, log matching, leader completeness, state-machine safety; reads by lease or by a majority are not old (§8) | Ongaro and Ousterhout 2014, figure 3 |
 //! | `paxos.rs` | basic Paxos | promises are kept, only what was proposed is accepted, one value a ballot, agreement, only what was chosen is learned and told | Lamport 2001, §2.1 and §2.2 |
 //! | `register.rs` | CASPaxos registers | promises and ages are kept, also where a register was collected; one state a ballot, one chain of states, a change is made once, what is refused never; what users are told was chosen since they asked | Rystsov 2018, §2.2 and §3.1 |
-//! | `zab.rs` | ZAB | total order, primary order, committed is on a majority of disks and stays, one leader an epoch, epochs never fall, who serves has all that was before; what users are told is so, `sync` included | Junqueira, Reed and Serafini 2011, §III and §IV |
+//! | `zab.rs` | ZAB | total order, primary order, committed is on a majority of disks and stays, one leader an epoch, epochs never fall, who serves has all that was before; what users are told is so, on their own disk and in order, `sync` included | Junqueira, Reed and Serafini 2011, §III and §IV |
 //! | `multi_paxos.rs` | Multi-Paxos | promises are kept, one value a slot and ballot, agreement, only what was chosen is told and in order, what was refused is not done, reads are not old | Lamport 2001, §3; Chandra, Griesemer and Redstone 2007, §5.2 |
 //!
 //! The simulator of the whole product has checkers of its own for Raft, which also watch what travels and what is written.

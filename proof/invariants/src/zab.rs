@@ -40,18 +40,21 @@ pub struct ZabView {
 pub struct ZabPast {
     /// All that was committed.
     order: Vec<(Zxid, Bytes)>,
-    /// The histories on disk when each voter was last seen.
+    /// The histories on disk when each node was last seen.
     disks: BTreeMap<NodeId, Log>,
-    /// The epoch each node had in memory then, and what it knew to be committed.
+    /// The epoch each node had in memory then, and where what it knew began.
     seen: BTreeMap<NodeId, (Epoch, Option<Zxid>)>,
+    /// The last transaction that each node's user has, as far as its node can know: from where its history began when it
+    /// started, or behind the snapshot that its history was replaced by.
+    told: BTreeMap<NodeId, Option<Zxid>>,
     /// Who has taken up each epoch as its leader, established later or not.
     taken: BTreeMap<Epoch, NodeId>,
     /// Who was established in each epoch, and how much was committed by then.
     reigns: BTreeMap<Epoch, (NodeId, usize)>,
     /// What is to be broadcast, by request.
     proposed: BTreeMap<RequestId, Bytes>,
-    /// How much was committed when each `sync` was asked for.
-    syncs: BTreeMap<RequestId, usize>,
+    /// Who asked for each `sync` that is not answered, and how much was committed then.
+    syncs: BTreeMap<RequestId, (NodeId, usize)>,
     /// What users were told is certainly not done.
     refused: BTreeSet<Bytes>,
 }
@@ -61,6 +64,38 @@ impl ZabPast {
     fn through(&self, zxid: Option<Zxid>) -> usize {
         self.order.partition_point(|(other, _)| Some(*other) <= zxid)
     }
+
+    /// How many of them a node's user has.
+    fn told(&self, id: NodeId) -> usize {
+        self.through(self.told.get(&id).copied().flatten())
+    }
+
+    /// A user is given a transaction: the next one, which its own node has on disk (§III, total order and agreement).
+    fn deliver(&mut self, id: NodeId, zxid: Zxid, data: &Bytes) -> Result<(), Violation> {
+        let Some(place) = self.order.iter().position(|(other, known)| *other == zxid && known == data) else {
+            let detail = format!("{id} delivers {zxid}, which is not committed");
+            return Err(Violation::new("delivered is committed", detail));
+        };
+        if !self.disks.get(&id).is_some_and(|history| has(history, zxid)) {
+            let detail = format!("{id} delivers {zxid}, which is not on its disk");
+            return Err(Violation::new("delivered is on disk", detail));
+        }
+        // A user that was given a snapshot reports that, and with it what is still on its way to it from its node.
+        let (_, base) = self.seen.get(&id).copied().unwrap_or_default();
+        let told = self.told(id);
+        if place != told && Some(zxid) > base {
+            let detail = format!("{id} delivers {zxid}, which is number {} of all, behind {told}", place + 1);
+            return Err(Violation::new("delivered in order", detail));
+        }
+        let told = self.told.entry(id).or_default();
+        *told = (*told).max(Some(zxid));
+        Ok(())
+    }
+}
+
+/// Whether a history on disk has a transaction, or had it and the state machine has it.
+fn has(history: &Log, zxid: Zxid) -> bool {
+    history.base() >= Some(zxid) || history.holds(Some(zxid))
 }
 
 impl ZabInvariants {
@@ -79,8 +114,8 @@ impl ZabInvariants {
             let last = last.map_or_else(|| "nothing".to_owned(), |last| last.to_string());
             return Err(Violation::new("primary order", format!("{id} commits {zxid} behind {last}")));
         }
-        let holds = |history: &&Log| history.base() >= Some(zxid) || history.holds(Some(zxid));
-        let copies = past.disks.values().filter(holds).count();
+        let holds = |(id, history): &(&NodeId, &Log)| self.votes(**id) && has(history, zxid);
+        let copies = past.disks.iter().filter(holds).count();
         if copies < hezong_base::quorum::majority(usize::from(self.voters)) {
             let detail = format!("{id} commits {zxid}, which is on the disks of {copies} of {} voters", self.voters);
             return Err(Violation::new("committed is on a majority of disks", detail));
@@ -125,9 +160,11 @@ impl Invariants for ZabInvariants {
     }
 
     fn remember(&self, past: &mut ZabPast, id: NodeId, view: &ZabView) -> Result<(), Violation> {
-        if self.votes(id) {
-            past.disks.insert(id, view.disk.history.clone());
-        }
+        past.disks.insert(id, view.disk.history.clone());
+        // Only a restart makes a node know less than its user was told, and only a snapshot lets its history begin behind that:
+        // from there on all comes in order.
+        let told = past.told.entry(id).or_default();
+        *told = (*told).min(view.committed).max(view.base);
         let before = past.through(view.base);
         for (at, (zxid, data)) in (before..).zip(&view.known) {
             match past.order.get(at) {
@@ -142,7 +179,7 @@ impl Invariants for ZabInvariants {
                 }
             }
         }
-        let was = past.seen.insert(id, (view.current, view.committed));
+        let was = past.seen.insert(id, (view.current, view.base));
         if !matches!(view.role, Role::Preparing | Role::Leading) {
             return Ok(());
         }
@@ -164,10 +201,10 @@ impl Invariants for ZabInvariants {
         Ok(())
     }
 
-    fn asked(&self, past: &mut ZabPast, _: NodeId, id: RequestId, request: &Request) {
+    fn asked(&self, past: &mut ZabPast, node: NodeId, id: RequestId, request: &Request) {
         match request {
             Request::Propose(data) => drop(past.proposed.insert(id, data.clone())),
-            Request::Sync => drop(past.syncs.insert(id, past.order.len())),
+            Request::Sync => drop(past.syncs.insert(id, (node, past.order.len()))),
             Request::Applied(_) => {}
         }
     }
@@ -175,10 +212,7 @@ impl Invariants for ZabInvariants {
     fn hear(&self, past: &mut ZabPast, id: NodeId, event: &Event) -> Result<(), Violation> {
         match event {
             Event::Delivered { zxid, data, request } => {
-                if !past.order.contains(&(*zxid, data.clone())) {
-                    let detail = format!("{id} delivers {zxid}, which is not committed");
-                    return Err(Violation::new("delivered is committed", detail));
-                }
+                past.deliver(id, *zxid, data)?;
                 if past.refused.contains(data) {
                     return Err(Violation::new("refused is not done", format!("{id} delivers {data:?}")));
                 }
@@ -189,14 +223,18 @@ impl Invariants for ZabInvariants {
                 }
             }
             Event::Synced { id: request } => {
-                let asked = past.syncs.remove(request).unwrap_or(0);
-                let has = past.through(past.seen.get(&id).and_then(|(_, committed)| *committed));
+                let Some((_, asked)) = past.syncs.remove(request).filter(|(node, _)| *node == id) else {
+                    let detail = format!("{id} answers {request}, a sync that nobody waits for");
+                    return Err(Violation::new("one outcome a sync", detail));
+                };
+                let has = past.told(id);
                 if has < asked {
                     let detail = format!("{id} has {has} transactions, of {asked} that were there when it asked");
                     return Err(Violation::new("sync is up to date", detail));
                 }
             }
             Event::Refused { id: request, .. } => {
+                past.syncs.remove(request);
                 if let Some(data) = past.proposed.remove(request) {
                     if past.order.iter().any(|(_, other)| *other == data) {
                         return Err(Violation::new("refused is not done", format!("{id} refuses {data:?}")));
@@ -204,7 +242,8 @@ impl Invariants for ZabInvariants {
                     past.refused.insert(data);
                 }
             }
-            Event::Unknown { .. } | Event::Standing(_) => {}
+            Event::Unknown { id: request } => drop(past.syncs.remove(request)),
+            Event::Standing(_) => {}
         }
         Ok(())
     }
@@ -225,5 +264,115 @@ impl Invariants for ZabInvariants {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hezong_zab::Entry;
+
+    use super::*;
+
+    const THREE: ZabInvariants = ZabInvariants { voters: 3 };
+    const N1: NodeId = NodeId(1);
+    const N2: NodeId = NodeId(2);
+    const N3: NodeId = NodeId(3);
+
+    fn zxid(counter: u32) -> Zxid {
+        Zxid::new(1, counter)
+    }
+
+    fn data(counter: u32) -> Bytes {
+        Bytes::from(format!("v{counter}"))
+    }
+
+    /// A node whose history goes on behind the first `base` transactions: it has so many on disk, and knows so many to be
+    /// committed.
+    fn view(base: u32, stored: u32, committed: u32) -> ZabView {
+        let place = |counter: u32| (counter > 0).then(|| zxid(counter));
+        let mut disk = Saved::default();
+        if let Some(base) = place(base) {
+            disk.history.reset(base);
+        }
+        (base + 1..=stored).for_each(|at| disk.history.append(Entry { zxid: zxid(at), data: data(at) }));
+        let known = (base + 1..=committed).map(|at| (zxid(at), data(at))).collect();
+        let (role, current) = (Role::Looking, Epoch(1));
+        ZabView { role, current, committed: place(committed), base: place(base), known, disk }
+    }
+
+    /// n1 and n2 have three transactions and know them to be committed, n3 has none; their users were told nothing.
+    fn three() -> ZabPast {
+        let mut past = ZabPast::default();
+        for (id, view) in [(N1, view(0, 3, 0)), (N2, view(0, 3, 3)), (N1, view(0, 3, 3)), (N3, view(0, 0, 0))] {
+            THREE.remember(&mut past, id, &view).unwrap();
+        }
+        past
+    }
+
+    fn deliver(past: &mut ZabPast, id: NodeId, counter: u32) -> Result<(), &'static str> {
+        let event = Event::Delivered { zxid: zxid(counter), data: data(counter), request: None };
+        THREE.hear(past, id, &event).map_err(|violation| violation.property)
+    }
+
+    #[test]
+    fn delivered_is_the_next_of_the_order() {
+        for wrong in [&[2][..], &[1, 3], &[1, 2, 1], &[1, 1]] {
+            let mut past = three();
+            let (last, before) = wrong.split_last().unwrap();
+            before.iter().for_each(|counter| assert_eq!(deliver(&mut past, N1, *counter), Ok(())));
+            assert_eq!(deliver(&mut past, N1, *last), Err("delivered in order"), "{wrong:?}");
+        }
+        assert_eq!(deliver(&mut three(), N1, 4), Err("delivered is committed"));
+    }
+
+    #[test]
+    fn delivered_is_on_the_nodes_own_disk() {
+        let mut past = three();
+        THREE.remember(&mut past, N3, &view(0, 0, 3)).unwrap();
+        assert_eq!(deliver(&mut past, N3, 1), Err("delivered is on disk"));
+        THREE.remember(&mut past, N3, &view(0, 1, 3)).unwrap();
+        assert_eq!(deliver(&mut past, N3, 1), Ok(()));
+        assert_eq!(deliver(&mut past, N3, 2), Err("delivered is on disk"));
+    }
+
+    #[test]
+    fn delivered_again_is_what_comes_behind_the_base_after_a_restart() {
+        let mut past = three();
+        (1..=3).for_each(|counter| assert_eq!(deliver(&mut past, N1, counter), Ok(())));
+        THREE.remember(&mut past, N1, &view(1, 3, 1)).unwrap();
+        THREE.remember(&mut past, N1, &view(1, 3, 3)).unwrap();
+        assert_eq!(deliver(&mut past.clone(), N1, 3), Err("delivered in order"));
+        (2..=3).for_each(|counter| assert_eq!(deliver(&mut past, N1, counter), Ok(())));
+    }
+
+    #[test]
+    fn delivered_behind_a_snapshot_goes_on_from_there() {
+        let mut past = three();
+        THREE.remember(&mut past, N3, &view(2, 3, 3)).unwrap();
+        assert_eq!(deliver(&mut past, N3, 3), Ok(()));
+    }
+
+    #[test]
+    fn delivered_may_come_late_where_its_user_had_reported_a_snapshot() {
+        let mut past = three();
+        assert_eq!(deliver(&mut past, N1, 1), Ok(()));
+        // That ended at 5, and its session had ended before: what the node knows to be committed is cut.
+        THREE.remember(&mut past, N1, &view(2, 3, 3)).unwrap();
+        (2..=3).for_each(|counter| assert_eq!(deliver(&mut past, N1, counter), Ok(())));
+    }
+
+    #[test]
+    fn synced_is_judged_by_what_the_user_was_told() {
+        let synced = |past: &mut ZabPast, id| {
+            THREE.hear(past, id, &Event::Synced { id: RequestId(7) }).map_err(|violation| violation.property)
+        };
+        let mut past = three();
+        THREE.asked(&mut past, N1, RequestId(7), &Request::Sync);
+        (1..=2).for_each(|counter| assert_eq!(deliver(&mut past, N1, counter), Ok(())));
+        assert_eq!(synced(&mut past.clone(), N1), Err("sync is up to date"), "its node knows of a third");
+        assert_eq!(deliver(&mut past, N1, 3), Ok(()));
+        assert_eq!(synced(&mut past.clone(), N2), Err("one outcome a sync"), "n2 did not ask");
+        assert_eq!(synced(&mut past, N1), Ok(()));
+        assert_eq!(synced(&mut past, N1), Err("one outcome a sync"));
     }
 }

@@ -59,10 +59,11 @@ impl<P: Protocol> Writes<P> {
 
     /// Every write up to and including `id` is stored: lets go what rested on them. An id never issued is ignored.
     pub fn stored(&mut self, id: WriteId, out: &mut Vec<Effect<P>>) {
-        while let Some((first, _, bytes)) = self.outstanding.front().copied().filter(|(first, ..)| *first <= id) {
-            self.outstanding.pop_front();
+        if id >= self.next {
+            return;
+        }
+        while let Some((_, _, bytes)) = self.outstanding.pop_front_if(|(first, ..)| *first <= id) {
             self.bytes -= bytes;
-            debug_assert!(first <= id);
         }
         if self.parked.iter().all(|(behind, _)| self.is_outstanding(*behind)) {
             return;

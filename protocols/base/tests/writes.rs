@@ -115,6 +115,19 @@ fn stored_reports_all_before_it() {
 }
 
 #[test]
+fn stored_of_what_was_never_issued_is_ignored() {
+    let (mut writes, mut out) = (Writes::<Numbers>::default(), Vec::new());
+    let id = store(&mut writes, 1, &mut out);
+    writes.send(Some(id), NodeId(2), 11, &mut out);
+    for never in [id.next(), WriteId(999)] {
+        writes.stored(never, &mut out);
+        assert_eq!((left(&mut out).0, writes.bytes(), writes.is_outstanding(id)), (vec![], 10, true), "{never:?}");
+    }
+    writes.stored(id, &mut out);
+    assert_eq!(left(&mut out).0, [11]);
+}
+
+#[test]
 fn event_never_overtakes_a_parked_one() {
     let (mut writes, mut out) = (Writes::<Numbers>::default(), Vec::new());
     let first = store(&mut writes, 1, &mut out);

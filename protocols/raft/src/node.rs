@@ -506,7 +506,7 @@ impl Raft {
     fn on_stored(&mut self, now: Time, id: WriteId, out: &mut Out) {
         self.writes.stored(id, out);
         let before = self.stored;
-        while let Some((_, last)) = self.appends.pop_front_if(|(write, _)| *write <= id) {
+        while let Some((_, last)) = self.appends.pop_front_if(|(write, _)| !self.writes.is_outstanding(*write)) {
             self.stored = self.stored.max(last);
         }
         if self.weak(Weakness::StoredByIndex) {

@@ -31,13 +31,15 @@ pub struct Config {
     /// The longest transaction. Default 1 MiB.
     pub data_bytes_max: usize,
     /// How much history is held, in memory and on disk. A leader refuses what would not fit, a learner leaves; both wait for
-    /// [`Request::Applied`](crate::Request::Applied). Default 64 MiB.
+    /// [`Request::Applied`](crate::Request::Applied). A learner that has reported all it has delivered takes what it is given
+    /// on joining all the same, at most so much again each time: it may have started with a full history, and could not
+    /// deliver it otherwise. Default 64 MiB.
     pub history_bytes_max: usize,
     /// How many transactions are kept that the state machine has already, for learners that were away only for a while. At
     /// most half of `history_bytes_max` is used for them. Default 10,000.
     pub history_kept: usize,
-    /// How many bytes of writes may be on their way to the disk before a leader refuses more, and a learner leaves. Default
-    /// 8 MiB.
+    /// How many bytes of writes may be on their way to the disk before a leader refuses more, and a learner leaves; and how
+    /// many of requests on their way to the leader before a learner refuses more. Default 8 MiB.
     pub unstored_bytes_max: usize,
     /// How many requests of local users may wait for an answer, and how many `sync`s of all nodes at a leader. Default 1,024.
     pub waiting_max: usize,

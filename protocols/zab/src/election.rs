@@ -66,7 +66,7 @@ impl Zab {
         self.state = State::Looking(Looking { vote, received, pause, ..Looking::default() });
         self.writes.emit(None, Event::Standing(Standing::Looking), out);
         let waiting = core::mem::take(&mut self.waiting);
-        for id in waiting.proposed.into_values().chain(waiting.asked) {
+        for id in waiting.proposed.into_values().chain(waiting.asked.into_keys()) {
             self.writes.emit(None, Event::Unknown { id }, out);
         }
         for id in waiting.syncs {

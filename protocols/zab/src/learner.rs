@@ -144,7 +144,7 @@ impl Zab {
                 self.pong(out);
             }
             (Body::Refused { id, refusal }, Stage::Broadcast) => {
-                if self.waiting.asked.remove(&id) || self.waiting.syncs.remove(&id) {
+                if self.waiting.asked.remove(&id).is_some() || self.waiting.syncs.remove(&id) {
                     self.writes.emit(None, Event::Refused { id, refusal }, out);
                 }
             }
@@ -239,6 +239,9 @@ impl Zab {
     fn take_history(&mut self, now: Time, start: Option<Zxid>, snapshot: Option<Zxid>, out: &mut Out) {
         let State::Following(following) = &self.state else { return };
         let Some(epoch) = following.link.epoch else { return };
+        if !self.leads_on(start, epoch) || !self.fits(start, snapshot) {
+            return self.look(now, out);
+        }
         let epoch_first = self.weak(Weakness::Zk4643);
         if epoch_first {
             self.writes.store(now, Write::Current(epoch), size_of::<Epoch>(), out);
@@ -246,7 +249,7 @@ impl Zab {
         if let Some(base) = snapshot {
             self.log.reset(base);
             self.unstored.clear();
-            self.committed = Some(base);
+            (self.committed, self.applied) = (Some(base), Some(base));
             self.writes.store(now, Write::Reset(base), size_of::<Zxid>(), out);
         } else if start != self.log.last() {
             // What we have delivered is in every later leader's history, and so is the place it names in ours.
@@ -277,6 +280,23 @@ impl Zab {
         let State::Following(following) = &mut self.state else { return };
         following.stage = Stage::Acknowledged { last };
         following.link.say(&mut self.writes, rests_on, Body::AckLeader { last }, out);
+    }
+
+    /// Whether there is room for what was queued, or nothing delivered whose report could make room: one that has just started
+    /// with a full history must be let in, or nothing is ever delivered to it.
+    fn fits(&self, start: Option<Zxid>, snapshot: Option<Zxid>) -> bool {
+        let dropped = self.log.after(start).map(size).sum::<usize>();
+        let kept = if snapshot.is_some() { 0 } else { self.log.bytes() - dropped };
+        kept + self.queue.bytes() <= self.config.history_bytes_max || self.committed == self.applied
+    }
+
+    /// Whether what was queued leads on from `start`, up to an epoch that its leader can know: zxids grow along the history,
+    /// and what the leader proposes next has to grow too.
+    fn leads_on(&self, start: Option<Zxid>, epoch: Epoch) -> bool {
+        let first = self.queue.entries().next().map(|entry| entry.zxid);
+        let grows = first.is_none_or(|first| Some(first) > start) || self.weak(Weakness::Zk4712);
+        let known = self.queue.last().or(start).is_none_or(|last| last.epoch <= epoch);
+        grows && (known || self.weak(Weakness::RollOver) || self.weak(Weakness::LowerEpochAccepted))
     }
 
     /// A majority has the history: what is committed is delivered, and then we serve (f.2.2, f.3.1).
@@ -311,7 +331,7 @@ impl Zab {
         if !fits || !self.follows(zxid) {
             return self.look(now, out);
         }
-        if let Some(id) = request.filter(|id| self.waiting.asked.remove(id)) {
+        if let Some(id) = request.filter(|id| self.waiting.asked.remove(id).is_some()) {
             self.waiting.proposed.insert(zxid, id);
         }
         let write = self.append(now, entry, out);

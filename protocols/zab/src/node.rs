@@ -6,7 +6,8 @@
 //! - history, then current epoch, then acknowledgement (`take_history`);
 //! - zxids grow along the history (`append`), and nothing that is committed is truncated (`take_history`);
 //! - what is delivered is committed and on our disk (`deliver_through`), and goes in the order of the history;
-//! - a request has one outcome: whatever is unanswered when a role ends is `Unknown` (`look`).
+//! - a request has one outcome: when a role ends, a proposal that is unanswered is `Unknown` and a
+//!   `sync` is `Refused` (`look`).
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -58,8 +59,8 @@ pub enum Role {
 /// The requests of the local user that wait for an outcome.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
-    /// Forwarded, and not seen again.
-    pub(crate) asked: BTreeSet<RequestId>,
+    /// Forwarded, and not seen again; each with its bytes, which may wait here for the disk as well.
+    pub(crate) asked: BTreeMap<RequestId, usize>,
     /// Proposed.
     pub(crate) proposed: BTreeMap<Zxid, RequestId>,
     /// `sync`s.
@@ -80,6 +81,8 @@ pub struct Zab {
     pub(crate) log: Log,
     /// What was delivered; at least the log's base, and only grows.
     pub(crate) committed: Option<Zxid>,
+    /// How much of that the state machine need not be told again; at least the log's base, and only grows.
+    pub(crate) applied: Option<Zxid>,
     pub(crate) round: Round,
     pub(crate) state: State,
     /// What a learner was given and has not taken into its history yet. Empty between sessions.
@@ -122,6 +125,7 @@ impl Protocol for Zab {
             accepted: saved.accepted.max(saved.current),
             current: saved.current,
             committed: saved.history.base(),
+            applied: saved.history.base(),
             log: saved.history,
             round: Round::default(),
             state: State::Looking(Looking::default()),
@@ -155,7 +159,7 @@ impl Protocol for Zab {
     }
 
     fn fingerprint(&self, _now: Time, mut into: &mut dyn Hasher) {
-        (self.accepted, self.current, &self.log, self.committed, self.round, &self.queue).hash(&mut into);
+        (self.accepted, self.current, &self.log, self.committed, self.applied, self.round, &self.queue).hash(&mut into);
         let Waiting { asked, proposed, syncs } = &self.waiting;
         (asked.len(), proposed.keys().collect::<Vec<_>>(), syncs.len()).hash(&mut into);
         for (zxid, write) in &self.unstored {
@@ -226,7 +230,10 @@ impl Zab {
     fn ask_for(&mut self, now: Time, id: RequestId, data: Bytes, out: &mut Out) -> Result<(), Refusal> {
         match &mut self.state {
             State::Following(following) if following.is_serving() => {
-                self.waiting.asked.insert(id);
+                if self.waiting.asked.values().sum::<usize>() > self.config.unstored_bytes_max {
+                    return Err(Refusal::Overloaded);
+                }
+                self.waiting.asked.insert(id, data.len());
                 following.link.say(&mut self.writes, None, Body::Request { id, data }, out);
                 Ok(())
             }
@@ -255,6 +262,7 @@ impl Zab {
     /// Forgets what the state machine has, but for what learners may still want one by one.
     fn on_applied(&mut self, now: Time, through: Zxid, out: &mut Out) {
         let through = Some(through).min(self.committed);
+        self.applied = self.applied.max(through);
         let (mut bytes, mut cut) = (0, None);
         let kept_bytes_max = self.config.history_bytes_max / 2;
         for (place, entry) in self.log.entries().rev().filter(|entry| Some(entry.zxid) <= through).enumerate() {
@@ -272,7 +280,7 @@ impl Zab {
 
     fn on_stored(&mut self, now: Time, id: WriteId, out: &mut Out) {
         self.writes.stored(id, out);
-        while self.unstored.pop_front_if(|(_, write)| *write <= id).is_some() {}
+        while self.unstored.pop_front_if(|(_, write)| !self.writes.is_outstanding(*write)).is_some() {}
         match &self.state {
             State::Looking(_) => self.notify_owed(now, out),
             State::Following(_) => self.pong(out),

@@ -103,7 +103,8 @@ pub enum Write {
     Reset(Zxid),
 }
 
-/// What a node finds when it starts. As large as the history that is kept, which is bounded.
+/// What a node finds when it starts. As large as the history that is kept, which
+/// [`Config::history_bytes_max`](crate::Config::history_bytes_max) bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Saved {
     /// The highest epoch accepted.

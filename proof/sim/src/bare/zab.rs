@@ -99,7 +99,15 @@ impl Subject for ZabSubject {
 
     fn hear(&self, machine: &mut Option<Zxid>, event: &Event, rng: &mut Rng) -> Vec<Request> {
         let Event::Delivered { zxid, .. } = event else { return Vec::new() };
-        *machine = (*machine).max(Some(*zxid));
+        // What it has already comes again behind a snapshot whose session has ended. Beyond a hole it takes nothing.
+        let is_next = match machine {
+            Some(last) if last.epoch == zxid.epoch => last.counter.checked_add(1) == Some(zxid.counter),
+            Some(last) => last.epoch < zxid.epoch && zxid.counter == 1,
+            None => zxid.counter == 1,
+        };
+        if is_next {
+            *machine = Some(*zxid);
+        }
         let last = machine.filter(|_| rng.chance(self.reports));
         last.map(Request::Applied).into_iter().collect()
     }

@@ -134,6 +134,60 @@ fn history_is_bounded_until_the_state_machine_gets_on() {
     assert_eq!((alone.node.role(), alone.node.history().entries().len()), (Role::Looking, 3));
 }
 
+/// Each session brings a queue, which is bounded by itself.
+#[test]
+fn history_is_bounded_over_rejoins_unless_all_is_applied() {
+    let joins = |alone: &mut Alone, epoch, history: &[(u32, u32)]| {
+        alone.follows();
+        alone.leader_says(epoch, 0, Body::LeaderInfo);
+        alone.leader_says(epoch, 1, Body::Diff);
+        for (number, (epoch_of, counter)) in (2..).zip(history) {
+            let body = Body::Proposal { entry: entry(Zxid::new(*epoch_of, *counter), "x"), request: None };
+            alone.leader_says(epoch, number, body);
+        }
+        alone.leader_says(epoch, 2 + history.len() as u64, Body::NewLeader);
+    };
+    let config = config(|config| config.history_bytes_max = 100);
+    let mut alone = Alone::with(config.clone(), Saved::default());
+    joins(&mut alone, 1, &[(1, 1), (1, 2), (1, 3)]);
+    alone.leader_says(1, 6, Body::UpToDate { committed: Some(Zxid::new(1, 2)) });
+    assert_eq!(alone.node.role(), Role::Following(N3));
+    let left = |alone: &mut Alone| {
+        alone.leader_says(1, 99, Body::Ping(0));
+        assert_eq!(alone.node.role(), Role::Looking);
+    };
+    left(&mut alone);
+    joins(&mut alone, 2, &[(2, 1)]);
+    assert_eq!((alone.node.role(), alone.disk.history.entries().len()), (Role::Looking, 3));
+    // Where nothing waits for the state machine, leaving would help nobody. Neither does it after a restart.
+    let mut again = Alone::with(config, alone.disk.clone());
+    alone.asks(Request::Applied(Zxid::new(1, 2)));
+    for alone in [&mut alone, &mut again] {
+        joins(alone, 3, &[(2, 1), (2, 2)]);
+        assert_eq!((alone.node.role(), alone.disk.history.last()), (Role::Joining(N3), Some(Zxid::new(2, 2))));
+    }
+}
+
+#[test]
+fn forwarded_requests_are_bounded_in_bytes() {
+    let mut alone = follower(|config| config.unstored_bytes_max = 100);
+    alone.slow = true;
+    alone.leader_says(1, 4, proposal(1, "x"));
+    let long = || Request::Propose(Bytes::from(vec![0; 60]));
+    for _ in 0..2 {
+        alone.asks(long());
+    }
+    alone.told.clear();
+    let id = alone.asks(long());
+    assert_eq!(alone.told, [Event::Refused { id, refusal: Refusal::Overloaded }]);
+    // One that came back is the leader's to count.
+    let entry = entry(Zxid::new(1, 2), "x");
+    alone.leader_says(1, 5, Body::Proposal { entry, request: Some(hezong_base::RequestId(1)) });
+    alone.told.clear();
+    alone.asks(long());
+    assert_eq!(alone.told, []);
+}
+
 #[test]
 fn waiting_requests_are_bounded_and_have_one_outcome() {
     let mut alone = follower(|config| config.waiting_max = 2);

@@ -150,10 +150,11 @@ fn l_1_2_answer_that_repeats_is_not_counted() {
 #[cfg(feature = "weakened")]
 #[test]
 #[expect(clippy::print_stdout, reason = "`cargo xtask mutants` reads what each bug broke")]
-fn known_bug_repeated_epoch_counted_two_leaders_share_an_epoch() {
+fn known_bug_repeated_epoch_counted_is_taken_for_an_acknowledgement() {
     let weakness = hezong_zab::Weakness::RepeatedEpochCounted;
     assert!(takes_up_a_repeated_epoch(|config: &mut Config| config.weakness = Some(weakness)));
-    println!("bug\tzab::{weakness:?}\t{}\tone node asked directly\tone leader an epoch", weakness.origin());
+    let saw = "an epoch is acknowledged once";
+    println!("bug\tzab::{weakness:?}\t{}\tone node asked directly\t{saw}", weakness.origin());
 }
 
 #[cfg(feature = "weakened")]
@@ -430,4 +431,50 @@ fn nonsense_is_dropped() {
     alone.hand(Input::Stored(hezong_base::WriteId(999)));
     alone.hand(Input::Request { id: RequestId(77), request: Request::Applied(edge) });
     assert_eq!(alone.node.history().base(), None);
+}
+
+#[test]
+fn stored_of_a_write_that_was_never_issued_stores_nothing() {
+    let mut alone = Alone::new(Saved::default());
+    alone.serves();
+    alone.slow = true;
+    alone.asks(Request::Propose("x".into()));
+    alone.told.clear();
+    alone.learner_says(N2, Body::Ack(Zxid::new(1, 1)));
+    alone.hand(Input::Stored(hezong_base::WriteId(999)));
+    assert_eq!(alone.told, [], "it is not on our disk");
+    alone.stores();
+    assert_eq!(alone.told.len(), 1);
+}
+
+/// What is to become its history does not grow behind what it has, or reaches into an epoch that no leader can know.
+#[test]
+fn history_that_does_not_lead_on_is_not_taken() {
+    let snap = |epoch, counter| Body::Snap { id: hezong_zab::SnapshotId(7), last: Zxid::new(epoch, counter) };
+    let trunc = |counter| Body::Trunc(Some(Zxid::new(1, counter)));
+    for (start, first) in [
+        (Body::Diff, Some(Zxid::new(1, 2))),
+        (Body::Diff, Some(Zxid::new(1, 3))),
+        (Body::Diff, Some(Zxid::new(3, 1))),
+        (trunc(2), Some(Zxid::new(1, 1))),
+        (trunc(2), Some(Zxid::new(1, 2))),
+        (snap(1, 5), Some(Zxid::new(1, 4))),
+        (snap(1, 5), Some(Zxid::new(1, 5))),
+        (snap(3, 1), None),
+    ] {
+        let had = [Zxid::new(1, 1), Zxid::new(1, 2), Zxid::new(1, 3)];
+        let mut alone = Alone::new(disk(1, 1, &had));
+        alone.follows();
+        alone.leader_says(2, 0, Body::LeaderInfo);
+        let before = alone.disk.clone();
+        alone.leader_says(2, 1, start.clone());
+        if let Some(zxid) = first {
+            alone.leader_says(2, 2, Body::Proposal { entry: entry(zxid, "new"), request: None });
+        }
+        alone.leader_says(2, 2 + u64::from(first.is_some()), Body::NewLeader);
+        if !alone.asked.is_empty() {
+            alone.answers(Answer::Installed(true));
+        }
+        assert_eq!((alone.node.role(), &alone.disk), (Role::Looking, &before), "{start:?}, {first:?}");
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hezong_base::{AskId, Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
 use hezong_zab::{
-    Answer, Ask, Config, Epoch, Event, Message, Request, Role, Saved, SnapshotId, Standing, Write, Zab, Zxid,
+    Answer, Ask, Config, Epoch, Event, Log, Message, Request, Role, Saved, SnapshotId, Standing, Write, Zab, Zxid,
 };
 
 /// A node, its disk, and its user's state machine.
@@ -110,6 +110,11 @@ impl Seen {
     }
 }
 
+/// Whether a history has this, or had it and the state machine has it. Asks no more of the history than to be listed.
+fn holds(log: &Log, zxid: Zxid) -> bool {
+    log.base() >= Some(zxid) || log.entries().any(|entry| entry.zxid == zxid)
+}
+
 /// How long it takes at most until no session is left that has lost something, and a leader is there.
 const SETTLE: Duration = Duration::from_secs(20);
 
@@ -194,8 +199,7 @@ impl World {
         let before = seen(&node.running);
         node.running.handle(now, input, &mut out);
         let (after, lives) = (seen(&node.running), node.lives);
-        let takes_up =
-            node.running.role() != Role::Looking && matches!(node.running.role(), Role::Preparing | Role::Leading);
+        let takes_up = matches!(node.running.role(), Role::Preparing | Role::Leading);
         let shrunk = after.0 < before.0 || after.1 < before.1 || after.2 < before.2 || after.2 < after.1;
         self.blame(shrunk, "epochs and commits only grow", || {
             format!("{id} has forgotten what it knew: {before:?}, and now {after:?}")
@@ -275,7 +279,7 @@ impl World {
         let before = self.node(id).told.replace(zxid);
         self.blame(before >= Some(zxid), "total order", || format!("{id} delivers {zxid} behind {before:?}"));
         let own = &self.node(id).disk.history;
-        let stored = own.base() >= Some(zxid) || own.entries().any(|entry| entry.zxid == zxid);
+        let stored = holds(own, zxid);
         self.blame(!stored, "delivered is on disk", || format!("{id} delivers {zxid}, which is not on its disk"));
         let applied = self.node(id).applied;
         if applied.checked_sub(1).and_then(|at| self.order.get(at)).is_some_and(|(last, _)| zxid <= *last) {
@@ -299,12 +303,8 @@ impl World {
                 None => zxid.counter == 1,
             };
             self.blame(!follows, "primary order", || format!("{zxid} is delivered, and not what comes before it"));
-            let holds = |node: &&Node| {
-                let history = &node.disk.history;
-                history.base() >= Some(zxid) || history.entries().any(|entry| entry.zxid == zxid)
-            };
             let voters = self.nodes.iter().filter(|(id, _)| id.0 <= self.voters).map(|(_, node)| node);
-            let copies = voters.filter(holds).count() as u64;
+            let copies = voters.filter(|node| holds(&node.disk.history, zxid)).count() as u64;
             self.blame(copies <= self.voters / 2, "delivered is on a majority's disks", || {
                 format!("{zxid} is delivered with {copies} copies on disk")
             });
