@@ -33,6 +33,8 @@ impl Subject for MultiPaxosSubject {
     /// The first slot that is not applied.
     type Machine = Slot;
 
+    const UNSEEN: &'static [&'static str] =
+        &["LeaseFromReply", "LeaseWithoutDrift", "LeaseOverridden", "LeaseForgotten"];
     fn draw(rng: &mut Rng, _weakness: Option<&str>) -> Self {
         let members = [2, 3, 3, 3, 4, 5][rng.below(6) as usize];
         let changes = if rng.chance(500) { 0 } else { 100 };

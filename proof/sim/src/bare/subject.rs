@@ -49,10 +49,11 @@ pub trait Subject: Sized {
     /// Whether what is sent on one way arrives in the order of sending, as on a connection, as far as it arrives at all.
     const IN_ORDER: bool = false;
 
+    /// Known bugs that are not looked for here: 15,000 seeds have not met them. The tests of the protocol find them.
+    const UNSEEN: &'static [&'static str] = &[];
+
     /// What a seed decides, with the known bug of this name in every node, if one is named and this build has it.
     fn draw(rng: &mut Rng, weakness: Option<&str>) -> Self;
-    /// Known bugs that are not looked for here: chance meets them too seldom, and the tests of the protocol have them.
-    const UNSEEN: &'static [&'static str] = &[];
 
     /// The bugs it can be given in this build, each with who has made it.
     fn weaknesses() -> Vec<(String, &'static str)>;
