@@ -38,6 +38,16 @@ pub enum Weakness {
     ConfirmBeforeStored,
     /// TCC: a coordinator forgets in a crash what it has begun; its reservations stay for ever.
     BegunForgotten,
+    /// 3PC: the coordinator commits as soon as all have voted yes, without waiting until they know that of each other.
+    CommitWithoutReady,
+    /// 3PC: a participant says that it is ready before that is on disk.
+    ReadyBeforeStored,
+    /// 3PC: a participant that runs out of patience asks nobody: it aborts, or commits if it knows that all have voted yes.
+    TimeoutAlone,
+    /// 3PC: a backup commits before the others know that all have voted yes.
+    CommitUnpromoted,
+    /// 3PC: a participant that was gone takes part in the termination as if it had missed nothing.
+    RecoveredActs,
 }
 
 impl Weakness {
@@ -64,6 +74,14 @@ impl Weakness {
         Self::ConfirmBeforeStored,
         Self::BegunForgotten,
     ];
+    /// Those of three-phase commit.
+    pub const THREE_PHASE: [Self; 5] = [
+        Self::CommitWithoutReady,
+        Self::ReadyBeforeStored,
+        Self::TimeoutAlone,
+        Self::CommitUnpromoted,
+        Self::RecoveredActs,
+    ];
 
     /// Where one is warned of it.
     #[cfg(feature = "weakened")]
@@ -82,6 +100,11 @@ impl Weakness {
             }
             Self::ConfirmAfterCancel | Self::AppliedBeforeDecided => {
                 "a reservation is confirmed or cancelled, never both"
+            }
+            Self::CommitWithoutReady | Self::TimeoutAlone => "Skeen 1981: no state beside both commit and abort",
+            Self::ReadyBeforeStored => "Bernstein, Hadzilacos and Goodman 1987, §7.5, logging",
+            Self::CommitUnpromoted | Self::RecoveredActs => {
+                "Bernstein, Hadzilacos and Goodman 1987, §7.5, TR4 and recovery"
             }
             Self::ConfirmBeforeStored | Self::BegunForgotten => "Gray 1978, the coordinator's log",
             Self::LatePrepare => "messages that come late; the suspension of TCC has the same cause",
