@@ -46,7 +46,6 @@ impl Told for ThreePhase {
             Write::Concluded { number, outcome } => format!("Concluded {number} {}", show_outcome(*outcome)),
             Write::End(number) => format!("End {number}"),
             Write::Prepared { tx, work, .. } => format!("Prepared {tx} {}", show_work(work)),
-            Write::PreCommitted(tx) => format!("PreCommitted {tx}"),
             Write::Decided { tx, outcome } => format!("Decided {tx} {}", show_outcome(*outcome)),
             Write::Finished { tx, outcome } => format!("Finished {tx} {}", show_outcome(*outcome)),
         }

@@ -30,12 +30,9 @@ pub struct Config {
     pub retry_min: Duration,
     /// See there. Default 5 s.
     pub retry_max: Duration,
-    /// For three-phase commit alone: the longest time from a message being sent until its answer is there, the disk's and the
-    /// user's part included. Whoever takes longer is held to have crashed. Default 1 s.
+    /// For three-phase commit alone: the longest time from a message being sent until its answer is there, the
+    /// disk's part included. Whoever takes longer is held to have crashed. Default 1 s.
     pub round_trip_max: Duration,
-    /// For three-phase commit alone: a coordinator that misses a Ready aborts, as many textbooks have it, rather than to commit.
-    /// That is not safe, see `three_phase`. Default false.
-    pub silence_aborts: bool,
     /// How many transactions may be under way as coordinator, and how many as participant. Together with `work_bytes_max` it
     /// bounds all that a node holds, on its way to the disk or not; but for one answer to each
     /// [`Request::Begin`](crate::Request::Begin), a refusal too, which may wait behind what the user is to be told before it:
@@ -59,7 +56,6 @@ impl Config {
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(5),
             round_trip_max: Duration::from_secs(1),
-            silence_aborts: false,
             transactions_max: 1_024,
             work_bytes_max: 64 << 10,
             #[cfg(feature = "weakened")]

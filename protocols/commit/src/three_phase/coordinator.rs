@@ -101,8 +101,9 @@ impl ThreePhase {
         begun: BTreeMap<u64, (BTreeSet<NodeId>, Option<Outcome>)>,
         out: &mut Out,
     ) {
+        let presumed = self.weak(Weakness::RecoveryAborts).then_some(Outcome::Aborted);
         for (number, (participants, concluded)) in begun {
-            let phase = match concluded {
+            let phase = match concluded.or(presumed) {
                 Some(outcome) => Phase::Concluded { outcome, silent: participants.clone() },
                 None => Phase::Recovering { gone: BTreeSet::new() },
             };
@@ -148,18 +149,19 @@ impl ThreePhase {
 
     /// So it ends: by our decision, or by that of a backup.
     pub(crate) fn conclude(&mut self, now: Time, tx: TransactionId, outcome: Outcome, out: &mut Out) {
+        let is_hasty = self.weak(Weakness::DecisionBeforeStored);
         let Some(transaction) = self.coordinator.transactions.get_mut(&tx.number) else { return };
         let request = match &transaction.phase {
             Phase::Collecting { request, .. } | Phase::PreCommitting { request, .. } => Some(*request),
             Phase::Recovering { .. } => None,
             Phase::Concluded { .. } | Phase::Ended => return,
         };
-        let write = self.outbox.store(now, Write::Concluded { number: tx.number, outcome }, out);
-        transaction.write = Some(write);
+        let write = Some(self.outbox.store(now, Write::Concluded { number: tx.number, outcome }, out));
+        transaction.write = write.filter(|_| !is_hasty);
         transaction.phase = Phase::Concluded { outcome, silent: transaction.participants.clone() };
         transaction.attempts = 0;
         if let Some(id) = request {
-            self.outbox.writes.emit(Some(write), Event::Outcome { id, tx, outcome }, out);
+            self.outbox.writes.emit(transaction.write, Event::Outcome { id, tx, outcome }, out);
         }
         self.tell_or_ask(now, tx.number, out);
     }
@@ -228,7 +230,7 @@ impl ThreePhase {
         let is_due = |transaction: &Transaction| transaction.at <= now;
         let due = self.coordinator.transactions.iter().filter(|(_, transaction)| is_due(transaction));
         for number in due.map(|(number, _)| *number).collect::<Vec<_>>() {
-            let (tx, silence_aborts) = (self.our(number), self.config.silence_aborts);
+            let (tx, silence_aborts) = (self.our(number), self.weak(Weakness::SilenceAborts));
             let Some(transaction) = self.coordinator.transactions.get(&number) else { continue };
             match &transaction.phase {
                 Phase::Collecting { .. } => self.conclude(now, tx, Outcome::Aborted, out),

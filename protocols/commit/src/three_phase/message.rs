@@ -28,7 +28,7 @@ pub enum Message {
     },
     /// Phase two, coordinator or backup to participant: all have voted yes.
     PreCommit(TransactionId),
-    /// The answer to it: that is on disk.
+    /// The answer to it: now I know.
     Ready(TransactionId),
     /// Phase three, and whoever knows to whoever asks: so it ended.
     Decision {
@@ -46,13 +46,13 @@ pub enum Message {
         /// Whether it was gone, and only asks.
         recovering: bool,
     },
-    /// The answer where it is not decided. One that has not voted aborts instead, and says so.
+    /// The answer where no outcome is on disk. One that has not voted aborts instead, and says so.
     State {
         /// Which transaction.
         tx: TransactionId,
         /// Whether it knows that all have voted yes.
         pre_committed: bool,
-        /// Whether it was gone, and decides nothing any more.
+        /// Whether it was gone: then it decides nothing, and what it knows does not count.
         recovering: bool,
     },
 }

@@ -2,9 +2,10 @@
 //!
 //! Invariants, each with where it is kept:
 //! - a transaction is on disk before any participant hears of it, and until all have acknowledged its end (`coordinator.rs`);
-//! - a yes, and that all have voted yes, is on disk before it is said (`participant.rs`);
+//! - a yes is on disk before it is said, and until the outcome is applied for good (`participant.rs`);
 //! - whoever decides has it on disk before anybody hears of it (`coordinator.rs`, `termination.rs`), and it never changes;
-//! - who was gone while a transaction was under way decides nothing about it (`termination.rs`).
+//! - who was gone while a transaction was under way decides nothing about it, and is not asked (`termination.rs`);
+//! - what is over is not opened again (`participant.rs`, by the fence).
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -18,11 +19,12 @@ use super::Message;
 use super::coordinator::Coordinator;
 use super::participant::Participant;
 use crate::outbox::Outbox;
-use crate::{Config, Event, Fences, Outcome, Request, TransactionId, Weakness};
+use crate::{Config, Event, Fenced, Fences, Outcome, Request, TransactionId, Weakness};
 
 pub(crate) type Out = Vec<Effect<ThreePhase>>;
 
-/// A change of what is on disk. Each is complete in itself, and may be carried out twice.
+/// A change of what is on disk. Each is complete in itself, and may be carried out again at any later time: what is over is
+/// neither begun nor promised any more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Write {
     /// Coordinator: this is begun.
@@ -50,8 +52,6 @@ pub enum Write {
         /// Who takes part.
         participants: BTreeSet<NodeId>,
     },
-    /// Participant: all have voted yes.
-    PreCommitted(TransactionId),
     /// Participant: so it ends, whatever comes.
     Decided {
         /// Which transaction.
@@ -75,8 +75,6 @@ pub struct Promise {
     pub work: Bytes,
     /// Who takes part.
     pub participants: BTreeSet<NodeId>,
-    /// Whether it knows that all have voted yes.
-    pub pre_committed: bool,
     /// How it ends, once that is known.
     pub decided: Option<Outcome>,
 }
@@ -117,8 +115,10 @@ impl Protocol for ThreePhase {
     fn save(saved: &mut Saved, write: &Write) {
         match write {
             Write::Begun { number, participants } => {
-                saved.last = saved.last.max(Some(*number));
-                saved.begun.entry(*number).or_insert_with(|| (participants.clone(), None));
+                if Some(*number) > saved.last {
+                    saved.last = Some(*number);
+                    saved.begun.insert(*number, (participants.clone(), None));
+                }
             }
             Write::Concluded { number, outcome } => {
                 if let Some((_, concluded)) = saved.begun.get_mut(number) {
@@ -128,14 +128,11 @@ impl Protocol for ThreePhase {
             Write::End(number) => {
                 saved.begun.remove(number);
             }
+            // The fence is the same here as where that was promised: both count what was written before.
             Write::Prepared { tx, work, participants } => {
-                let (work, participants) = (work.clone(), participants.clone());
-                let promise = Promise { work, participants, pre_committed: false, decided: None };
-                saved.promised.entry(*tx).or_insert(promise);
-            }
-            Write::PreCommitted(tx) => {
-                if let Some(promise) = saved.promised.get_mut(tx) {
-                    promise.pre_committed = true;
+                if saved.fences.find(*tx) == Fenced::Open {
+                    let (work, participants) = (work.clone(), participants.clone());
+                    saved.promised.entry(*tx).or_insert(Promise { work, participants, decided: None });
                 }
             }
             Write::Decided { tx, outcome } => {
@@ -221,23 +218,19 @@ impl ThreePhase {
             Message::Ready(_) if is_ours => self.on_ready(now, from, tx, out),
             // A backup waits out its time, whoever is ready before.
             Message::Ready(_) => {}
-            Message::Decision { outcome, .. } => {
-                if is_ours {
-                    self.conclude(now, tx, outcome, out);
-                }
-                self.on_decision(now, tx, outcome, out);
+            // A backup has decided. The coordinator tells everybody, and so its own participant.
+            Message::Decision { outcome, .. } if is_ours && from != self.config.id => {
+                self.conclude(now, tx, outcome, out);
             }
+            Message::Decision { outcome, .. } => self.on_decision(now, tx, outcome, out),
             Message::StateRequest { recovering, .. } => {
                 if !is_ours || !self.tell_conclusion(from, tx, out) {
                     self.on_state_request(now, from, tx, recovering, out);
                 }
             }
-            Message::State { pre_committed, recovering, .. } => {
-                if is_ours && recovering {
-                    self.on_recovering_state(now, from, tx, out);
-                }
-                self.on_state(from, tx, pre_committed);
-            }
+            Message::State { recovering: true, .. } if is_ours => self.on_recovering_state(now, from, tx, out),
+            Message::State { recovering: true, .. } => {}
+            Message::State { pre_committed, .. } => self.on_state(from, tx, pre_committed),
         }
     }
 
@@ -265,6 +258,6 @@ impl ThreePhase {
     /// How a transaction ended here; `None` while it has not, or is forgotten.
     #[must_use]
     pub fn finished(&self, tx: TransactionId) -> Option<Outcome> {
-        self.participant.finished(tx)
+        self.participant.fences.outcome(tx)
     }
 }

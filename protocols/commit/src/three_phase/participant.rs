@@ -20,7 +20,7 @@ pub(crate) enum Phase {
     Voting(Bytes),
     /// Yes.
     Prepared,
-    /// Yes, and all have.
+    /// Yes, and all have. Not on disk: whoever crashes only asks from then on, and nothing rests on what it knew.
     PreCommitted,
     /// The user is told the outcome, once that is stored, and has not applied it yet.
     Decided(Outcome),
@@ -35,8 +35,6 @@ pub(crate) struct Part {
     pub(crate) phase: Phase,
     /// What the phase rests on; of this life, `None` where it was stored in an earlier one.
     pub(crate) write: Option<WriteId>,
-    /// Who is answered as soon as that is stored, so that it is answered once.
-    pub(crate) answered: BTreeSet<NodeId>,
     pub(crate) duty: Duty,
     /// When patience ends. Of no meaning while the user is asked and once it is decided.
     pub(crate) at: Time,
@@ -51,7 +49,6 @@ impl Part {
     /// The next phase, which rests on this write.
     pub(crate) fn enter(&mut self, phase: Phase, write: WriteId) {
         (self.phase, self.write) = (phase, Some(write));
-        self.answered.clear();
     }
 }
 
@@ -77,13 +74,6 @@ impl Participant {
         self.transactions.iter().filter(|(_, part)| part.is_in_doubt()).map(|(tx, _)| *tx)
     }
 
-    pub(crate) fn finished(&self, tx: TransactionId) -> Option<Outcome> {
-        match self.fences.find(tx) {
-            Fenced::Finished(outcome) => Some(outcome),
-            Fenced::Open | Fenced::Forgotten => None,
-        }
-    }
-
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.transactions.values().filter(|part| part.is_in_doubt()).map(|part| part.at).min()
     }
@@ -92,7 +82,7 @@ impl Participant {
         self.fences.hash(&mut into);
         for (tx, part) in &self.transactions {
             (tx, &part.participants, &part.phase, outbox.place(part.write)).hash(&mut into);
-            (&part.answered, &part.duty).hash(&mut into);
+            part.duty.fingerprint(into);
         }
     }
 }
@@ -108,23 +98,32 @@ impl ThreePhase {
         if self.participant.transactions.contains_key(&tx) {
             return;
         }
-        let is_over = self.participant.fences.find(tx) != Fenced::Open;
-        if is_over || self.participant.len() >= self.config.transactions_max {
+        if self.is_over(tx) || !self.has_room() {
             return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes: false }, out);
         }
-        let (phase, answered) = (Phase::Voting(work.clone()), BTreeSet::new());
-        let part = Part { participants, phase, write: None, answered, duty: Duty::Waiting, at: Time::ZERO };
+        let phase = Phase::Voting(work.clone());
+        let part = Part { participants, phase, write: None, duty: Duty::Waiting, at: Time::ZERO };
         self.participant.transactions.insert(tx, part);
         self.outbox.emit(Event::Prepare { tx, work }, out);
     }
 
+    fn is_over(&self, tx: TransactionId) -> bool {
+        self.participant.fences.find(tx) != Fenced::Open
+    }
+
     /// The user's vote. A no is forgotten: whoever asks later is told abort, as is the user if it is asked again.
     pub(crate) fn on_local_vote(&mut self, now: Time, tx: TransactionId, yes: bool, out: &mut Out) {
+        let is_over = self.is_over(tx);
         let Some(part) = self.participant.transactions.get_mut(&tx) else { return };
         let Phase::Voting(work) = &part.phase else { return };
         if !yes {
             self.participant.transactions.remove(&tx);
-            return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes }, out);
+            return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes: false }, out);
+        }
+        // While the user thought, so many newer ones ended that this counts as over, and `save` would not keep the promise.
+        if is_over {
+            self.abort_unvoted(now, tx, out);
+            return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes: false }, out);
         }
         let (work, participants) = (work.clone(), part.participants.clone());
         let write = self.outbox.store(now, Write::Prepared { tx, work, participants }, out);
@@ -132,25 +131,19 @@ impl ThreePhase {
         // The votes of others, and then what the coordinator writes and says.
         part.at = after(now, self.config.vote_timeout + self.config.round_trip_max.saturating_mul(2));
         self.be_patient(tx);
-        self.outbox.say(Some(write), tx.coordinator, Message::Vote { tx, yes }, out);
+        let rests_on = Some(write).filter(|_| !self.weak(Weakness::VoteBeforeStored));
+        self.outbox.say(rests_on, tx.coordinator, Message::Vote { tx, yes }, out);
     }
 
     /// All have voted yes: from the coordinator, or from a backup.
     pub(crate) fn on_pre_commit(&mut self, now: Time, from: NodeId, tx: TransactionId, out: &mut Out) {
-        let is_hasty = self.weak(Weakness::ReadyBeforeStored);
         let Some(part) = self.participant.transactions.get_mut(&tx) else { return };
-        match part.phase {
-            Phase::Prepared => {
-                let write = self.outbox.store(now, Write::PreCommitted(tx), out);
-                part.enter(Phase::PreCommitted, write);
-            }
-            Phase::PreCommitted => {}
-            Phase::Voting(_) | Phase::Decided(_) | Phase::Finished(_) => return,
+        // Before our own vote is on disk nobody has it, and it is nonsense.
+        if !part.is_in_doubt() || self.outbox.is_outstanding(part.write) {
+            return;
         }
-        let rests_on = part.write.filter(|_| !is_hasty);
-        if !self.outbox.is_outstanding(part.write) || part.answered.insert(from) {
-            self.outbox.say(rests_on, from, Message::Ready(tx), out);
-        }
+        part.phase = Phase::PreCommitted;
+        self.outbox.say(None, from, Message::Ready(tx), out);
         self.give_way(now, from, tx);
     }
 
@@ -160,10 +153,13 @@ impl ThreePhase {
             Some(Phase::Prepared | Phase::PreCommitted) => {
                 self.decide(now, tx, outcome, out);
             }
-            Some(Phase::Voting(_)) if outcome == Outcome::Aborted => self.abort_unvoted(now, tx, out),
+            Some(Phase::Voting(_)) if outcome == Outcome::Aborted => {
+                self.abort_unvoted(now, tx, out);
+            }
             // Nobody commits what we have not voted for. The rest is known already.
             Some(Phase::Voting(_) | Phase::Decided(_) | Phase::Finished(_)) => {}
             None => match self.participant.fences.find(tx) {
+                // Which the coordinator waits to hear, and a CanCommit that comes late must not open.
                 Fenced::Open if outcome == Outcome::Aborted && self.has_room() => {
                     self.finish(now, tx, outcome, out);
                 }
@@ -180,14 +176,16 @@ impl ThreePhase {
         let part = self.participant.transactions.get_mut(&tx)?;
         let write = self.outbox.store(now, Write::Decided { tx, outcome }, out);
         part.enter(Phase::Decided(outcome), write);
-        self.outbox.writes.emit(Some(write), Event::Apply { tx, outcome }, out);
-        Some(write)
+        let rests_on = Some(write).filter(|_| !self.weak(Weakness::AppliedBeforeDecided));
+        self.outbox.writes.emit(rests_on, Event::Apply { tx, outcome }, out);
+        rests_on
     }
 
     /// Aborts what was not voted for, so that it never will be.
-    pub(crate) fn abort_unvoted(&mut self, now: Time, tx: TransactionId, out: &mut Out) {
+    pub(crate) fn abort_unvoted(&mut self, now: Time, tx: TransactionId, out: &mut Out) -> WriteId {
         let write = self.finish(now, tx, Outcome::Aborted, out);
         self.outbox.writes.emit(Some(write), Event::Apply { tx, outcome: Outcome::Aborted }, out);
+        write
     }
 
     /// The user has applied the outcome for good.
@@ -205,7 +203,6 @@ impl ThreePhase {
             participants: BTreeSet::new(),
             phase: Phase::Finished(outcome),
             write: None,
-            answered: BTreeSet::new(),
             duty: Duty::Waiting,
             at: now,
         });

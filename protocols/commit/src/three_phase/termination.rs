@@ -2,17 +2,18 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use hezong_base::{NodeId, Time};
 
 use super::Message;
-use super::node::{Out, Promise, ThreePhase, Write};
+use super::node::{Out, Promise, ThreePhase};
 use super::participant::{Part, Phase};
 use crate::config::after;
 use crate::{Event, Fenced, Outcome, TransactionId, Weakness};
 
 /// What a participant does about a transaction in doubt.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) enum Duty {
     /// It waits for the coordinator, or for a backup.
     Waiting,
@@ -27,22 +28,30 @@ pub(crate) enum Duty {
     Promoting,
 }
 
+impl Duty {
+    /// How often it has asked only tells when it asks again.
+    pub(crate) fn fingerprint(&self, mut into: &mut dyn Hasher) {
+        match self {
+            Self::Waiting => 0.hash(&mut into),
+            Self::Recovering { .. } => 1.hash(&mut into),
+            Self::Polling(states) => (2, states).hash(&mut into),
+            Self::Promoting => 3.hash(&mut into),
+        }
+    }
+}
+
 impl ThreePhase {
     /// After a restart.
     pub(crate) fn resume_promises(&mut self, now: Time, promised: BTreeMap<TransactionId, Promise>, out: &mut Out) {
         let acts = self.weak(Weakness::RecoveredActs);
-        for (tx, Promise { work, participants, pre_committed, decided }) in promised {
+        for (tx, Promise { work, participants, decided }) in promised {
             self.outbox.emit(Event::InDoubt { tx, work }, out);
-            let phase = match decided {
-                Some(outcome) => Phase::Decided(outcome),
-                None if pre_committed => Phase::PreCommitted,
-                None => Phase::Prepared,
-            };
             if let Some(outcome) = decided {
                 self.outbox.emit(Event::Apply { tx, outcome }, out);
             }
+            let phase = decided.map_or(Phase::Prepared, Phase::Decided);
             let duty = if acts { Duty::Waiting } else { Duty::Recovering { attempts: 0 } };
-            let part = Part { participants, phase, write: None, answered: BTreeSet::new(), duty, at: now };
+            let part = Part { participants, phase, write: None, duty, at: now };
             self.participant.transactions.insert(tx, part);
             if decided.is_none() {
                 self.on_patience_ended(now, tx, out);
@@ -82,38 +91,52 @@ impl ThreePhase {
         recovering: bool,
         out: &mut Out,
     ) {
-        let aborted = Message::Decision { tx, outcome: Outcome::Aborted };
-        let Some(part) = self.participant.transactions.get_mut(&tx) else {
-            match self.participant.fences.find(tx) {
-                Fenced::Finished(outcome) => self.outbox.say(None, from, Message::Decision { tx, outcome }, out),
-                // Our own transaction, in which we have no part: we shall say how it ends once we know.
-                Fenced::Open if tx.coordinator == self.config.id && from != tx.coordinator => {}
-                Fenced::Open if self.has_room() => {
-                    let write = self.finish(now, tx, Outcome::Aborted, out);
-                    self.outbox.say(Some(write), from, aborted, out);
-                }
-                Fenced::Open | Fenced::Forgotten => {}
-            }
-            return;
+        let Some(part) = self.participant.transactions.get(&tx) else {
+            return self.on_state_request_unknown(now, from, tx, out);
         };
-        let gone = matches!(part.duty, Duty::Recovering { .. });
+        let is_stored = !self.outbox.is_outstanding(part.write);
         let message = match &part.phase {
             Phase::Voting(_) => {
-                self.abort_unvoted(now, tx, out);
-                return self.on_state_request(now, from, tx, recovering, out);
+                let aborted = Message::Decision { tx, outcome: Outcome::Aborted };
+                if self.weak(Weakness::PeerAbortForgotten) {
+                    return self.outbox.say(None, from, aborted, out);
+                }
+                let write = self.abort_unvoted(now, tx, out);
+                return self.outbox.say(Some(write), from, aborted, out);
             }
-            Phase::Prepared => Message::State { tx, pre_committed: false, recovering: gone },
-            Phase::PreCommitted => Message::State { tx, pre_committed: true, recovering: gone },
-            Phase::Decided(outcome) | Phase::Finished(outcome) => Message::Decision { tx, outcome: *outcome },
+            Phase::Decided(outcome) | Phase::Finished(outcome) if is_stored => {
+                Message::Decision { tx, outcome: *outcome }
+            }
+            // A decision that might yet be lost is none; but a commit tells that all have voted yes.
+            Phase::Decided(outcome) | Phase::Finished(outcome) => {
+                Message::State { tx, pre_committed: *outcome == Outcome::Committed, recovering: false }
+            }
+            Phase::Prepared | Phase::PreCommitted => {
+                let recovering = matches!(part.duty, Duty::Recovering { .. });
+                Message::State { tx, pre_committed: part.phase == Phase::PreCommitted, recovering }
+            }
         };
-        if !self.outbox.is_outstanding(part.write) || part.answered.insert(from) {
-            self.outbox.say(part.write, from, message, out);
-        }
+        self.outbox.say(None, from, message, out);
         if !recovering {
             self.give_way(now, from, tx);
         }
     }
 
+    /// About a transaction that is not under way here.
+    fn on_state_request_unknown(&mut self, now: Time, from: NodeId, tx: TransactionId, out: &mut Out) {
+        match self.participant.fences.find(tx) {
+            Fenced::Finished(outcome) => self.outbox.say(None, from, Message::Decision { tx, outcome }, out),
+            // Our own transaction, in which we have no part: we shall say how it ends once we know.
+            Fenced::Open if tx.coordinator == self.config.id && from != tx.coordinator => {}
+            Fenced::Open if self.has_room() => {
+                let write = self.finish(now, tx, Outcome::Aborted, out);
+                self.outbox.say(Some(write), from, Message::Decision { tx, outcome: Outcome::Aborted }, out);
+            }
+            Fenced::Open | Fenced::Forgotten => {}
+        }
+    }
+
+    /// What one that was never gone knows. Who was gone has missed who else decided, and could make us contradict that.
     pub(crate) fn on_state(&mut self, from: NodeId, tx: TransactionId, pre_committed: bool) {
         let Some(part) = self.participant.transactions.get_mut(&tx) else { return };
         if let Duty::Polling(states) = &mut part.duty
@@ -176,10 +199,7 @@ impl ThreePhase {
         }
         let Some(part) = self.participant.transactions.get_mut(&tx) else { return };
         let Duty::Polling(states) = core::mem::replace(&mut part.duty, Duty::Promoting) else { return };
-        if part.phase == Phase::Prepared {
-            let write = self.outbox.store(now, Write::PreCommitted(tx), out);
-            part.enter(Phase::PreCommitted, write);
-        }
+        part.phase = Phase::PreCommitted;
         for (to, _) in states.into_iter().filter(|(to, knows)| !knows && *to != self.config.id) {
             self.outbox.say(None, to, Message::PreCommit(tx), out);
         }

@@ -1,124 +1,115 @@
 //! What is bounded, whatever others do and however long the disk stalls.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
-use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
-use hezong_commit::three_phase::{Message, Saved, ThreePhase};
-use hezong_commit::{Config, Event, Outcome, Request, TransactionId};
+use hezong_base::Protocol as _;
+use hezong_commit::three_phase::{Message, Saved, ThreePhase, Write};
+use hezong_commit::{Event, FINISHED_MAX, Outcome, Refusal, Request};
 
-const N1: NodeId = NodeId(1);
-const N2: NodeId = NodeId(2);
-const N3: NodeId = NodeId(3);
+use crate::paper::{Alone, N1, N2, N3, can_commit, tx};
+
 const MANY: u64 = 1_000;
 
-struct Stalled {
-    node: ThreePhase,
-    now: Time,
-    last: Option<WriteId>,
-    stores: usize,
+fn few() -> Alone {
+    Alone::new(N1, Saved::default(), |config| config.transactions_max = 10)
 }
 
-impl Stalled {
-    fn new() -> Self {
-        let mut config = Config::new(N1, BTreeSet::from([N1, N2, N3]));
-        config.transactions_max = 10;
-        let node = ThreePhase::start(Time::ZERO, config, Saved::default(), Rng::new(1), &mut Vec::new());
-        Self { node, now: Time::ZERO, last: None, stores: 0 }
-    }
-
-    /// Hands in an input; what leaves.
-    fn hand(&mut self, input: Input<ThreePhase>) -> Vec<Message> {
-        let mut out = Vec::new();
-        self.node.handle(self.now, input, &mut out);
-        let mut left = Vec::new();
-        for effect in out {
-            match effect {
-                Effect::Send { message, .. } => left.push(message),
-                Effect::Store { id, .. } => (self.last, self.stores) = (Some(id), self.stores + 1),
-                Effect::Ask { ask, .. } => match ask {},
-                Effect::Emit(Event::Prepare { tx, .. }) => {
-                    left.extend(
-                        self.hand(Input::Request { id: RequestId(1), request: Request::Vote { tx, yes: true } }),
-                    );
-                }
-                Effect::Emit(_) => {}
-            }
-        }
-        left
-    }
-
-    fn hears(&mut self, from: NodeId, message: Message) -> usize {
-        self.hand(Input::Message { from, message }).len()
-    }
-
-    fn wakes(&mut self) -> usize {
-        let last = self.last.expect("something was written");
-        self.hand(Input::Stored(last)).len()
-    }
-}
-
-fn tx(number: u64) -> TransactionId {
-    TransactionId { coordinator: N2, number }
-}
-
-fn can_commit(number: u64) -> Message {
-    Message::CanCommit { tx: tx(number), work: Bytes::from("x"), participants: [N1, N3].into() }
-}
-
-#[test]
-fn stalled_disk_what_is_asked_again_is_answered_once() {
-    let mut stalled = Stalled::new();
-    for _ in 0..MANY {
-        stalled.hears(N2, can_commit(1));
-        stalled.hears(N3, Message::StateRequest { tx: tx(1), recovering: true });
-        stalled.hears(N2, Message::PreCommit(tx(1)));
-    }
-    assert_eq!(stalled.stores, 2, "prepared, and pre-committed");
-    assert_eq!(stalled.wakes(), 4, "a vote, two states, and ready");
+fn yes(alone: &mut Alone, number: u64) {
+    alone.asks(Request::Vote { tx: tx(N2, number), yes: true });
 }
 
 #[test]
 fn stalled_disk_transactions_of_others_are_voted_against() {
-    let mut stalled = Stalled::new();
-    let refused: usize = (1..=MANY).map(|number| stalled.hears(N2, can_commit(number))).sum();
-    assert_eq!((refused, stalled.stores), (990, 10));
-    let asked: usize =
-        (MANY..2 * MANY).map(|n| stalled.hears(N3, Message::StateRequest { tx: tx(n), recovering: false })).sum();
-    assert_eq!((asked, stalled.stores), (0, 10), "there is no room to remember more");
+    let mut alone = few();
+    let mut refused = 0;
+    for number in 1..=MANY {
+        refused += alone.hears(N2, can_commit(tx(N2, number))).len();
+        yes(&mut alone, number);
+        alone.hears(N2, Message::Decision { tx: tx(N2, number), outcome: Outcome::Aborted });
+        alone.asks(Request::Applied(tx(N2, number)));
+    }
+    assert_eq!((refused, alone.written.len()), (990, 30), "a promise each, how it ends, and its end");
+    alone.stores();
+    assert_eq!(alone.told.len(), 20, "each is asked for, and undone");
+}
+
+#[test]
+fn stalled_disk_questions_of_others_write_no_more_and_are_answered_once() {
+    let mut alone = few();
+    for number in 1..=MANY {
+        let asked = Message::StateRequest { tx: tx(N2, number), recovering: false };
+        (0..3).for_each(|_| drop(alone.hears(N3, asked.clone())));
+    }
+    assert_eq!(alone.written.len(), 10);
+    assert_eq!(alone.stores().len(), 20, "an answer each, and an acknowledgement");
+    assert_eq!(alone.node.under_way(), (0, 0));
+}
+
+/// What is told waits behind a commit that is not stored.
+#[test]
+fn stalled_disk_aborts_of_others_are_told_up_to_a_limit() {
+    for again in [false, true] {
+        let mut alone = few();
+        alone.hears(N3, can_commit(tx(N3, 1)));
+        alone.asks(Request::Vote { tx: tx(N3, 1), yes: true });
+        alone.stores();
+        alone.hears(N3, Message::Decision { tx: tx(N3, 1), outcome: Outcome::Committed });
+        alone.told.clear();
+        for number in 1..=MANY {
+            let tx = tx(N2, if again { 1 } else { number });
+            alone.hears(N2, can_commit(tx));
+            alone.hears(N2, Message::Decision { tx, outcome: Outcome::Aborted });
+        }
+        alone.stores();
+        let transactions = if again { 1 } else { 9 };
+        assert_eq!(alone.told.len(), 1 + 2 * transactions, "the commit; to prepare each, and to undo it");
+        assert_eq!(alone.node.under_way().1, 1, "the commit is not applied yet");
+    }
 }
 
 #[test]
 fn stalled_disk_patience_ends_without_a_word() {
-    let mut stalled = Stalled::new();
-    stalled.hears(N2, can_commit(1));
-    for _ in 0..MANY {
-        stalled.now = stalled.node.deadline().expect("it waits");
-        assert_eq!(stalled.hand(Input::Timeout), []);
-    }
-    assert_eq!(stalled.wakes(), 1, "its vote");
+    let mut alone = few();
+    alone.hears(N2, can_commit(tx(N2, 1)));
+    yes(&mut alone, 1);
+    (0..MANY).for_each(|_| assert_eq!(alone.waits(), []));
+    assert_eq!(alone.stores().len(), 1, "its vote");
 }
 
 #[test]
-fn nonsense_is_dropped() {
-    let mut stalled = Stalled::new();
-    let strange = TransactionId { coordinator: NodeId(9), number: 1 };
-    let ours = TransactionId { coordinator: N1, number: 1 };
-    for (from, message) in [
-        (N2, Message::PreCommit(tx(1))),
-        (N2, Message::Decision { tx: tx(1), outcome: Outcome::Committed }),
-        (N2, Message::StateRequest { tx: tx(0), recovering: false }),
-        (N2, Message::StateRequest { tx: tx(u64::MAX), recovering: false }),
-        (N2, Message::StateRequest { tx: strange, recovering: false }),
-        (N2, Message::StateRequest { tx: ours, recovering: false }),
-        (N3, can_commit(1)),
-        (NodeId(9), can_commit(1)),
-        (N2, Message::Ready(ours)),
-        (N2, Message::Vote { tx: ours, yes: true }),
-        (N2, Message::Acknowledged(ours)),
-        (N2, Message::State { tx: ours, pre_committed: true, recovering: true }),
-    ] {
-        assert_eq!(stalled.hears(from, message.clone()), 0, "{message:?}");
+fn stalled_disk_own_transactions_are_refused_and_asked_once() {
+    let mut alone = few();
+    for number in 1..=MANY {
+        assert_eq!(alone.asks(Request::Begin([(N2, Bytes::from("x"))].into())), []);
+        alone.hears(N2, Message::Vote { tx: tx(N1, number), yes: false });
     }
-    assert_eq!((stalled.stores, stalled.node.under_way()), (0, (0, 0)));
+    let is_refused = |event: &&Event| matches!(event, Event::Refused { refusal: Refusal::Overloaded, .. });
+    (0..MANY).for_each(|_| assert_eq!(alone.waits(), []));
+    assert_eq!(alone.stores().len(), 20, "each is asked once, and told once that it is aborted");
+    assert_eq!(alone.told.iter().filter(is_refused).count(), 990);
+}
+
+/// What is promised no more must not be promised by a user who took its time: `save` would not keep it.
+#[test]
+fn fence_vote_that_comes_too_late_is_a_no() {
+    let mut alone = Alone::new(N1, Saved::default(), |_| {});
+    alone.hears(N2, can_commit(tx(N2, 1)));
+    for number in 2..=FINISHED_MAX as u64 + 2 {
+        alone.hears(N3, Message::StateRequest { tx: tx(N2, number), recovering: false });
+        alone.stores();
+    }
+    alone.told.clear();
+    alone.written.clear();
+    let sent = alone.asks(Request::Vote { tx: tx(N2, 1), yes: true });
+    assert_eq!(sent, [(N2, Message::Vote { tx: tx(N2, 1), yes: false })]);
+    alone.stores();
+    assert_eq!(alone.told, [Event::Apply { tx: tx(N2, 1), outcome: Outcome::Aborted }]);
+    assert_eq!(alone.node.under_way(), (0, 0));
+    // Nor does the disk keep it, should it be written all the same.
+    let mut saved = Saved::default();
+    for number in 2..=FINISHED_MAX as u64 + 2 {
+        ThreePhase::save(&mut saved, &Write::Finished { tx: tx(N2, number), outcome: Outcome::Aborted });
+    }
+    let late = Write::Prepared { tx: tx(N2, 1), work: Bytes::new(), participants: [N1].into() };
+    ThreePhase::save(&mut saved, &late);
+    assert_eq!(saved.promised.len(), 0);
 }
