@@ -36,8 +36,9 @@
 //! - After a failure of all, the coordinator aborts once every participant has said that it was gone too: whatever had been
 //!   decided would be on the disk of who decided it.
 //!
-//! Left out: total failure without the coordinator (they wait for it), asking again within a phase (a lost message is beyond the
-//! assumption), and changes of who takes part.
+//! Left out: total failure without the coordinator (they wait for it); asking again within a phase (a lost message is beyond the
+//! assumption); changes of who takes part; and a backup that has finished, crashed, and finishes a thousand newer ones of that
+//! coordinator before it is asked: it has forgotten (`fence.rs`), and nobody else may know.
 
 mod coordinator;
 mod message;

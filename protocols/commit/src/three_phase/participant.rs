@@ -128,8 +128,8 @@ impl ThreePhase {
         let (work, participants) = (work.clone(), part.participants.clone());
         let write = self.outbox.store(now, Write::Prepared { tx, work, participants }, out);
         part.enter(Phase::Prepared, write);
-        // The votes of others, and then what the coordinator writes and says.
-        part.at = after(now, self.config.vote_timeout + self.config.round_trip_max.saturating_mul(2));
+        // By then the others have voted, and the coordinator has written and said what follows.
+        part.at = after(now, self.config.vote_timeout + self.config.round_trip_max);
         self.be_patient(tx);
         let rests_on = Some(write).filter(|_| !self.weak(Weakness::VoteBeforeStored));
         self.outbox.say(rests_on, tx.coordinator, Message::Vote { tx, yes }, out);

@@ -77,8 +77,8 @@ impl ThreePhase {
             Duty::Polling(_) | Duty::Promoting if to < id => part.duty = Duty::Waiting,
             Duty::Polling(_) | Duty::Promoting | Duty::Recovering { .. } => return,
         }
-        // Two rounds of its own, then what it writes and says.
-        part.at = after(now, self.config.round_trip_max.saturating_mul(4));
+        // Two rounds at most, and then what it writes and says.
+        part.at = after(now, self.config.round_trip_max.saturating_mul(3));
         self.be_patient(tx);
     }
 

@@ -321,7 +321,7 @@ fn backup_gives_way_to_a_lower_name_alone() {
     assert_eq!(higher.hears(N1, asked(THEIRS)), [(N1, state(THEIRS, false, false))]);
     assert_eq!(
         higher.node.deadline(),
-        Some(higher.now + 5 * ROUND_TRIP),
+        Some(higher.now + 4 * ROUND_TRIP),
         "two rounds, a write, and one name before it"
     );
     assert_eq!(higher.waits(), to_all([N1, N3, N4], &asked(THEIRS)), "and begins anew");
@@ -332,10 +332,10 @@ fn backup_gives_way_to_a_lower_name_alone() {
 fn patience_outlasts_the_coordinator() {
     for (id, rank) in [(N1, 0), (N2, 1), (N3, 2)] {
         let mut alone = prepared(id);
-        assert_eq!(alone.node.deadline(), Some(Time::ZERO + Duration::from_secs(2) + (2 + rank) * ROUND_TRIP));
+        assert_eq!(alone.node.deadline(), Some(Time::ZERO + Duration::from_secs(2) + (1 + rank) * ROUND_TRIP));
         alone.now = Time::from_millis(3_000);
         alone.hears(N4, Message::PreCommit(THEIRS));
-        assert_eq!(alone.node.deadline(), Some(alone.now + (4 + rank) * ROUND_TRIP));
+        assert_eq!(alone.node.deadline(), Some(alone.now + (3 + rank) * ROUND_TRIP));
     }
 }
 

@@ -11,9 +11,9 @@ use hezong_commit::three_phase::{Message, Saved, ThreePhase, Write};
 use hezong_commit::{Config, Event, Outcome, Request, TransactionId, Work};
 
 /// The longest way of a message. Two of them, and what a disk takes, are less than a round trip.
-const WAY_MAX: Duration = Duration::from_millis(300);
+const WAY_MAX: Duration = Duration::from_millis(400);
 /// The longest time that a disk takes, and as a rule a user.
-const WORK_MAX: Duration = Duration::from_millis(150);
+const WORK_MAX: Duration = Duration::from_millis(190);
 const NODES: u64 = 4;
 /// How often a node crashes in a history.
 const CRASHES_MAX: u32 = 3;
@@ -105,8 +105,18 @@ impl World {
     }
 
     fn within(&mut self, span: Duration, happening: Happening) {
-        let at = self.now + self.rng.between(Duration::from_nanos(1), span);
+        let at = self.now + self.takes(span);
         self.at(at, happening);
+    }
+
+    /// Up to so long; often hardly any time, and often all of it.
+    fn takes(&mut self, span: Duration) -> Duration {
+        let least = match self.rng.below(4) {
+            0 => return Duration::from_nanos(1),
+            1 | 2 => span.mul_f64(0.97),
+            _ => Duration::from_nanos(1),
+        };
+        self.rng.between(least, span)
     }
 
     fn at(&mut self, at: Time, happening: Happening) {
@@ -157,7 +167,7 @@ impl World {
                     self.within(WAY_MAX, Happening::Letter(id, to, message));
                 }
                 Effect::Store { id: write_id, write } => {
-                    let takes = self.rng.between(Duration::from_nanos(1), WORK_MAX);
+                    let takes = self.takes(WORK_MAX);
                     let at = self.now + takes;
                     let node = self.node(id);
                     // One after another, and not longer for that: a disk stores many at once.
@@ -219,8 +229,11 @@ impl World {
             Event::Refused { refusal, .. } => panic!("{refusal:?}"),
         };
         // A user that takes long is waited for until the votes are due.
-        let takes = if self.rng.chance(80) { self.config.vote_timeout } else { WORK_MAX };
-        self.within(takes, Happening::Answer(id, life, request));
+        let takes = match self.rng.chance(150) {
+            true => self.rng.between(WORK_MAX, self.config.vote_timeout),
+            false => self.takes(WORK_MAX),
+        };
+        self.at(self.now + takes, Happening::Answer(id, life, request));
     }
 
     fn learn(&mut self, id: NodeId, takes_part: bool, tx: TransactionId, outcome: Outcome) {
@@ -366,7 +379,7 @@ pub(crate) fn history(seed: u64, cuts: bool, prepare: &dyn Fn(&mut Config)) -> W
             false => 400,
         };
         if world.rng.chance(odds) {
-            let left = world.rng.below(18);
+            let left = world.rng.below(16);
             world.node(id).fuse = Some(left);
         }
     }
