@@ -1,6 +1,7 @@
 //! A world in which the assumption holds: no message between nodes that are up is lost, and every round trip, with a disk in
 //! it, is short enough. Nodes crash between any two of their effects, come back or not, and what was not stored is lost.
-//! Beside it runs a dumb twin that knows what everybody was told. A partition, where a history has one, breaks the assumption.
+//! Beside it runs a dumb twin that knows what everybody was told. Where a history is *rough*, the assumption is broken: nodes are
+//! cut off from each other, and messages lost or late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,8 +27,10 @@ enum Happening {
     Answer(NodeId, u32, Request),
     Begin(NodeId, Work),
     Start(NodeId),
-    /// These are cut off from the others, until the next such happening.
+    /// These are cut off from the others.
     Cut(BTreeSet<NodeId>),
+    /// The assumption holds from now on.
+    Heal,
 }
 
 struct Node {
@@ -64,8 +67,9 @@ pub(crate) struct World {
     twins: BTreeMap<TransactionId, Twin>,
     /// Who was never gone.
     steady: BTreeSet<NodeId>,
-    /// Whether the assumption was broken.
-    was_cut: bool,
+    /// Whether the assumption is broken, and whether it ever was.
+    is_rough: bool,
+    was_rough: bool,
     /// The first thing that is not as it should be, assumption or not.
     pub(crate) fault: Option<String>,
     /// Committed by one and aborted by another. A fault, where the assumption holds.
@@ -79,15 +83,29 @@ fn all() -> BTreeSet<NodeId> {
 }
 
 impl World {
-    fn new(seed: u64, prepare: &dyn Fn(&mut Config)) -> Self {
+    fn new(seed: u64, rough: bool, prepare: &dyn Fn(&mut Config)) -> Self {
         let rng = Rng::new(seed);
         let mut config = Config::new(NodeId(1), all());
         prepare(&mut config);
         let (nodes, agenda, cut, twins) = Default::default();
         let (now, steady, seen) = (Time::from_millis(1_000), all(), [0; 4]);
-        let (fault, split, was_cut) = (None, None, false);
-        let mut world =
-            Self { rng, now, config, nodes, agenda, count: 0, cut, twins, steady, was_cut, fault, split, seen };
+        let (fault, split, count, is_rough) = (None, None, 0, rough);
+        let mut world = Self {
+            rng,
+            now,
+            config,
+            nodes,
+            agenda,
+            count,
+            cut,
+            twins,
+            steady,
+            is_rough,
+            was_rough: rough,
+            fault,
+            split,
+            seen,
+        };
         for id in all() {
             let (disk, held) = Default::default();
             world.nodes.insert(id, Node { running: None, life: 0, disk, disk_at: Time::ZERO, fuse: None, held });
@@ -161,10 +179,11 @@ impl World {
             }
             match effect {
                 Effect::Send { to, message } => {
-                    if self.rng.chance(50) {
-                        self.within(WAY_MAX, Happening::Letter(id, to, message.clone()));
+                    let twice = self.rng.chance(50);
+                    for _ in 0..1 + u8::from(twice) {
+                        let late = if self.is_rough && self.rng.chance(100) { 20 } else { 1 };
+                        self.within(WAY_MAX * late, Happening::Letter(id, to, message.clone()));
                     }
-                    self.within(WAY_MAX, Happening::Letter(id, to, message));
                 }
                 Effect::Store { id: write_id, write } => {
                     let takes = self.takes(WORK_MAX);
@@ -249,7 +268,7 @@ impl World {
             self.blame(format!("{tx} is committed, and not all have voted yes"));
         }
         self.split = self.split.take().or(split);
-        if !self.was_cut {
+        if !self.was_rough {
             self.fault = self.fault.take().or_else(|| self.split.clone());
         }
     }
@@ -274,6 +293,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Letter(from, to, _) if self.cut.contains(&from) != self.cut.contains(&to) => {}
+            Happening::Letter(..) if self.is_rough && self.rng.chance(50) => {}
             Happening::Letter(from, to, message) => self.hand(to, Input::Message { from, message }),
             Happening::Stored(id, life, write_id, write) => {
                 let node = self.node(id);
@@ -295,10 +315,8 @@ impl World {
                 self.hand(id, Input::Request { id: RequestId(1), request: Request::Begin(work) });
             }
             Happening::Start(id) => self.start(id),
-            Happening::Cut(side) => {
-                self.was_cut |= !side.is_empty();
-                self.cut = side;
-            }
+            Happening::Cut(side) => self.cut = side,
+            Happening::Heal => (self.cut, self.is_rough) = (BTreeSet::new(), false),
         }
     }
 
@@ -351,7 +369,7 @@ impl World {
         for (tx, twin) in &self.twins {
             let is_committed = twin.told.contains_key(&Outcome::Committed);
             self.seen[usize::from(!is_committed)] += 1;
-            if is_committed && !self.was_cut && twin.applied != twin.participants {
+            if is_committed && !self.was_rough && twin.applied != twin.participants {
                 faults.push(format!("{tx} is committed, and only {:?} have applied it", twin.applied));
             }
         }
@@ -359,9 +377,9 @@ impl World {
     }
 }
 
-/// One or two transactions, during which nodes crash, and are cut off if so wished.
-pub(crate) fn history(seed: u64, cuts: bool, prepare: &dyn Fn(&mut Config)) -> World {
-    let mut world = World::new(seed, prepare);
+/// One or two transactions, during which nodes crash, and for half a minute the assumption is broken if so wished.
+pub(crate) fn history(seed: u64, rough: bool, prepare: &dyn Fn(&mut Config)) -> World {
+    let mut world = World::new(seed, rough, prepare);
     let first = world.rng.below(NODES);
     for n in 0..1 + world.rng.below(2) {
         let (coordinator, from) = (NodeId(1 + (first + n) % NODES), world.rng.below(NODES));
@@ -373,7 +391,7 @@ pub(crate) fn history(seed: u64, cuts: bool, prepare: &dyn Fn(&mut Config)) -> W
     let all_crash = world.rng.chance(250);
     for id in all() {
         let odds = match id == NodeId(1 + first) {
-            _ if cuts => 200,
+            _ if rough => 200,
             _ if all_crash => 1_000,
             true => 800,
             false => 400,
@@ -383,11 +401,11 @@ pub(crate) fn history(seed: u64, cuts: bool, prepare: &dyn Fn(&mut Config)) -> W
             world.node(id).fuse = Some(left);
         }
     }
-    if cuts {
+    if rough {
         let side = all().into_iter().filter(|_| world.rng.chance(500)).collect();
         world.within(Duration::from_secs(4), Happening::Cut(side));
         let healed = world.now + Duration::from_secs(30);
-        world.at(healed, Happening::Cut(BTreeSet::new()));
+        world.at(healed, Happening::Heal);
     }
     world.run(Duration::from_secs(120));
     world.check_steady();
