@@ -31,7 +31,8 @@ pub struct Config {
     /// See there. Default 5 s.
     pub retry_max: Duration,
     /// For three-phase commit alone: the longest time from a message being sent until its answer is there, the
-    /// disk's part included. Whoever takes longer is held to have crashed. Default 1 s.
+    /// disk's part included. Whoever takes longer is held to have crashed. All nodes must be given the same, and the same
+    /// `vote_timeout`: by these one knows when another would have spoken. Default 1 s.
     pub round_trip_max: Duration,
     /// How many transactions may be under way as coordinator, and how many as participant. Together with `work_bytes_max` it
     /// bounds all that a node holds, on its way to the disk or not; but for one answer to each
