@@ -11,8 +11,8 @@
 //! | `expect 2 1.1=committed` | fails unless it ended so there; `doubt`: it voted yes and does not know; `-`: neither |
 //! | `expect 1 under-way=0/0` | fails unless so many are under way, as coordinator and as participant |
 //!
-//! Options of `cluster`: `vote` (how long a coordinator waits for votes), `retry` (time-outs), `nodes-all=5` (who there is; else
-//! five).
+//! Options of `cluster`: `vote` (how long a coordinator waits for votes), `retry`, `round-trip` (time-outs), `nodes-all=5` (who
+//! there is; else five).
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -51,15 +51,17 @@ impl<P: Told> Dialect for CommitDialect<P> {
     type Disk = P::Saved;
 
     fn config(id: NodeId, options: &Command) -> Result<Config, String> {
-        options.only(&["vote", "retry", "nodes-all"])?;
+        options.only(&["vote", "retry", "round-trip", "nodes-all"])?;
         let nodes = options.number("nodes-all")?.unwrap_or(NODES);
         let mut config = Config::new(id, (1..=nodes).map(NodeId).collect());
         options.set_span(&mut config.vote_timeout, "vote")?;
         options.set_span(&mut config.retry_min, "retry")?;
+        options.set_span(&mut config.round_trip_max, "round-trip")?;
         #[cfg(feature = "weakened")]
         {
+            use hezong_commit::Weakness;
             config.weakness = options
-                .weakness(&[&hezong_commit::Weakness::TWO_PHASE[..], &hezong_commit::Weakness::TCC[..]].concat())?;
+                .weakness(&[&Weakness::TWO_PHASE[..], &Weakness::TCC[..], &Weakness::THREE_PHASE[..]].concat())?;
         }
         Ok(config)
     }

@@ -67,6 +67,7 @@ pub mod raft;
 pub mod register;
 mod story;
 pub mod tcc;
+pub mod three_phase;
 pub mod two_phase;
 mod watch;
 mod world;

@@ -30,6 +30,10 @@ pub struct Config {
     pub retry_min: Duration,
     /// See there. Default 5 s.
     pub retry_max: Duration,
+    /// For three-phase commit alone: the longest time from a message being sent until its answer is there, the
+    /// disk's part included. Whoever takes longer is held to have crashed. All nodes must be given the same, and the same
+    /// `vote_timeout`: by these one knows when another would have spoken. Default 1 s.
+    pub round_trip_max: Duration,
     /// How many transactions may be under way as coordinator, and how many as participant. Together with `work_bytes_max` it
     /// bounds all that a node holds, on its way to the disk or not; but for one answer to each
     /// [`Request::Begin`](crate::Request::Begin), a refusal too, which may wait behind what the user is to be told before it:
@@ -52,6 +56,7 @@ impl Config {
             vote_timeout: Duration::from_secs(2),
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(5),
+            round_trip_max: Duration::from_secs(1),
             transactions_max: 1_024,
             work_bytes_max: 64 << 10,
             #[cfg(feature = "weakened")]

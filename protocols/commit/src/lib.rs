@@ -3,6 +3,7 @@
 //! | module | how | when a coordinator is gone |
 //! |---|---|---|
 //! | [`two_phase`] | two-phase commit with presumed abort (Mohan, Lindsay and Obermarck 1986) | those who voted yes wait for it |
+//! | [`three_phase`] | three-phase commit (Skeen 1981) | the others finish, but a partition may split them |
 //! | [`tcc`] | Try-Confirm-Cancel: reserve, then confirm or cancel, each a step of its own | reservations wait for it |
 //!
 //! A node may coordinate its own transactions and take part in those of others, many at once. What the local user asks for and
@@ -34,6 +35,7 @@ mod fence;
 mod outbox;
 mod request;
 pub mod tcc;
+pub mod three_phase;
 mod transaction;
 pub mod two_phase;
 mod weakness;

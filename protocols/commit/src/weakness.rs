@@ -4,9 +4,9 @@
 /// One known bug. Each is of the modules that its comment names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Weakness {
-    /// 2PC: a yes leaves before it is on disk; after a crash the participant knows of no promise.
+    /// 2PC, 3PC: a yes leaves before it is on disk; after a crash the participant knows of no promise.
     VoteBeforeStored,
-    /// 2PC: a commit leaves before it is on disk; after a crash the coordinator presumes abort.
+    /// 2PC, 3PC: a commit leaves before it is on disk; after a crash the coordinator has not decided anything.
     DecisionBeforeStored,
     /// 2PC: a commit is forgotten once one participant has acknowledged it; the next one that asks is told abort.
     ForgottenEarly,
@@ -20,7 +20,7 @@ pub enum Weakness {
     YesCountedTwice,
     /// 2PC: a participant that has voted yes tells another that it has not, and that it may abort.
     PeerAborts,
-    /// 2PC: a participant that has not voted tells another to abort, and may vote yes afterwards.
+    /// 2PC, 3PC: a participant that has not voted tells another to abort, and may vote yes afterwards.
     PeerAbortForgotten,
     /// 2PC: a Prepare that comes after its transaction is over is prepared again.
     LatePrepare,
@@ -32,12 +32,24 @@ pub enum Weakness {
     ConfirmAfterCancel,
     /// TCC: a reservation is told before it is on disk; after a crash a Confirm finds nothing, and a second Try tries anew.
     TriedBeforeStored,
-    /// TCC: a branch applies an outcome before it is on disk which; after a crash it may apply the other.
+    /// TCC, 3PC: a branch applies an outcome before it is on disk which; after a crash it may apply the other.
     AppliedBeforeDecided,
     /// TCC: a Confirm leaves before it is on disk; after a crash the coordinator cancels.
     ConfirmBeforeStored,
     /// TCC: a coordinator forgets in a crash what it has begun; its reservations stay for ever.
     BegunForgotten,
+    /// 3PC: the coordinator commits as soon as all have voted yes, without waiting until they know that of each other.
+    CommitWithoutReady,
+    /// 3PC: a coordinator that misses a Ready aborts, as textbooks have it; who is ready may have to commit without it.
+    SilenceAborts,
+    /// 3PC: a participant that runs out of patience asks nobody: it aborts, or commits if it knows that all have voted yes.
+    TimeoutAlone,
+    /// 3PC: a backup commits before the others know that all have voted yes.
+    CommitUnpromoted,
+    /// 3PC: a participant that was gone takes part in the termination as if it had missed nothing.
+    RecoveredActs,
+    /// 3PC: a coordinator that was gone presumes abort, as in two-phase commit, whatever the others did meanwhile.
+    RecoveryAborts,
 }
 
 impl Weakness {
@@ -64,6 +76,19 @@ impl Weakness {
         Self::ConfirmBeforeStored,
         Self::BegunForgotten,
     ];
+    /// Those of three-phase commit.
+    pub const THREE_PHASE: [Self; 10] = [
+        Self::VoteBeforeStored,
+        Self::DecisionBeforeStored,
+        Self::PeerAbortForgotten,
+        Self::AppliedBeforeDecided,
+        Self::CommitWithoutReady,
+        Self::SilenceAborts,
+        Self::TimeoutAlone,
+        Self::CommitUnpromoted,
+        Self::RecoveredActs,
+        Self::RecoveryAborts,
+    ];
 
     /// Where one is warned of it.
     #[cfg(feature = "weakened")]
@@ -82,6 +107,11 @@ impl Weakness {
             }
             Self::ConfirmAfterCancel | Self::AppliedBeforeDecided => {
                 "a reservation is confirmed or cancelled, never both"
+            }
+            Self::CommitWithoutReady | Self::TimeoutAlone => "Skeen 1981: no state beside both commit and abort",
+            Self::SilenceAborts => "Bernstein, Hadzilacos and Goodman 1987, §7.5: who is not ready has crashed",
+            Self::CommitUnpromoted | Self::RecoveredActs | Self::RecoveryAborts => {
+                "Bernstein, Hadzilacos and Goodman 1987, §7.5, TR4 and recovery"
             }
             Self::ConfirmBeforeStored | Self::BegunForgotten => "Gray 1978, the coordinator's log",
             Self::LatePrepare => "messages that come late; the suspension of TCC has the same cause",
