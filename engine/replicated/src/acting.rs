@@ -20,6 +20,9 @@ pub(crate) struct Term<P> {
     proposed: VecDeque<WriteId>,
     /// The coordinator, from when all before it is applied. It is dropped when a write is refused, and begins again.
     core: Option<P>,
+    /// Before this it does not: what refuses one write, such as leadership that is being handed over, refuses the next, and who
+    /// begins again says everything again. No deadline of its own: the next heartbeat is one.
+    rests_until: Time,
 }
 
 impl<P: Replicable> Term<P> {
@@ -50,7 +53,8 @@ impl<P: Replicable> Member<P> {
             return;
         }
         self.stop_acting(turn);
-        self.term = led.map(|term| Term { term, proposed: VecDeque::new(), core: None });
+        let rests_until = turn.now;
+        self.term = led.map(|term| Term { term, proposed: VecDeque::new(), core: None, rests_until });
     }
 
     fn stop_acting(&mut self, turn: &mut Turn<'_, P>) {
@@ -64,7 +68,10 @@ impl<P: Replicable> Member<P> {
     pub(crate) fn maybe_act(&mut self, turn: &mut Turn<'_, P>) -> bool {
         let applied = self.fold.base.last.map(|last| last.term);
         let is_hasty = self.config.weak(Weakness::ActsBeforeApplied);
-        let may_act = |term: &Term<P>| term.proposed.is_empty() && (applied == Some(term.term) || is_hasty);
+        let may_act = |term: &Term<P>| {
+            let is_complete = applied == Some(term.term) || is_hasty;
+            term.proposed.is_empty() && is_complete && term.rests_until <= turn.now
+        };
         if self.acting().is_some() || !self.term.as_ref().is_some_and(may_act) {
             return false;
         }
@@ -127,6 +134,7 @@ impl<P: Replicable> Member<P> {
         let Some(at) = term.proposed.iter().position(|proposed| proposed.0 == id.0) else { return };
         term.proposed.remove(at);
         if !self.config.weak(Weakness::RefusalIgnored) {
+            term.rests_until = turn.now + self.config.raft.heartbeat_interval;
             self.stop_acting(turn);
         }
     }
