@@ -33,7 +33,7 @@ pub struct ReplicatedDialect;
 const NODES: u64 = 5;
 const MEMBERS: u64 = 3;
 /// The name under which they coordinate.
-const GROUP: NodeId = NodeId(9);
+pub const GROUP: NodeId = NodeId(9);
 
 type Node = Replicated<TwoPhase>;
 type InnerMessage = hezong_commit::two_phase::Message;
