@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec;
 use core::hash::{Hash, Hasher};
 
-use hezong_base::{AskId, Effect, Index, Input, NodeId, Protocol, RequestId, Rng, Time, WriteId};
+use hezong_base::{AskId, Effect, Index, Input, LogId, NodeId, Protocol, RequestId, Rng, Time, WriteId};
 use hezong_commit::Request;
 use hezong_raft::{Answer, Ask, Base, Body, Entry, Payload, Raft, SnapshotId};
 
@@ -12,6 +12,9 @@ use crate::acting::Term;
 use crate::message::{Event, Fold, Message, Write};
 use crate::node::Out;
 use crate::{Config, Replicable, Weakness};
+
+/// No log gets there.
+const INDEX_MAX: Index = Index(1 << 62);
 
 /// One input, and what follows from it.
 pub(crate) struct Turn<'a, P: Replicable> {
@@ -134,7 +137,8 @@ impl<P: Replicable> Member<P> {
             let input = match issued {
                 Issued::Raft(id) => Input::Stored(id),
                 Issued::Snapshot { ask: id, base } => {
-                    Input::Answered { id, answer: Answer::SnapshotFetched(Some(base)) }
+                    let base = Some(base).filter(|base| self.may_stand_on(base, turn.now));
+                    Input::Answered { id, answer: Answer::SnapshotFetched(base) }
                 }
             };
             self.hand_raft(input, turn);
@@ -306,9 +310,7 @@ impl<P: Replicable> Member<P> {
     fn on_snapshot(&mut self, from: NodeId, id: SnapshotId, fold: Fold<P::Saved>, turn: &mut Turn<'_, P>) {
         let Some(fetch) = self.fetch.take_if(|fetch| (fetch.from, fetch.id) == (from, id)) else { return };
         let last = fold.base.last.map(|last| last.index);
-        let committed = self.raft.status(turn.now).committed;
-        // It is of no use to who got there by itself, and nobody who leads can need one.
-        if last < fetch.last || last <= committed || self.raft.role() == hezong_raft::Role::Leader {
+        if last < fetch.last || !self.may_stand_on(&fold.base, turn.now) {
             let answer = Answer::SnapshotFetched(None);
             return self.hand_raft(Input::Answered { id: fetch.ask, answer }, turn);
         }
@@ -321,5 +323,12 @@ impl<P: Replicable> Member<P> {
         self.folded = last;
         let issued = Issued::Snapshot { ask: fetch.ask, base: self.fold.base.clone() };
         self.store(Write::Fold(self.fold.clone()), Some(issued), turn);
+    }
+
+    /// Whether a snapshot is of use: not to who got there by itself, nor to who leads; and of no term or place that cannot be.
+    fn may_stand_on(&self, base: &Base, now: Time) -> bool {
+        let possible = |last: &LogId| last.term <= self.raft.term() && last.index <= INDEX_MAX;
+        let last = base.last.filter(possible).map(|last| last.index);
+        last > self.raft.status(now).committed && self.raft.role() != hezong_raft::Role::Leader
     }
 }
