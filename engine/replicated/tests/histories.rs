@@ -24,7 +24,7 @@ fn every_known_bug_is_caught_by_random_histories() {
     }
     // What the protocol has to keep by itself.
     for weakness in hezong_commit::Weakness::REPLICATED.into_iter().chain([hezong_commit::Weakness::NumberReused]) {
-        let name = format!("replicated::two-phase::{weakness:?}");
+        let name = format!("two-phase::{weakness:?}");
         let weaken = |config: &mut hezong_replicated::Config| config.commit.weakness = Some(weakness);
         common::check_weakness::<TwoPhase>(&name, weakness.origin(), 1_000, &weaken);
     }
