@@ -19,6 +19,8 @@ pub enum Protocol {
     TwoPhase,
     /// Try-Confirm-Cancel.
     Tcc,
+    /// Two-phase commit with a replicated coordinator.
+    Replicated,
 }
 
 /// What spoils a scenario.
@@ -227,4 +229,16 @@ scenarios! {
         "the commit reaches one participant; the coordinator and that one die",
         "whoever is left cannot tell whether it was committed or aborted, and must wait; one that comes back and knows is enough",
         "agreement", Spoilt::By("DoubtAborts") => Breaks::Property("agreement");
+    "TX-2R" Replicated 3 "tx_2r":
+        "both have voted yes, and the member that acts as their coordinator dies before it decides",
+        "a coordinator that several members stand for: another has all that was committed, and presumes abort; nobody waits",
+        "nobody remains in doubt", Spoilt::By("AsksOne") => Breaks::Story;
+    "TX-6R" Replicated 3 "tx_6r":
+        "the commit reaches one participant; then it dies, and the member that acts",
+        "a commit is told once it is an entry on a majority of disks, so that the member that acts next has it",
+        "what is told is on disk", Spoilt::By("StoredWhenProposed") => Breaks::Property("what is told is on disk");
+    "TX-6S" Replicated 3 "tx_6s":
+        "a member acts that is cut off and does not know it, beside the one that follows it",
+        "an abort is said without a write: it must be true for ever, so that nothing is said of numbers that are another's",
+        "agreement", Spoilt::By("UnbegunAborts") => Breaks::Property("agreement");
 }

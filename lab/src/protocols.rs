@@ -6,17 +6,19 @@ use hezong_commit::tcc::Tcc;
 use hezong_commit::two_phase::TwoPhase;
 use hezong_invariants::{
     CommitInvariants, Invariants, MultiPaxosInvariants, PaxosInvariants, Proposals, RaftInvariants, RegisterInvariants,
-    ZabInvariants,
+    ReplicatedInvariants, ZabInvariants,
 };
 use hezong_paxos::basic::{Paxos, Phase};
 use hezong_paxos::multi::{Config, MultiPaxos, Role as MultiPaxosRole};
 use hezong_paxos::register::Registers;
 use hezong_raft::{Raft, Role};
+use hezong_replicated::Replicated;
 use hezong_script::Dialect;
 use hezong_script::multi_paxos::{MultiPaxosDialect, show_entry};
 use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
 use hezong_script::register::RegisterDialect;
+use hezong_script::replicated::{GROUP, ReplicatedDialect};
 use hezong_script::tcc::TccDialect;
 use hezong_script::two_phase::TwoPhaseDialect;
 use hezong_script::zab::ZabDialect;
@@ -180,4 +182,24 @@ impl Taught for TccDialect {
 
 fn doubts((coordinated, shared): (usize, usize), doubts: impl Iterator<Item = TransactionId>) -> String {
     format!("{coordinated}/{shared}{}", doubts.map(|tx| format!(" ?{tx}")).collect::<String>())
+}
+
+impl Taught for ReplicatedDialect {
+    type Invariants = ReplicatedInvariants;
+
+    const LEGEND: &'static str = "of members (n1 to n3) as in Raft: f follows, p asks whether it may campaign, c campaigns, L leads, each in that term; \
+                                  then the last entry, and after ✓ the last known to be committed; * while it acts as the coordinator. Of \
+                                  participants: what they are in doubt about";
+
+    fn invariants(_: u8) -> ReplicatedInvariants {
+        ReplicatedInvariants::new(GROUP)
+    }
+
+    fn state(node: &Replicated<TwoPhase>) -> String {
+        if let Some(raft) = node.raft() {
+            return format!("{}{}", if node.is_acting() { "*" } else { "" }, RaftDialect::state(raft));
+        }
+        let doubts = node.inner().into_iter().flat_map(TwoPhase::in_doubt).map(|tx| format!("?{tx}"));
+        doubts.collect::<Vec<_>>().join(" ")
+    }
 }

@@ -210,8 +210,8 @@ impl TwoPhase {
             Some(Phase::Collecting { .. } | Phase::Committed { .. }) => return,
             // All had acknowledged it before: the question comes late, and the answer makes no difference.
             Some(Phase::Ended(_)) => return,
-            // We have begun no such transaction.
-            None if tx.number >= self.coordinator.next => return,
+            // We have begun no such transaction. Where several coordinate under one name, another may have by now.
+            None if tx.number >= self.coordinator.next && !self.weak(Weakness::UnbegunAborts) => return,
             None if self.weak(Weakness::UnknownCommits) => Outcome::Committed,
             None => Outcome::Aborted,
         };
