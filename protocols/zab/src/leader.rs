@@ -7,7 +7,7 @@ use core::hash::{Hash, Hasher};
 use hezong_base::{AskId, Effect, NodeId, RequestId, Time, WriteId, Writes};
 
 use crate::broadcast::Barrier;
-use crate::node::{Out, State, Zab, after};
+use crate::node::{Out, State, Zab};
 use crate::session::{Link, Turn};
 use crate::{Ask, Body, Epoch, Event, Message, Packet, SessionId, SnapshotId, Standing, Weakness, Write, Zxid};
 
@@ -143,8 +143,8 @@ impl Zab {
             epoch_write: None,
             learners: BTreeMap::new(),
             over: BTreeMap::new(),
-            give_up_at: after(now, self.config.init_limit),
-            ping_at: after(now, self.config.ping_interval),
+            give_up_at: now.after(self.config.init_limit),
+            ping_at: now.after(self.config.ping_interval),
             pings: 0,
             barriers: VecDeque::new(),
             askers: BTreeMap::new(),
@@ -401,7 +401,7 @@ impl Zab {
             return;
         };
         leading.phase = Phase::Broadcast;
-        leading.ping_at = after(now, self.config.ping_interval);
+        leading.ping_at = now.after(self.config.ping_interval);
         let ready = leading.learners.iter().filter(|(_, learner)| learner.stage == Stage::Acknowledged);
         let ready = ready.map(|(id, _)| *id).collect::<Vec<_>>();
         self.deliver_through(self.log.last(), out);
@@ -434,8 +434,8 @@ impl Zab {
         if leading.ping_at > now {
             return;
         }
-        leading.ping_at = after(now, self.config.ping_interval);
-        let silent = leading.learners.iter().filter(|(_, learner)| after(learner.link.heard_at, limit) <= now);
+        leading.ping_at = now.after(self.config.ping_interval);
+        let silent = leading.learners.iter().filter(|(_, learner)| learner.link.heard_at.after(limit) <= now);
         let silent = silent.map(|(id, _)| *id).collect::<Vec<_>>();
         let late = !leading.is_established() && leading.give_up_at <= now;
         let established = leading.is_established();
