@@ -17,20 +17,21 @@
 
 mod names;
 mod network;
+mod script;
 mod twins;
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-use hezong_base::NodeId;
+use hezong_base::{NodeId, RequestId};
 use hezong_invariants::Invariants;
 
 use self::names::permutations;
 use self::network::{Network, Usefulness};
 use crate::digest::{ByDigest, Digest};
 use crate::node::{How, Node, Touch, Touched};
-use crate::subject::{MessageOf, PastOf, Subject, ViewOf};
+use crate::subject::{EventOf, MessageOf, PastOf, Subject, ViewOf};
 use crate::{Model, Violation};
 
 /// The largest cluster; states are kept small.
@@ -114,9 +115,10 @@ struct Letter<S: Subject> {
 }
 
 /// What comes of an input.
-enum Outcome {
-    /// The node's next state, the messages that it sends, and whether it has written anything.
-    Next(u32, Rc<[u32]>, bool),
+enum Outcome<S: Subject> {
+    /// The node's next state, the messages that it sends, whether it has written anything, and what its user is told, if
+    /// that is looked at.
+    Next(u32, Rc<[u32]>, bool, Box<[EventOf<S>]>),
     /// The step breaks a property.
     Broken(Violation),
 }
@@ -131,17 +133,22 @@ pub struct Cluster<S: Subject> {
     known_by_digest: HashMap<u64, u32, ByDigest>,
     letters: Vec<Letter<S>>,
     letter_by_digest: HashMap<u64, u32, ByDigest>,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<Outcome<S>>,
     /// What comes of an input, by the node's state and what happens.
     outcome_of: HashMap<(u32, u32), u32, ByDigest>,
     pasts: Vec<(PastOf<S>, Box<[u64]>)>,
     past_by_value: HashMap<PastOf<S>, u32>,
     /// Whether a message still matters, by the receiver's state, the message, and whether anybody may still crash.
     usefulness: Vec<Vec<Option<Usefulness>>>,
-    /// What is remembered next, by what is remembered and what a node has become.
+    /// What is remembered next, by what is remembered and what a node has become, or what has come of an input where users
+    /// are heard.
     past_after: HashMap<(u32, u32), u32, ByDigest>,
     /// Where each node begins.
     first: Vec<u32>,
+    /// What they say at birth.
+    first_letters: Vec<u32>,
+    /// Where exploration begins, once that is known.
+    start: Option<State>,
     /// How often `handle` was called to find something out.
     handled: u64,
     /// Nodes that were found equal to one known already, but in another way: kept for [`Cluster::compare_twins`].
@@ -171,14 +178,19 @@ impl<S: Subject> Cluster<S> {
             usefulness: Vec::new(),
             past_after: HashMap::default(),
             first: Vec::new(),
+            first_letters: Vec::new(),
+            start: None,
             handled: 0,
             twins: None,
         };
         for at in 0..bounds.nodes {
             let Touched { node, sends, .. } = Node::first(&cluster.subject, name(at));
-            assert!(sends.is_empty(), "nobody says anything before anything happened");
             let key = cluster.know(node, None);
             cluster.first.push(key);
+            for (to, sent) in sends {
+                let letter = cluster.know_letter(at, place(to), sent);
+                cluster.first_letters.push(letter);
+            }
         }
         cluster.know_past(PastOf::<S>::default());
         cluster
@@ -207,7 +219,7 @@ impl<S: Subject> Cluster<S> {
 
     /// The fingerprint of a state but for the messages on their way.
     pub fn fingerprint_of_nodes(&mut self, state: &State) -> u64 {
-        let network = self.initial().network;
+        let network = self.nothing();
         self.fingerprint(&State { network, ..*state })
     }
 
@@ -270,7 +282,7 @@ impl<S: Subject> Cluster<S> {
         self.handled += 1;
         let outcome = match self.touch(&self.known[key as usize].node, step, how) {
             Err(violation) => Outcome::Broken(violation),
-            Ok(Touched { node, sends, writes, .. }) => {
+            Ok(Touched { node, sends, writes, events }) => {
                 let from = place_of(&node);
                 let next = self.know(node, Some((key, step, how)));
                 let (before, after) = (&self.known[key as usize], &self.known[next as usize]);
@@ -281,7 +293,10 @@ impl<S: Subject> Cluster<S> {
                         let mut sends: Vec<_> = sends.collect();
                         sends.sort_unstable();
                         sends.dedup();
-                        Outcome::Next(next, sends.into(), !writes.is_empty())
+                        // What was told right before a crash is forgotten with it.
+                        let heard = self.subject.users_are_heard() && how != How::Crashing;
+                        let events = if heard { events.into() } else { Box::default() };
+                        Outcome::Next(next, sends.into(), !writes.is_empty(), events)
                     }
                 }
             }
@@ -290,6 +305,22 @@ impl<S: Subject> Cluster<S> {
         let outcome = number(self.outcomes.len() - 1);
         self.outcome_of.insert(place, outcome);
         outcome
+    }
+
+    /// What is remembered behind a step.
+    fn remembered(&self, state: &State, action: &Action, became: u32) -> Result<PastOf<S>, Violation> {
+        let (invariants, known) = (self.subject.invariants(), &self.known[became as usize]);
+        let mut past = self.pasts[state.past as usize].0.clone();
+        if let (Step::Request(nth), true) = (action.step, self.subject.users_are_heard())
+            && let Some(request) = self.subject.request(self.node(state, action.node), nth)
+        {
+            invariants.asked(&mut past, known.node.id, RequestId(u64::from(nth)), &request);
+        }
+        invariants.remember(&mut past, known.node.id, &known.view)?;
+        if let Outcome::Next(.., events) = &self.outcomes[action.outcome as usize] {
+            events.iter().try_for_each(|event| invariants.hear(&mut past, known.node.id, event))?;
+        }
+        Ok(past)
     }
 
     /// Hands a node its input.
@@ -304,7 +335,7 @@ impl<S: Subject> Cluster<S> {
             Step::Restart => Touch::Restart,
             Step::Request(nth) => {
                 let request = self.subject.request(&node.protocol, nth);
-                Touch::Request(request.expect("only what may be asked is"))
+                Touch::Request(nth, request.expect("only what may be asked is"))
             }
         };
         node.touch(&self.subject, touch, how)
@@ -324,7 +355,7 @@ impl<S: Subject> Cluster<S> {
             }
         }
         let may_crash = self.subject.disks_are_prompt() && state.crashes < self.bounds.crashes;
-        if may_crash && step != Step::Restart && matches!(&self.outcomes[soon as usize], Outcome::Next(.., true)) {
+        if may_crash && step != Step::Restart && matches!(&self.outcomes[soon as usize], Outcome::Next(_, _, true, _)) {
             let crashing = self.outcome(key, step, How::Crashing);
             actions.push(Action { node, step, how: How::Crashing, outcome: crashing });
         }
@@ -340,13 +371,13 @@ impl<S: Subject> Cluster<S> {
     fn changes(&self, state: &State, key: u32, outcome: u32) -> bool {
         match &self.outcomes[outcome as usize] {
             Outcome::Broken(_) => true,
-            Outcome::Next(next, sends, _) => *next != key || sends.iter().any(|sent| !state.network.has(*sent)),
+            Outcome::Next(next, sends, ..) => *next != key || sends.iter().any(|sent| !state.network.has(*sent)),
         }
     }
 
     /// Whether time that passes before the input makes another difference than if it passes behind it, which it still may.
     fn differ(&self, state: &State, soon: u32, late: u32) -> bool {
-        let (Outcome::Next(soon, soon_sends, _), Outcome::Next(late, late_sends, _)) =
+        let (Outcome::Next(soon, soon_sends, ..), Outcome::Next(late, late_sends, ..)) =
             (&self.outcomes[soon as usize], &self.outcomes[late as usize])
         else {
             return true;
@@ -365,10 +396,12 @@ impl<S: Subject> Model for Cluster<S> {
     type Action = Action;
 
     fn initial(&mut self) -> State {
-        let mut nodes = [0; NODES_MAX];
-        nodes[..self.first.len()].copy_from_slice(&self.first);
-        let network = Network { letters: Box::default(), sums: vec![0; self.namings.len()].into() };
-        State { nodes, network: Rc::new(network), past: 0, crashes: 0, requests: 0 }
+        if let Some(start) = &self.start {
+            return start.clone();
+        }
+        let start = self.play();
+        self.start = Some(start.clone());
+        start
     }
 
     fn actions(&mut self, state: &State, actions: &mut Vec<Action>) {
@@ -394,16 +427,15 @@ impl<S: Subject> Model for Cluster<S> {
     fn next(&mut self, state: &State, action: &Action) -> Result<State, Violation> {
         let (became, sends) = match &self.outcomes[action.outcome as usize] {
             Outcome::Broken(violation) => return Err(violation.clone()),
-            Outcome::Next(became, sends, _) => (*became, sends.clone()),
+            Outcome::Next(became, sends, ..) => (*became, sends.clone()),
         };
-        let past = match self.past_after.get(&(state.past, became)) {
+        let now = (state.past, if self.subject.users_are_heard() { action.outcome } else { became });
+        let past = match self.past_after.get(&now) {
             Some(past) => *past,
             None => {
-                let known = &self.known[became as usize];
-                let mut past = self.pasts[state.past as usize].0.clone();
-                self.subject.invariants().remember(&mut past, known.node.id, &known.view)?;
+                let past = self.remembered(state, action, became)?;
                 let past = self.know_past(past);
-                self.past_after.insert((state.past, became), past);
+                self.past_after.insert(now, past);
                 past
             }
         };

@@ -10,10 +10,13 @@
 //! | `two_phase.rs` | two-phase commit, whose number of states is known: the test of the explorer |
 //! | `cluster.rs` | nodes, messages and crashes as a model, for any protocol; what may happen |
 //! | `cluster/names.rs`, `network.rs`, `twins.rs` | nodes renamed; messages that still matter; nodes of one fingerprint compared |
+//! | `cluster/script.rs` | where exploration begins: behind a script of real steps |
 //! | `node.rs` | one node with its disk, and what one input makes of it |
 //! | `subject.rs` | what a protocol adds to that |
 //! | `raft.rs` | Raft: bounds, what is left out |
 //! | `paxos.rs` | Paxos: bounds, what is left out |
+//! | `multi_paxos.rs` | Multi-Paxos: bounds, where it begins, what is left out |
+//! | `zab.rs` | ZAB: the same |
 //! | `mutants.rs` | known bugs within reach, and how far they are |
 //! | `main.rs` | the command |
 //!
@@ -36,6 +39,16 @@
 //! | *Prompt disks*: what a step writes is on disk behind it, unless the node crashes right then (`slow_disks` lifts it) | inputs between a write and its end; a first part of what one step writes that survives a crash |
 //! | *Asides* are lost, and pre-votes granted at once (`asides` lifts it) | runs in which somebody gives up because of a refusal, or a message is sent again because of an acknowledged heartbeat |
 //!
+//! For Multi-Paxos and ZAB exploration begins behind a *script*: real steps in an order that is given, up to a master or an elected
+//! leader; what was said before is not repeated. What else they lose:
+//!
+//! | reduction | what it loses |
+//! |---|---|
+//! | ZAB's pings wait, unless somebody asks for `sync`; ends of sessions are lost (`ends` lifts it); only leaders' users propose | runs in which a leader is left by one learner and not by the others; requests that are forwarded |
+//! | Votes of a round that their receiver has left are lost, and, behind the last round, all that is new | more elections than are allowed |
+//! | A leader takes in so many sessions of a learner | what comes of more |
+//! | Multi-Paxos's heartbeats and refusals are lost; its masters do not step down of their own accord | leases, reads, and being master again at a higher ballot |
+//!
 //! # Left out
 //! Liveness, reads, changes of members, transfers, snapshots, compaction and damaged logs: no such request is made here, and
 //! the simulator has them all.
@@ -45,6 +58,7 @@
 mod cluster;
 mod digest;
 mod explore;
+mod multi_paxos;
 #[cfg(feature = "weakened")]
 pub mod mutants;
 mod node;
@@ -52,12 +66,15 @@ mod paxos;
 mod raft;
 mod subject;
 mod two_phase;
+mod zab;
 
 pub use cluster::{Action, Bounds, Cluster, NODES_MAX, State, Step};
 pub use explore::{End, Limits, Model, Order, Report, explore, story};
 pub use hezong_invariants::Violation;
+pub use multi_paxos::{MultiPaxosBounds, MultiPaxosSubject};
 pub use node::How;
 pub use paxos::{PaxosBounds, PaxosSubject};
 pub use raft::{RaftBounds, RaftSubject};
-pub use subject::{Passage, Subject, Use};
+pub use subject::{Passage, Scripted, Subject, Use};
 pub use two_phase::{Folding, TwoPhase, TwoPhaseAction, TwoPhaseState};
+pub use zab::{ZabBounds, ZabStart, ZabSubject};

@@ -1,4 +1,4 @@
-//! `hezong-explore`: explores two-phase commit, whose number of states is known, Raft, and Paxos.
+//! `hezong-explore`: explores two-phase commit, whose number of states is known, Raft, Paxos, Multi-Paxos and ZAB.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "weakened")]
-use hezong_explore::mutants::{Mutant, OF_PAXOS, OF_RAFT, Weakened};
+use hezong_explore::mutants::{Mutant, OF_MULTI_PAXOS, OF_PAXOS, OF_RAFT, OF_ZAB, Weakened};
 use hezong_explore::{
-    Cluster, End, Folding, Limits, Model, Order, PaxosBounds, PaxosSubject, RaftBounds, RaftSubject, Report, Subject,
-    TwoPhase, explore, story,
+    Cluster, End, Folding, Limits, Model, MultiPaxosBounds, MultiPaxosSubject, Order, PaxosBounds, PaxosSubject,
+    RaftBounds, RaftSubject, Report, Subject, TwoPhase, ZabBounds, ZabStart, ZabSubject, explore, story,
 };
 
 /// Every run of a protocol there is, within bounds: visits each state once and checks it.
@@ -90,10 +90,77 @@ enum Command {
         #[command(flatten)]
         limits: LimitArguments,
     },
-    /// Gives Raft and Paxos known bugs, one at a time, and finds the shortest way to what each breaks: a line each, with how
+    /// Explores ZAB as it ships, among three voters, from a state that real steps lead to.
+    Zab {
+        /// Where to begin. Elected: n3 is. Established: it leads, and the others serve. Behind: it is elected again, and n1 has
+        /// not heard of a transaction that is committed. Alone: nobody else has, and it is not. Interrupted: n1 was given it,
+        /// but for the end, before n3 was elected once more. Torn: n1 crashed while it took it over, and n1 and n2 go on alone.
+        #[arg(long, value_enum, default_value_t = Begin::Elected)]
+        start: Begin,
+        /// How often a node may give up whom it follows, or that it leads, because nobody is heard.
+        #[arg(long, default_value_t = 0)]
+        elections: u64,
+        /// Transactions proposed by the leader's user in all.
+        #[arg(long, default_value_t = 2)]
+        writes: u8,
+        /// `sync`s asked for in all, behind these.
+        #[arg(long, default_value_t = 0)]
+        syncs: u8,
+        /// Sessions of a learner that its leader takes in beyond the first: new ones, and old ones whose first word comes again.
+        #[arg(long, default_value_t = 1)]
+        reopenings: u8,
+        /// Crashes in all.
+        #[arg(long, default_value_t = 1)]
+        crashes: u8,
+        /// Writes take any time, not only up to the end of the step that issues them.
+        #[arg(long)]
+        slow_disks: bool,
+        /// The end of a session is told to the other side, too, which else finds out for itself.
+        #[arg(long)]
+        ends: bool,
+        /// Puts this known bug into every node.
+        #[cfg(feature = "weakened")]
+        #[arg(long)]
+        weakness: Option<String>,
+        #[command(flatten)]
+        limits: LimitArguments,
+    },
+    /// Explores Multi-Paxos as it ships, with prompt disks, from a state in which n1 is master.
+    MultiPaxos {
+        /// Members.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+        nodes: u8,
+        /// Nobody campaigns in a later round; in the first, n1 has become master.
+        #[arg(long, default_value_t = 2)]
+        rounds: u64,
+        /// Commands proposed by masters' users in all, each in a slot of its own.
+        #[arg(long, default_value_t = 2)]
+        slots: u8,
+        /// Crashes in all.
+        #[arg(long, default_value_t = 0)]
+        crashes: u8,
+        /// Puts this known bug into every node.
+        #[cfg(feature = "weakened")]
+        #[arg(long)]
+        weakness: Option<String>,
+        #[command(flatten)]
+        limits: LimitArguments,
+    },
+    /// Gives all of these known bugs, one at a time, and finds the shortest way to what each breaks: a line each, with how
     /// many steps that takes.
     #[cfg(feature = "weakened")]
     Mutants,
+}
+
+/// Where an exploration of ZAB begins.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Begin {
+    Elected,
+    Established,
+    Behind,
+    Alone,
+    Interrupted,
+    Torn,
 }
 
 #[derive(Debug, Args)]
@@ -151,12 +218,9 @@ fn main() -> ExitCode {
             };
             let subject = RaftSubject::new(bounds);
             #[cfg(feature = "weakened")]
-            let subject = match weakness.as_deref().map(named).transpose() {
+            let subject = match known_bug(&hezong_raft::Weakness::ALL, weakness) {
                 Ok(weakness) => subject.weakened(weakness),
-                Err(error) => {
-                    let _ = writeln!(io::stderr(), "{error}");
-                    return ExitCode::FAILURE;
-                }
+                Err(code) => return code,
             };
             run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
         }
@@ -164,17 +228,73 @@ fn main() -> ExitCode {
             let bounds = PaxosBounds { acceptors, proposers, rounds, crashes, helpers };
             run_cluster(&mut Cluster::new(PaxosSubject::new(bounds), bounds.general()), limits.limits())
         }
+        Command::Zab {
+            start,
+            elections,
+            writes,
+            syncs,
+            reopenings,
+            crashes,
+            slow_disks,
+            ends,
+            #[cfg(feature = "weakened")]
+            weakness,
+            limits,
+        } => {
+            let start = match start {
+                Begin::Elected => ZabStart::Elected,
+                Begin::Established => ZabStart::Established,
+                Begin::Behind => ZabStart::Behind,
+                Begin::Alone => ZabStart::Alone,
+                Begin::Interrupted => ZabStart::Interrupted,
+                Begin::Torn => ZabStart::Torn,
+            };
+            let bounds = ZabBounds { start, elections, writes, syncs, reopenings, crashes, slow_disks, ends };
+            let subject = ZabSubject::new(bounds);
+            #[cfg(feature = "weakened")]
+            let subject = match known_bug(&hezong_zab::Weakness::ALL, weakness) {
+                Ok(weakness) => subject.weakened(weakness),
+                Err(code) => return code,
+            };
+            run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
+        }
+        Command::MultiPaxos {
+            nodes,
+            rounds,
+            slots,
+            crashes,
+            #[cfg(feature = "weakened")]
+            weakness,
+            limits,
+        } => {
+            let bounds = MultiPaxosBounds { nodes, rounds, slots, crashes };
+            let subject = MultiPaxosSubject::new(bounds);
+            #[cfg(feature = "weakened")]
+            let subject = match known_bug(&hezong_paxos::multi::Weakness::ALL, weakness) {
+                Ok(weakness) => subject.weakened(weakness),
+                Err(code) => return code,
+            };
+            run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
+        }
         #[cfg(feature = "weakened")]
         Command::Mutants => mutants(),
     };
     outcome.unwrap_or(ExitCode::FAILURE)
 }
 
+/// The known bug that was asked for by its name, if any; or says that there is none of that name.
+#[cfg(feature = "weakened")]
+fn known_bug<W: Copy + std::fmt::Debug>(all: &[W], name: Option<String>) -> Result<Option<W>, ExitCode> {
+    name.map(|name| named(all, &name)).transpose().map_err(|error| {
+        let _ = writeln!(io::stderr(), "{error}");
+        ExitCode::FAILURE
+    })
+}
+
 /// The known bug of this name.
 #[cfg(feature = "weakened")]
-fn named(name: &str) -> Result<hezong_raft::Weakness, String> {
-    let all = hezong_raft::Weakness::ALL;
-    all.into_iter().find(|weakness| format!("{weakness:?}") == name).ok_or_else(|| {
+fn named<W: Copy + std::fmt::Debug>(all: &[W], name: &str) -> Result<W, String> {
+    all.iter().copied().find(|weakness| format!("{weakness:?}") == name).ok_or_else(|| {
         let names: Vec<_> = all.iter().map(|weakness| format!("{weakness:?}")).collect();
         format!("no known bug is called {name}; there are {}", names.join(", "))
     })
@@ -183,7 +303,8 @@ fn named(name: &str) -> Result<hezong_raft::Weakness, String> {
 /// For each known bug that is within reach, and that nothing is found as far away without it: its name, its origin, how far it was, how long it took, and what it breaks.
 #[cfg(feature = "weakened")]
 fn mutants() -> io::Result<ExitCode> {
-    let missed = go_through(&OF_RAFT)? + go_through(&OF_PAXOS)?;
+    let mut missed = go_through(&OF_RAFT)? + go_through(&OF_PAXOS)?;
+    missed += go_through(&OF_MULTI_PAXOS)? + go_through(&OF_ZAB)?;
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -3,11 +3,13 @@
 use std::fmt::Debug;
 
 use hezong_paxos::basic::Weakness as OfPaxos;
+use hezong_paxos::multi::Weakness as OfMultiPaxos;
 use hezong_raft::Weakness as OfRaft;
+use hezong_zab::Weakness as OfZab;
 
 use crate::{
-    Action, Bounds, Cluster, Limits, Model, Order, PaxosBounds, PaxosSubject, RaftBounds, RaftSubject, Report, Subject,
-    explore,
+    Action, Bounds, Cluster, Limits, Model, MultiPaxosBounds, MultiPaxosSubject, Order, PaxosBounds, PaxosSubject,
+    RaftBounds, RaftSubject, Report, Subject, ZabBounds, ZabStart, ZabSubject, explore,
 };
 
 /// A subject that can be given known bugs.
@@ -42,6 +44,17 @@ pub struct Mutant<S: Weakened> {
 
 const RAFT: RaftBounds = RaftBounds::SMALL;
 const PAXOS: PaxosBounds = PaxosBounds::SMALL;
+const MULTI_PAXOS: MultiPaxosBounds = MultiPaxosBounds { slots: 2, ..MultiPaxosBounds::SMALL };
+const ZAB: ZabBounds = ZabBounds::SMALL;
+const BEHIND: ZabBounds = ZabBounds { start: ZabStart::Behind, ..ZAB };
+const ALONE: ZabBounds = ZabBounds { start: ZabStart::Alone, ..ZAB };
+const INTERRUPTED: ZabBounds = ZabBounds { start: ZabStart::Interrupted, ..ZAB };
+const TORN: ZabBounds = ZabBounds { start: ZabStart::Torn, slow_disks: true, ..ZAB };
+
+/// What most of those of ZAB break.
+const HAS_ALL: &str = "who serves has all that was before";
+/// The same.
+const ON_DISKS: &str = "committed is on a majority of disks";
 
 /// Those of Raft. Figure 8 of the paper is the last: four terms, and entries that travel alone.
 pub const OF_RAFT: [Mutant<RaftSubject>; 7] = [
@@ -67,6 +80,45 @@ pub const OF_PAXOS: [Mutant<PaxosSubject>; 10] = [
     paxos(OfPaxos::HalfIsMajority, PAXOS, "only what was chosen is learned", 1),
     paxos(OfPaxos::CountAcrossBallots, PaxosBounds { rounds: 2, ..PAXOS }, "only what was chosen is learned", 7),
 ];
+
+/// Those of Multi-Paxos. The rest are of leases, members, reads and snapshots, which are not explored, or farther away.
+pub const OF_MULTI_PAXOS: [Mutant<MultiPaxosSubject>; 7] = [
+    multi_paxos(OfMultiPaxos::BallotReused, 1, "one value a slot and ballot", 6),
+    multi_paxos(OfMultiPaxos::PromiseBeforeStored, 1, "agreement", 7),
+    multi_paxos(OfMultiPaxos::AcceptBeforeStored, 1, "only what was chosen is told", 3),
+    multi_paxos(OfMultiPaxos::OwnValue, 0, "agreement", 7),
+    multi_paxos(OfMultiPaxos::HoleSkipped, 0, "told in order", 8),
+    multi_paxos(OfMultiPaxos::AcceptBelowPromise, 0, "agreement", 7),
+    multi_paxos(OfMultiPaxos::HalfIsMajority, 0, "only what was chosen is told", 1),
+];
+
+/// Those of ZAB, of the six that Ouyang and others name all but ZOOKEEPER-4685, which breaks nothing: its leader gives up, and
+/// would again. Others need more elections than one, observers, or an epoch that ends.
+pub const OF_ZAB: [Mutant<ZabSubject>; 10] = [
+    zab(OfZab::Zk3023, BEHIND, HAS_ALL, 7),
+    zab(OfZab::Zk4394, ZabBounds { writes: 1, syncs: 1, ..ZAB }, "sync is up to date", 24),
+    zab(OfZab::Zk4643, TORN, HAS_ALL, 11),
+    zab(OfZab::Zk4646, ZabBounds { crashes: 1, ..ALONE }, ON_DISKS, 7),
+    zab(OfZab::Zk4712, INTERRUPTED, "primary order", 8),
+    zab(OfZab::CommitOutOfOrder, ZabBounds { writes: 2, ..ZAB }, "delivered in order", 16),
+    zab(OfZab::ProposalAckBeforeStored, ZabBounds { writes: 1, slow_disks: true, ..ZAB }, ON_DISKS, 14),
+    zab(OfZab::EpochBeforeStored, ZabBounds { crashes: 1, elections: 1, ..ZAB }, "one leader an epoch", 11),
+    zab(OfZab::EstablishedWithoutQuorum, ALONE, ON_DISKS, 3),
+    zab(OfZab::GapUnnoticed, BEHIND, HAS_ALL, 7),
+];
+
+const fn multi_paxos(
+    weakness: OfMultiPaxos,
+    crashes: u8,
+    property: &'static str,
+    steps: usize,
+) -> Mutant<MultiPaxosSubject> {
+    Mutant { weakness, bounds: MultiPaxosBounds { crashes, ..MULTI_PAXOS }, property, steps }
+}
+
+const fn zab(weakness: OfZab, bounds: ZabBounds, property: &'static str, steps: usize) -> Mutant<ZabSubject> {
+    Mutant { weakness, bounds, property, steps }
+}
 
 const fn raft(weakness: OfRaft, bounds: RaftBounds, property: &'static str, steps: usize) -> Mutant<RaftSubject> {
     Mutant { weakness, bounds, property, steps }
@@ -108,6 +160,42 @@ impl Weakened for PaxosSubject {
     }
 
     fn origin(weakness: OfPaxos) -> &'static str {
+        weakness.origin()
+    }
+}
+
+impl Weakened for MultiPaxosSubject {
+    const PREFIX: &'static str = "multi-paxos::";
+    type Weakness = OfMultiPaxos;
+    type Bounds = MultiPaxosBounds;
+
+    fn with(bounds: MultiPaxosBounds, weakness: Option<OfMultiPaxos>) -> Self {
+        Self::new(bounds).weakened(weakness)
+    }
+
+    fn general(bounds: MultiPaxosBounds) -> Bounds {
+        bounds.general()
+    }
+
+    fn origin(weakness: OfMultiPaxos) -> &'static str {
+        weakness.origin()
+    }
+}
+
+impl Weakened for ZabSubject {
+    const PREFIX: &'static str = "zab::";
+    type Weakness = OfZab;
+    type Bounds = ZabBounds;
+
+    fn with(bounds: ZabBounds, weakness: Option<OfZab>) -> Self {
+        Self::new(bounds).weakened(weakness)
+    }
+
+    fn general(bounds: ZabBounds) -> Bounds {
+        bounds.general()
+    }
+
+    fn origin(weakness: OfZab) -> &'static str {
         weakness.origin()
     }
 }

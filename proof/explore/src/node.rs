@@ -18,6 +18,8 @@ use crate::subject::{EventOf, MessageOf, Passage, RequestOf, SavedOf, Subject, V
 /// A node and what belongs to it.
 pub(crate) struct Node<S: Subject> {
     pub(crate) id: NodeId,
+    /// How often it was born before.
+    life: u64,
     /// Its own clock. Clocks of different nodes have nothing to do with each other.
     now: Time,
     pub(crate) protocol: S::Protocol,
@@ -37,8 +39,8 @@ pub(crate) enum Touch<'a, S: Subject> {
     Stored,
     /// It crashes, and starts with what its disk holds.
     Restart,
-    /// Its user asks for something.
-    Request(RequestOf<S>),
+    /// Its user asks for something, the how manieth time in all.
+    Request(u8, RequestOf<S>),
 }
 
 /// Under which circumstances.
@@ -64,9 +66,9 @@ pub(crate) struct Touched<S: Subject> {
 
 impl<S: Subject> Clone for Node<S> {
     fn clone(&self) -> Self {
-        let Self { id, now, protocol, saved, unstored } = self;
+        let Self { id, life, now, protocol, saved, unstored } = self;
         let (protocol, saved, unstored) = (protocol.clone(), saved.clone(), unstored.clone());
-        Self { id: *id, now: *now, protocol, saved, unstored }
+        Self { id: *id, life: *life, now: *now, protocol, saved, unstored }
     }
 }
 
@@ -78,14 +80,15 @@ fn aligned<S: Subject>(at: Time) -> Time {
 impl<S: Subject> Node<S> {
     /// A node's first life.
     pub(crate) fn first(subject: &S, id: NodeId) -> Touched<S> {
-        Self::born(subject, id, Time::ZERO + S::LONG, subject.disk())
+        Self::born(subject, id, 0, Time::ZERO + S::LONG, subject.disk())
     }
 
-    fn born(subject: &S, id: NodeId, now: Time, saved: SavedOf<S>) -> Touched<S> {
+    fn born(subject: &S, id: NodeId, life: u64, now: Time, saved: SavedOf<S>) -> Touched<S> {
         let now = aligned::<S>(now);
         let mut effects = Vec::new();
-        let protocol = S::Protocol::start(now, subject.config(id), saved.clone(), Rng::new(id.0), &mut effects);
-        let node = Self { id, now, protocol, saved, unstored: VecDeque::new() };
+        let rng = Rng::new(subject.seed(id, life));
+        let protocol = S::Protocol::start(now, subject.config(id), saved.clone(), rng, &mut effects);
+        let node = Self { id, life, now, protocol, saved, unstored: VecDeque::new() };
         let mut touched = Touched { node, sends: Vec::new(), writes: Vec::new(), events: Vec::new() };
         touched.carry_out(subject, effects, How::Soon);
         touched
@@ -107,9 +110,9 @@ impl<S: Subject> Node<S> {
             node.now = node.now + S::LONG;
         }
         let input = match touch {
-            Touch::Restart => return Self::born(subject, node.id, node.now, node.saved),
+            Touch::Restart => return Self::born(subject, node.id, node.life + 1, node.now, node.saved),
             Touch::Deliver(from, message) => Input::Message { from, message: message.clone() },
-            Touch::Request(request) => Input::Request { id: RequestId(1), request },
+            Touch::Request(nth, request) => Input::Request { id: RequestId(u64::from(nth)), request },
             Touch::Timeout => {
                 let deadline = node.protocol.deadline().expect("a deadline is there");
                 // Time passes even where the deadline is behind us, or how far behind would make a difference.
@@ -123,8 +126,8 @@ impl<S: Subject> Node<S> {
         let mut touched = Touched { node, sends: Vec::new(), writes: Vec::new(), events: Vec::new() };
         touched.carry_out(subject, effects, how);
         if how == How::Crashing {
-            let Self { id, now, saved, .. } = touched.node;
-            let again = Self::born(subject, id, now, saved);
+            let Self { id, life, now, saved, .. } = touched.node;
+            let again = Self::born(subject, id, life + 1, now, saved);
             touched.sends.extend(again.sends);
             touched.events.extend(again.events);
             touched.node = again.node;

@@ -44,12 +44,34 @@ pub enum Use {
     UntilDone,
     /// It makes nothing of its receiver, now and for ever.
     Spent,
+    /// What it makes of its receiver is beyond the bounds: it is lost.
+    Beyond,
+}
+
+/// A part of what happens before exploration begins: real steps, taken in an order that is given. Nodes are numbered from 1,
+/// and have stored whatever they write before anything else happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scripted {
+    /// All that is on its way among these nodes arrives, what was sent first first, and what they say to it as well.
+    Exchange(&'static [u8]),
+    /// What is on its way from one to the other arrives: the one that was sent first, of those that did not arrive yet.
+    Deliver(u8, u8),
+    /// The same, but right after the first write that comes of it is on disk, who gets it crashes and starts again. With prompt
+    /// disks all writes are.
+    Tear(u8, u8),
+    /// The deadline of this node passes.
+    Timeout(u8),
+    /// This node gets the next request.
+    Request(u8),
+    /// All that is on its way has arrived or is lost, and is not repeated.
+    Forget,
 }
 
 /// A protocol under exploration.
 ///
-/// Nodes are interchangeable: renamed, a run is a run. So nothing may depend on the order of ids, and no message, write or
-/// request may carry one but as the sender or the receiver.
+/// Nodes are interchangeable where [`Bounds::symmetry`](crate::Bounds::symmetry) is asked for: renamed, a run is a run. So
+/// nothing may depend on the order of ids there, and no message, write or request may carry one but as the sender or the
+/// receiver.
 pub trait Subject {
     /// The protocol.
     type Protocol: Protocol;
@@ -70,6 +92,22 @@ pub trait Subject {
     /// Whether it matters to anything but deadlines how long ago something was. If not, nodes that differ in nothing else
     /// are one.
     fn time_shows(&self) -> bool;
+
+    /// What a node's chance is drawn from in this of its lives, counted from 0. Where lives are told apart by what they draw,
+    /// each must have a seed of its own, and the protocol's fingerprint tells them apart as well.
+    fn seed(&self, id: NodeId, _life: u64) -> u64 {
+        id.0
+    }
+
+    /// Whether what users ask for and are told is looked at, too; but for what they are told right before a crash.
+    fn users_are_heard(&self) -> bool {
+        false
+    }
+
+    /// What has happened before everything that is explored.
+    fn script(&self) -> Vec<Scripted> {
+        Vec::new()
+    }
 
     /// What a node is told at each of its births.
     fn config(&self, id: NodeId) -> ConfigOf<Self>;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Time};
-use hezong_zab::{Epoch, Event, Log, Request, Role, Saved, Zab, Zxid};
+use hezong_zab::{Epoch, Event, Log, Request, Role, Saved, Standing, Zab, Zxid};
 
 use crate::{Invariants, Violation};
 
@@ -243,7 +243,15 @@ impl Invariants for ZabInvariants {
                 }
             }
             Event::Unknown { id: request } => drop(past.syncs.remove(request)),
-            Event::Standing(_) => {}
+            Event::Standing(Standing::Following { epoch, .. } | Standing::Leading { epoch }) => {
+                let has = past.told(id);
+                let all = past.reigns.get(epoch).map_or(0, |(_, all)| *all);
+                if has < all {
+                    let detail = format!("{id} says that it serves in {epoch}, with {has} of the {all} before it told");
+                    return Err(Violation::new("who serves has all that was before", detail));
+                }
+            }
+            Event::Standing(Standing::Looking) => {}
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::node::{Out, State, Zab};
 use crate::{Body, Entry, Epoch, Event, Refusal, SessionId, Weakness, Zxid};
 
 /// A `sync` that waits: for the proposals before it, and for a majority to say that we still lead.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Barrier {
     /// A majority must have answered this ping.
     round: u64,

@@ -89,6 +89,14 @@ impl Config {
         false
     }
 
+    /// Whether this node suffers from any known bug. Never in what ships.
+    pub(crate) const fn is_weak(&self) -> bool {
+        #[cfg(feature = "weakened")]
+        return self.weakness.is_some();
+        #[cfg(not(feature = "weakened"))]
+        false
+    }
+
     /// Whether we vote.
     pub(crate) fn is_voter(&self) -> bool {
         self.voters.contains(&self.id)

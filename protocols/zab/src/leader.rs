@@ -25,6 +25,8 @@ pub(crate) struct Leading {
     give_up_at: Time,
     /// When the next pings leave.
     pub(crate) ping_at: Time,
+    /// How many sessions it has taken in of each learner.
+    pub(crate) openings: BTreeMap<NodeId, u64>,
     /// How often anybody had to know whether we still lead.
     pub(crate) pings: u64,
     /// The `sync`s that wait to be confirmed, oldest first.
@@ -93,8 +95,9 @@ impl Leading {
     }
 
     pub(crate) fn fingerprint(&self, writes: &Writes<Zab>, mut into: &mut dyn Hasher) {
-        let Self { phase, epoch, epoch_write, learners, give_up_at: _, ping_at: _, pings, barriers, askers } = self;
-        (2_u8, phase, epoch, epoch_write.and_then(|id| writes.place(id)), pings, barriers.len()).hash(&mut into);
+        let Self { phase, epoch, epoch_write, learners, give_up_at: _, ping_at: _, openings, pings, barriers, askers } =
+            self;
+        (2_u8, phase, epoch, epoch_write.and_then(|id| writes.place(id)), openings, pings, barriers).hash(&mut into);
         askers.keys().collect::<Vec<_>>().hash(&mut into);
         for (id, Learner { link, stage, accepted, epoch_acked, last, acked, confirmed }) in learners {
             let stage = match stage {
@@ -122,6 +125,7 @@ impl Zab {
             learners: BTreeMap::new(),
             give_up_at: now.after(self.config.init_limit),
             ping_at: now.after(self.config.ping_interval),
+            openings: BTreeMap::new(),
             pings: 0,
             barriers: VecDeque::new(),
             askers: BTreeMap::new(),
@@ -212,8 +216,9 @@ impl Zab {
             // It could never join us, and a majority has moved on with it or may have.
             return self.look(now, out);
         }
-        let mut link = Link::new(now, from, session);
-        link.heard = 1;
+        let openings = leading.openings.entry(from).or_default();
+        let link = Link::opened(now, from, session, *openings);
+        *openings = openings.saturating_add(1);
         let (stage, epoch_acked, last, acked, confirmed) = (Stage::Known, false, None, None, 0);
         leading.learners.insert(from, Learner { link, stage, accepted, epoch_acked, last, acked, confirmed });
         match leading.epoch {

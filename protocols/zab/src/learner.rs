@@ -112,6 +112,9 @@ impl Zab {
         if packet.epoch.is_none() || (following.link.heard > 0 && packet.epoch != following.link.epoch) {
             return;
         }
+        if following.link.heard == 0 && packet.body == Body::LeaderInfo {
+            following.link.answered(packet.number);
+        }
         match following.link.turn(now, packet.number, gaps_allowed) {
             Turn::Past => return,
             Turn::Gap => return self.look(now, out),
@@ -201,7 +204,7 @@ impl Zab {
     fn queue(&mut self, now: Time, entry: Entry, out: &mut Out) {
         let bytes = self.queue.bytes() + size(&entry);
         let grows = self.queue.last() < Some(entry.zxid);
-        if !grows && !cfg!(feature = "weakened") || bytes > self.config.history_bytes_max {
+        if !grows && !self.config.is_weak() || bytes > self.config.history_bytes_max {
             return self.look(now, out);
         }
         self.queue.append(entry);

@@ -25,7 +25,8 @@
 //!
 //! # Where this departs from paper and ZooKeeper
 //! - FIFO channels (§IV) are numbered sessions: the network below may reorder, double and lose. A gap ends the session, what
-//!   is old is dropped, and packets carry the epoch, so that a session is never taken for one of a later reign.
+//!   is old is dropped, packets carry the epoch, so that a session is never taken for one of a later reign, and one that is
+//!   opened once more in the same reign goes by other numbers.
 //! - Voters and observers look for an ensemble that exists by who follows whom, whatever the round, and join when a majority,
 //!   the leader itself among them, says so. Nothing of safety rests on elections: discovery checks again.
 //! - A node whose disk is behind says nothing in elections: its vote would name a history that it may lose.

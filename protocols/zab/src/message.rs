@@ -70,7 +70,8 @@ pub struct Packet {
     /// The epoch that the leader offered in it; `None` before. It tells two reigns of one leader apart, so that a session of
     /// the first, overtaken by the second, says nothing in it.
     pub epoch: Option<Epoch>,
-    /// Its place among what this side says in the session, from 0. A gap ends the session.
+    /// Its place among what this side says in the session. A learner's first word is 0; the leader's first word has a number
+    /// that it has not used to this learner in its reign, and both go on from there. A gap ends the session.
     pub number: u64,
     /// What it says.
     pub body: Body,

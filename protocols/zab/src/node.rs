@@ -21,8 +21,8 @@ use crate::leader::Leading;
 use crate::learner::Following;
 use crate::log::size;
 use crate::{
-    Answer, Ask, Body, Config, Entry, Epoch, Event, Log, Message, Packet, ROUND_MAX, Refusal, Request, Round, Saved,
-    Weakness, Write, Zxid,
+    Answer, Ask, Body, Config, Entry, Epoch, Event, Log, Message, ROUND_MAX, Refusal, Request, Round, Saved, Weakness,
+    Write, Zxid,
 };
 
 pub(crate) type Out = Vec<Effect<Zab>>;
@@ -154,6 +154,8 @@ impl Protocol for Zab {
 
     fn fingerprint(&self, _now: Time, mut into: &mut dyn Hasher) {
         (self.accepted, self.current, &self.log, self.committed, self.applied, self.round, &self.queue).hash(&mut into);
+        // Sessions have names that others hold as well: who waits for a word in one takes none in another.
+        (self.life, self.sessions).hash(&mut into);
         let Waiting { asked, proposed, syncs } = &self.waiting;
         (asked.len(), proposed.keys().collect::<Vec<_>>(), syncs.len()).hash(&mut into);
         for (zxid, write) in &self.unstored {
@@ -164,12 +166,7 @@ impl Protocol for Zab {
             State::Following(following) => following.fingerprint(&self.writes, into),
             State::Leading(leading) => leading.fingerprint(&self.writes, into),
         }
-        self.writes.fingerprint(into, |message, mut into| match message {
-            // Sessions and requests differ by their names alone between two runs that are the same otherwise.
-            Message::Packet(Packet { session: _, epoch, number, body }) => (epoch, number, body).hash(&mut into),
-            Message::End(_) => {}
-            other @ (Message::Looking { .. } | Message::Settled { .. }) => other.hash(&mut into),
-        });
+        self.writes.fingerprint(into, |message, mut into| message.hash(&mut into));
     }
 }
 
@@ -329,7 +326,7 @@ impl Zab {
 impl Zab {
     /// Adds to the history.
     pub(crate) fn append(&mut self, now: Time, entry: Entry, out: &mut Out) -> WriteId {
-        let grows = Some(entry.zxid) > self.log.last() || cfg!(feature = "weakened");
+        let grows = Some(entry.zxid) > self.log.last() || self.config.is_weak();
         assert!(grows, "zxids grow along a history, and {} does not", entry.zxid);
         let write = self.writes.store(now, Write::Append(entry.clone()), size(&entry), out);
         self.unstored.push_back((entry.zxid, write));
@@ -421,6 +418,15 @@ impl Zab {
     #[must_use]
     pub fn committed(&self) -> Option<Zxid> {
         self.committed
+    }
+
+    /// How many sessions of this learner it has taken in as the leader that it is.
+    #[must_use]
+    pub fn openings(&self, learner: NodeId) -> u64 {
+        match &self.state {
+            State::Leading(leading) => leading.openings.get(&learner).copied().unwrap_or(0),
+            State::Looking(_) | State::Following(_) => 0,
+        }
     }
 
     /// Its logical clock.

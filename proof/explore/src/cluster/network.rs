@@ -31,6 +31,11 @@ impl Network {
 }
 
 impl<S: Subject> Cluster<S> {
+    /// Nothing on its way.
+    pub(super) fn nothing(&self) -> Rc<Network> {
+        Rc::new(Network { letters: Box::default(), sums: vec![0; self.namings.len()].into() })
+    }
+
     /// The messages on their way once `node` has sent these and become what it is in `nodes`.
     pub(super) fn network(
         &mut self,
@@ -54,7 +59,7 @@ impl<S: Subject> Cluster<S> {
                 Usefulness::Open => true,
                 Usefulness::Spent => false,
                 Usefulness::Done(outcome) => {
-                    let Outcome::Next(_, again, _) = &this.outcomes[outcome as usize] else { return true };
+                    let Outcome::Next(_, again, ..) = &this.outcomes[outcome as usize] else { return true };
                     let again = again.clone();
                     again.iter().any(|sent| {
                         let spent = this.usefulness_of(nodes, *sent, may_crash) == Usefulness::Spent;
@@ -98,10 +103,12 @@ impl<S: Subject> Cluster<S> {
         let claimed = self.subject.usefulness(&node.protocol, &node.saved, from, &sent.message, may_crash);
         let usefulness = if claimed == Use::Open {
             Usefulness::Open
+        } else if claimed == Use::Beyond {
+            Usefulness::Spent
         } else {
             let outcome = self.outcome(to, Step::Deliver(letter), How::Soon);
             match (&self.outcomes[outcome as usize], claimed) {
-                (Outcome::Next(next, sends, _), Use::Spent) => {
+                (Outcome::Next(next, sends, ..), Use::Spent) => {
                     // An answer may be held back behind a write, only to be lost then.
                     let nothing = *next == to && sends.is_empty() || self.known[to as usize].node.is_storing();
                     assert!(nothing, "what is spent makes nothing of its receiver");

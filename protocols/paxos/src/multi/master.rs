@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
+use core::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Time, quorum};
@@ -345,7 +346,8 @@ impl Master {
         quorum::reached(log.members_now(), |id| self.granted.get(&id).copied()).map(|began| began + lease)
     }
 
-    pub(crate) fn fingerprint(&self, now: Time, mut into: &mut dyn Hasher) {
+    /// Once what was granted is over, it does not matter for how long.
+    pub(crate) fn fingerprint(&self, now: Time, lease: Duration, mut into: &mut dyn Hasher) {
         (&self.prepared, self.next, self.recovered, self.outbid).hash(&mut into);
         for (slot, pending) in &self.pending {
             (slot, &pending.value, pending.request.is_some(), &pending.accepted).hash(&mut into);
@@ -354,7 +356,7 @@ impl Master {
             value.hash(&mut into);
         }
         for (id, began) in &self.granted {
-            (id, now.since(*began)).hash(&mut into);
+            (id, (*began + lease).since(now)).hash(&mut into);
         }
         self.rounds.len().hash(&mut into);
     }

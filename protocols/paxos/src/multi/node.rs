@@ -209,7 +209,7 @@ impl Protocol for MultiPaxos {
         match &self.role {
             RoleState::Replica(_) => {}
             RoleState::Candidate(candidate) => (&candidate.prepared, candidate.asked_self).hash(&mut into),
-            RoleState::Master(master) => master.fingerprint(now, into),
+            RoleState::Master(master) => master.fingerprint(now, self.config.lease, into),
         }
         for (rests_on, message) in &self.to_self {
             (place(rests_on), message).hash(&mut into);

@@ -401,6 +401,44 @@ fn session_of_an_earlier_reign_says_nothing_in_this_one() {
     assert_eq!((alone.node.role(), alone.node.accepted(), alone.node.current()), (Role::Preparing, Epoch(5), Epoch(0)));
 }
 
+/// Found by the explorer: a network that repeats all that a learner has said in a session which is over would open it once more
+/// and let its leader count on it, while the learner takes the leader's words for those of the first time. It then misses a
+/// commit, and is told that it misses nothing when it asks for `sync`.
+#[test]
+fn session_opened_once_more_says_nothing_of_the_first_time() {
+    let mut alone = Alone::new(Saved::default());
+    alone.serves();
+    let said = |number, epoch, body| {
+        let session = SessionId { life: N2.0, number: 1 };
+        Message::Packet(Packet { session, epoch, number, body })
+    };
+    let first = Some(Epoch(1));
+    assert!(matches!(alone.hears(N2, said(9, first, Body::Pong(0)))[..], [(N2, Message::End(_))]), "a gap ends it");
+    let again = alone.hears(N2, said(0, None, Body::FollowerInfo(Epoch(0))));
+    let [(N2, Message::Packet(Packet { body: Body::LeaderInfo, number, .. }))] = again[..] else { panic!("{again:?}") };
+    let late = said(1, first, Body::AckEpoch { current: Some(Epoch(0)), last: None });
+    assert_eq!(alone.hears(N2, late), []);
+    let now = said(number + 1, first, Body::AckEpoch { current: Some(Epoch(0)), last: None });
+    assert_eq!(bodies(alone.hears(N2, now)), [Body::Diff, Body::NewLeader]);
+}
+
+#[test]
+fn session_opened_once_more_is_heard_from_its_first_word_on() {
+    let mut alone = Alone::new(Saved::default());
+    alone.follows();
+    let number = 1 << 50;
+    let accepted = [Body::AckEpoch { current: Some(Epoch(0)), last: None }];
+    assert_eq!(alone.leader_says(1, number, Body::LeaderInfo), accepted);
+    assert_eq!(alone.leader_says(1, 1, Body::Trunc(Some(Zxid::new(1, 1)))), [], "of another opening");
+    assert_eq!(alone.leader_says(1, number + 1, Body::Diff), []);
+    assert_eq!(alone.leader_says(1, number + 2, Body::NewLeader), [Body::AckLeader { last: None }]);
+    // No number makes it panic.
+    let mut alone = Alone::new(Saved::default());
+    alone.follows();
+    assert_eq!(alone.leader_says(1, u64::MAX, Body::LeaderInfo), accepted);
+    alone.leader_says(1, u64::MAX, Body::Diff);
+}
+
 #[test]
 fn nonsense_is_dropped() {
     let mut alone = Alone::new(Saved::default());
