@@ -15,6 +15,8 @@ pub enum Protocol {
     MultiPaxos,
     /// ZAB.
     Zab,
+    /// Three-phase commit.
+    ThreePhase,
 }
 
 /// What spoils a scenario.
@@ -207,4 +209,8 @@ scenarios! {
         "a follower that has not heard of a commit asks for sync, and so does an observer of a leader that is none any more",
         "a follower may read what is old; sync is answered behind every commit, and once a majority has said that it follows",
         "sync is up to date", Spoilt::By("SyncUnconfirmed") => Breaks::Property("sync is up to date");
+    "TX-3" ThreePhase 3 "tx_3":
+        "one participant knows of all votes and is cut off, another's Ready is lost, and the coordinator is left in silence",
+        "three-phase commit takes silence for death: a coordinator that aborts then meets one that knows, and commits",
+        "agreement", Spoilt::By("SilenceAborts") => Breaks::Property("agreement");
 }

@@ -10,6 +10,7 @@ use hezong_script::multi_paxos::MultiPaxosDialect;
 use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
 use hezong_script::register::RegisterDialect;
+use hezong_script::three_phase::ThreePhaseDialect;
 use hezong_script::zab::ZabDialect;
 use hezong_script::{Command, Moment, Setup, Watch, World};
 
@@ -93,6 +94,7 @@ pub fn play(scenario: &'static Scenario, is_spoilt: bool, seed: u64) -> Recordin
         Protocol::MultiPaxos => play_with::<MultiPaxosDialect>(scenario, is_spoilt, seed),
         Protocol::Register => play_with::<RegisterDialect>(scenario, is_spoilt, seed),
         Protocol::Zab => play_with::<ZabDialect>(scenario, is_spoilt, seed),
+        Protocol::ThreePhase => play_with::<ThreePhaseDialect>(scenario, is_spoilt, seed),
     }
 }
 

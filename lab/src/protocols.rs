@@ -1,8 +1,10 @@
 //! What a protocol adds to the laboratory.
 
 use hezong_base::{NodeId, Protocol as _};
+use hezong_commit::three_phase::ThreePhase;
 use hezong_invariants::{
-    Invariants, MultiPaxosInvariants, PaxosInvariants, Proposals, RaftInvariants, RegisterInvariants, ZabInvariants,
+    CommitInvariants, Invariants, MultiPaxosInvariants, PaxosInvariants, Proposals, RaftInvariants, RegisterInvariants,
+    ZabInvariants,
 };
 use hezong_paxos::basic::{Paxos, Phase};
 use hezong_paxos::multi::{Config, MultiPaxos, Role as MultiPaxosRole};
@@ -13,6 +15,7 @@ use hezong_script::multi_paxos::{MultiPaxosDialect, show_entry};
 use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
 use hezong_script::register::RegisterDialect;
+use hezong_script::three_phase::ThreePhaseDialect;
 use hezong_script::zab::ZabDialect;
 use hezong_zab::{Role as ZabRole, Zab, Zxid};
 
@@ -139,5 +142,22 @@ impl Taught for ZabDialect {
         };
         let place = |sign: &str, zxid: Option<Zxid>| zxid.map(|zxid| format!(" {sign}{zxid}")).unwrap_or_default();
         format!("{role}{}{}{}", node.current().0, place("", node.history().last()), place("✓", node.committed()))
+    }
+}
+
+impl Taught for ThreePhaseDialect {
+    type Invariants = CommitInvariants<ThreePhase>;
+
+    const LEGEND: &'static str = "how many transactions are under way as coordinator / as participant; then, after ?, those that it has promised \
+                                  without knowing how they end";
+
+    fn invariants(_: u8) -> CommitInvariants<ThreePhase> {
+        CommitInvariants::new(true)
+    }
+
+    fn state(node: &ThreePhase) -> String {
+        let (coordinating, taking_part) = node.under_way();
+        let doubts = node.in_doubt().map(|tx| format!(" ?{tx}")).collect::<String>();
+        format!("{coordinating}/{taking_part}{doubts}")
     }
 }
