@@ -21,6 +21,8 @@ pub enum Protocol {
     Tcc,
     /// Two-phase commit with a replicated coordinator.
     Replicated,
+    /// Three-phase commit.
+    ThreePhase,
 }
 
 /// What spoils a scenario.
@@ -221,6 +223,10 @@ scenarios! {
         "the coordinator dies between the phases",
         "who has promised waits for its coordinator, and blocks while that is gone; a commit is on disk before anybody hears of it",
         "atomicity (and not an end)", Spoilt::By("DecisionBeforeStored") => Breaks::Property("only what was decided is applied");
+    "TX-3" ThreePhase 3 "tx_3":
+        "one participant knows of all votes and is cut off, another's Ready is lost, and the coordinator is left in silence",
+        "three-phase commit takes silence for death: a coordinator that aborts then meets one that knows, and commits",
+        "agreement", Spoilt::By("SilenceAborts") => Breaks::Property("agreement");
     "TX-4" Tcc 2 "tx_4":
         "one branch, and every message comes twice; the Cancel comes before its Try",
         "a Cancel that finds nothing is remembered, so that the Try it overtook reserves nothing that nobody cancels",

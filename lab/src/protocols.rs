@@ -3,6 +3,7 @@
 use hezong_base::{NodeId, Protocol as _};
 use hezong_commit::TransactionId;
 use hezong_commit::tcc::Tcc;
+use hezong_commit::three_phase::ThreePhase;
 use hezong_commit::two_phase::TwoPhase;
 use hezong_invariants::{
     CommitInvariants, Invariants, MultiPaxosInvariants, PaxosInvariants, Proposals, RaftInvariants, RegisterInvariants,
@@ -20,6 +21,7 @@ use hezong_script::raft::RaftDialect;
 use hezong_script::register::RegisterDialect;
 use hezong_script::replicated::{GROUP, ReplicatedDialect};
 use hezong_script::tcc::TccDialect;
+use hezong_script::three_phase::ThreePhaseDialect;
 use hezong_script::two_phase::TwoPhaseDialect;
 use hezong_script::zab::ZabDialect;
 use hezong_zab::{Role as ZabRole, Zab, Zxid};
@@ -201,5 +203,19 @@ impl Taught for ReplicatedDialect {
         }
         let doubts = node.inner().into_iter().flat_map(TwoPhase::in_doubt).map(|tx| format!("?{tx}"));
         doubts.collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Taught for ThreePhaseDialect {
+    type Invariants = CommitInvariants<ThreePhase>;
+
+    const LEGEND: &'static str = TwoPhaseDialect::LEGEND;
+
+    fn invariants(_: u8) -> Self::Invariants {
+        CommitInvariants::new(true)
+    }
+
+    fn state(node: &ThreePhase) -> String {
+        doubts(node.under_way(), node.in_doubt())
     }
 }

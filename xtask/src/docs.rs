@@ -87,7 +87,7 @@ fn prefixes(path: &str) -> &'static [&'static str] {
     let of = |folder: &str| path.starts_with(folder);
     match () {
         () if of("engine/replicated/") => &["replicated::"],
-        () if of("protocols/commit/") => &["two-phase::", "tcc::"],
+        () if of("protocols/commit/") => &["two-phase::", "three-phase::", "tcc::"],
         () if of("protocols/paxos/src/basic/") => &["paxos::"],
         () if of("protocols/paxos/src/multi/") => &["multi-paxos::"],
         () if of("protocols/paxos/src/register/") => &["register::"],

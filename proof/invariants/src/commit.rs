@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use hezong_base::{NodeId, Protocol, RequestId, Time};
 use hezong_commit::tcc::Tcc;
+use hezong_commit::three_phase::ThreePhase;
 use hezong_commit::two_phase::TwoPhase;
 use hezong_commit::{Event, Fenced, Fences, Outcome, Request, TransactionId};
 
@@ -24,12 +25,16 @@ pub struct CommitRules {
     pub are_users_heard: bool,
     /// A participant writes which outcome it is about to apply before its user hears of it.
     pub is_applied_from_disk: bool,
+    /// A participant may decide in the coordinator's place, once that is on its disk.
+    pub do_participants_decide: bool,
 }
 
 /// A protocol of atomic commit whose users speak as those of `hezong-commit` do.
 pub trait Commits: Protocol<Request = Request, Event = Event> {
     /// See [`CommitRules::is_applied_from_disk`].
     const IS_APPLIED_FROM_DISK: bool;
+    /// See [`CommitRules::do_participants_decide`].
+    const DO_PARTICIPANTS_DECIDE: bool = false;
 
     /// What is on its disk.
     fn view(&self, saved: &Self::Saved) -> CommitView;
@@ -141,6 +146,29 @@ impl Commits for Tcc {
     }
 }
 
+impl Commits for ThreePhase {
+    const IS_APPLIED_FROM_DISK: bool = true;
+    const DO_PARTICIPANTS_DECIDE: bool = true;
+
+    fn view(&self, saved: &Self::Saved) -> CommitView {
+        let our = |number: u64| TransactionId { coordinator: self.id(), number };
+        let coordinated = saved.begun.iter().map(|(number, (participants, concluded))| {
+            let is_committed = *concluded == Some(Outcome::Committed);
+            (our(*number), Coordinated { participants: participants.clone(), is_committed })
+        });
+        let promised = saved.promised.iter().map(|(tx, promise)| {
+            let promised = Promised { work: promise.work.clone(), decided: promise.decided };
+            (*tx, promised)
+        });
+        CommitView {
+            coordinated: coordinated.collect(),
+            numbers: saved.last.map(|last| (self.id(), last)).into_iter().collect(),
+            promised: promised.collect(),
+            fences: saved.fences.clone(),
+        }
+    }
+}
+
 /// What must hold of such a protocol.
 #[derive(Debug)]
 pub struct CommitInvariants<P> {
@@ -152,7 +180,11 @@ impl<P: Commits> CommitInvariants<P> {
     /// Where users are heard, or are not.
     #[must_use]
     pub const fn new(are_users_heard: bool) -> Self {
-        let rules = CommitRules { are_users_heard, is_applied_from_disk: P::IS_APPLIED_FROM_DISK };
+        let rules = CommitRules {
+            are_users_heard,
+            is_applied_from_disk: P::IS_APPLIED_FROM_DISK,
+            do_participants_decide: P::DO_PARTICIPANTS_DECIDE,
+        };
         Self { rules, protocol: PhantomData }
     }
 }

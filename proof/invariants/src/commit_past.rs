@@ -103,7 +103,7 @@ impl CommitPast {
             let known = self.numbers.entry(*coordinator).or_default();
             *known = (*known).max(*last);
         }
-        self.remember_promises(id, view)?;
+        self.remember_promises(rules, id, view)?;
         for (tx, coordinated) in &view.coordinated {
             let known = self.known(*tx);
             known.holders.insert(id);
@@ -123,7 +123,7 @@ impl CommitPast {
         self.transactions.iter_mut().try_for_each(|(tx, known)| check_over(rules, id, view, *tx, known))
     }
 
-    fn remember_promises(&mut self, id: NodeId, view: &CommitView) -> Result<(), Violation> {
+    fn remember_promises(&mut self, rules: CommitRules, id: NodeId, view: &CommitView) -> Result<(), Violation> {
         for (tx, promised) in &view.promised {
             if self.numbers.get(&tx.coordinator) < Some(&tx.number) {
                 let detail = format!("{id} has promised {tx}, whose number is on no disk of its coordinator");
@@ -135,6 +135,10 @@ impl CommitPast {
             if let Some(outcome) = promised.decided {
                 known.decided.insert(id, outcome);
                 known.end(id, *tx, outcome)?;
+                if rules.do_participants_decide && outcome == Outcome::Committed && !known.is_committed {
+                    known.is_committed = true;
+                    check_votes(rules, *tx, known)?;
+                }
             }
         }
         Ok(())
@@ -292,7 +296,8 @@ mod tests {
     const N3: NodeId = NodeId(3);
     const TX: TransactionId = TransactionId { coordinator: N1, number: 1 };
     const WORK: Bytes = Bytes::from_static(b"w");
-    const RULES: CommitRules = CommitRules { are_users_heard: true, is_applied_from_disk: false };
+    const RULES: CommitRules =
+        CommitRules { are_users_heard: true, is_applied_from_disk: false, do_participants_decide: false };
 
     fn coordinating(is_committed: bool) -> CommitView {
         let participants = [N2, N3].into();
@@ -384,6 +389,21 @@ mod tests {
         let mut past = committed();
         past.remember(rules, N2, &promising(Some(Outcome::Committed))).unwrap();
         assert_eq!(past.hear(rules, N2, &commit), Ok(()));
+    }
+
+    #[test]
+    fn participant_that_decides_is_right_where_all_have_promised() {
+        let rules = CommitRules { is_applied_from_disk: true, do_participants_decide: true, ..RULES };
+        let commit = Event::Apply { tx: TX, outcome: Outcome::Committed };
+        let decided = promising(Some(Outcome::Committed));
+        let mut past = promised(&[N2, N3]);
+        assert_eq!(past.remember(rules, N2, &decided), Ok(()));
+        assert_eq!(past.hear(rules, N2, &commit), Ok(()));
+        let early = promised(&[N2]).remember(rules, N2, &decided);
+        assert_eq!(broken(early), "only what all have promised is committed");
+        let mut past = promised(&[N2, N3]);
+        past.remember(RULES, N2, &decided).unwrap();
+        assert_eq!(broken(past.hear(RULES, N2, &commit)), "only what was decided is applied");
     }
 
     #[test]
