@@ -11,6 +11,8 @@ use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
 use hezong_script::register::RegisterDialect;
 use hezong_script::replicated::ReplicatedDialect;
+use hezong_script::tcc::TccDialect;
+use hezong_script::two_phase::TwoPhaseDialect;
 use hezong_script::zab::ZabDialect;
 use hezong_script::{Command, Moment, Setup, Watch, World};
 
@@ -95,6 +97,8 @@ pub fn play(scenario: &'static Scenario, is_spoilt: bool, seed: u64) -> Recordin
         Protocol::Register => play_with::<RegisterDialect>(scenario, is_spoilt, seed),
         Protocol::Replicated => play_with::<ReplicatedDialect>(scenario, is_spoilt, seed),
         Protocol::Zab => play_with::<ZabDialect>(scenario, is_spoilt, seed),
+        Protocol::TwoPhase => play_with::<TwoPhaseDialect>(scenario, is_spoilt, seed),
+        Protocol::Tcc => play_with::<TccDialect>(scenario, is_spoilt, seed),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a protocol adds to the laboratory.
 
 use hezong_base::{NodeId, Protocol as _};
+use hezong_commit::TransactionId;
+use hezong_commit::tcc::Tcc;
 use hezong_commit::two_phase::TwoPhase;
 use hezong_invariants::{
-    Invariants, MultiPaxosInvariants, PaxosInvariants, Proposals, RaftInvariants, RegisterInvariants,
+    CommitInvariants, Invariants, MultiPaxosInvariants, PaxosInvariants, Proposals, RaftInvariants, RegisterInvariants,
     ReplicatedInvariants, ZabInvariants,
 };
 use hezong_paxos::basic::{Paxos, Phase};
@@ -17,6 +19,8 @@ use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
 use hezong_script::register::RegisterDialect;
 use hezong_script::replicated::{GROUP, ReplicatedDialect};
+use hezong_script::tcc::TccDialect;
+use hezong_script::two_phase::TwoPhaseDialect;
 use hezong_script::zab::ZabDialect;
 use hezong_zab::{Role as ZabRole, Zab, Zxid};
 
@@ -144,6 +148,40 @@ impl Taught for ZabDialect {
         let place = |sign: &str, zxid: Option<Zxid>| zxid.map(|zxid| format!(" {sign}{zxid}")).unwrap_or_default();
         format!("{role}{}{}{}", node.current().0, place("", node.history().last()), place("✓", node.committed()))
     }
+}
+
+impl Taught for TwoPhaseDialect {
+    type Invariants = CommitInvariants<TwoPhase>;
+
+    const LEGEND: &'static str = "how many transactions it coordinates/takes part in that are not over; then those it is in doubt about: it has \
+                                  said yes, and does not know the outcome";
+
+    fn invariants(_: u8) -> Self::Invariants {
+        CommitInvariants::new(true)
+    }
+
+    fn state(node: &TwoPhase) -> String {
+        doubts(node.under_way(), node.in_doubt())
+    }
+}
+
+impl Taught for TccDialect {
+    type Invariants = CommitInvariants<Tcc>;
+
+    const LEGEND: &'static str = "how many transactions it coordinates/has a branch in that are not over; then those for which it has reserved \
+                                  something, and does not know what comes of it";
+
+    fn invariants(_: u8) -> Self::Invariants {
+        CommitInvariants::new(true)
+    }
+
+    fn state(node: &Tcc) -> String {
+        doubts(node.under_way(), node.in_doubt())
+    }
+}
+
+fn doubts((coordinated, shared): (usize, usize), doubts: impl Iterator<Item = TransactionId>) -> String {
+    format!("{coordinated}/{shared}{}", doubts.map(|tx| format!(" ?{tx}")).collect::<String>())
 }
 
 impl Taught for ReplicatedDialect {

@@ -105,7 +105,7 @@ impl Subject for MultiPaxosSubject {
         if rng.chance(500) { vec![Request::Applied(*slot)] } else { Vec::new() }
     }
 
-    fn idle(&self, machine: &Slot, rng: &mut Rng) -> Option<Request> {
+    fn idle(&self, machine: &mut Slot, rng: &mut Rng) -> Option<Request> {
         // However late: a machine that never says so has its node take in nothing any more.
         (machine.0 > 1 && rng.chance(200)).then(|| Request::Applied(Slot(machine.0 - 1)))
     }
@@ -128,7 +128,7 @@ impl Subject for MultiPaxosSubject {
         }
     }
 
-    fn is_well(&self, nodes: &[&MultiPaxos], served: &[bool]) -> bool {
+    fn is_well(&self, nodes: &[&MultiPaxos], _: &[&Slot], served: &[bool]) -> bool {
         let Some(furthest) = nodes.iter().max_by_key(|node| node.open()) else { return false };
         let (members, open) = (furthest.members_at(furthest.open()), furthest.open());
         let knows = |node: &&&MultiPaxos| open.since(node.open()) <= self.invariants.alpha;

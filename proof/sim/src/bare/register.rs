@@ -133,7 +133,7 @@ impl Subject for RegisterSubject {
         match *ask {}
     }
 
-    fn is_well(&self, _: &[&Registers], served: &[bool]) -> bool {
+    fn is_well(&self, _: &[&Registers], _: &[&()], served: &[bool]) -> bool {
         served.iter().all(|served| *served)
     }
 }

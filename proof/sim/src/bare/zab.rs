@@ -131,7 +131,7 @@ impl Subject for ZabSubject {
         }
     }
 
-    fn is_well(&self, nodes: &[&Zab], served: &[bool]) -> bool {
+    fn is_well(&self, nodes: &[&Zab], _: &[&Option<Zxid>], served: &[bool]) -> bool {
         let leaders = nodes.iter().filter(|node| node.role() == Role::Leading).count();
         let serves = |node: &&Zab| matches!(node.role(), Role::Leading | Role::Following(_));
         leaders == 1 && nodes.iter().all(serves) && served.iter().all(|served| *served)
