@@ -19,7 +19,7 @@ fn tcc_random_histories_all_or_none_and_an_end() {
 #[test]
 fn every_known_bug_is_caught_by_random_histories() {
     for weakness in hezong_replicated::Weakness::ALL {
-        let name = format!("replicated::{weakness:?}");
+        let name = format!("replicated-two-phase::{weakness:?}");
         common::check_weakness::<TwoPhase>(&name, weakness.origin(), 1_000, &|config| config.weakness = Some(weakness));
     }
     // What the protocol has to keep by itself.
