@@ -179,6 +179,10 @@ scenarios! {
         "five members, and three of them campaign at once",
         "phase 1 can fail for all; with one master it cannot",
         "one master at a time", Spoilt::By("HalfIsMajority") => Breaks::Story;
+    "MPX-2" MultiPaxos 3 "mpx_2":
+        "a master proposes value after value, one of them so slowly that it is outbid meanwhile",
+        "phase 1 is for all slots to come: a value takes one round trip, for as long as nobody has promised more",
+        "agreement", Spoilt::By("AcceptBelowPromise") => Breaks::Property("agreement");
     "MPX-3" MultiPaxos 3 "mpx_3":
         "a replica restarts and has forgotten to whom it granted a lease",
         "who may have granted a lease promises nothing until it has passed",

@@ -20,8 +20,8 @@
 //! | `main.rs` | the command, with the allocator that measures |
 //!
 //! # What a target asserts beside not to panic
-//! What is decoded is the same once encoded and decoded again. A protocol takes back nothing it announced. A state machine
-//! that was given nonsense takes the next entry all the same.
+//! What is decoded is the same once encoded and decoded again. A protocol takes back nothing it announced, and says nothing that
+//! is not on disk (`targets/alone.rs`). A state machine that was given nonsense takes the next entry all the same.
 //!
 //! # Left out
 //! What a client reads of replies. Bytes of the state store are fjall's, of TLS rustls's, of HTTP heads hyper's.

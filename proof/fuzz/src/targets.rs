@@ -2,17 +2,23 @@
 
 use hezong_base::Rng;
 
+mod alone;
 mod codec;
 mod config;
 mod history;
 mod http;
 mod log;
+mod multi_paxos;
 mod node;
 mod paxos;
 mod raft;
 #[path = "../../../engine/codec/tests/random/mod.rs"]
 mod random;
+mod register;
 mod state;
+mod tcc;
+mod two_phase;
+mod zab;
 
 /// A function of bytes.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +132,46 @@ pub const ALL: &[Target] = &[
         what: "what reaches `Paxos::handle`: any message, slow disks, crashes",
         sample: raft::sample,
         run: paxos::run,
+        bytes_a_byte: 1_000,
+        bytes_beside: 1 << 20,
+    },
+    Target {
+        name: "register",
+        what: "what reaches `Registers::handle`, CASPaxos: any message, slow disks, crashes",
+        sample: raft::sample,
+        run: alone::run::<hezong_paxos::register::Registers>,
+        bytes_a_byte: 1_000,
+        bytes_beside: 1 << 20,
+    },
+    Target {
+        name: "multi-paxos",
+        what: "what reaches `MultiPaxos::handle`: any message, snapshots, slow disks, crashes",
+        sample: raft::sample,
+        run: alone::run::<hezong_paxos::multi::MultiPaxos>,
+        bytes_a_byte: 1_000,
+        bytes_beside: 1 << 20,
+    },
+    Target {
+        name: "zab",
+        what: "what reaches `Zab::handle`: any message in and out of sessions, slow disks, crashes",
+        sample: raft::sample,
+        run: alone::run::<hezong_zab::Zab>,
+        bytes_a_byte: 1_000,
+        bytes_beside: 1 << 20,
+    },
+    Target {
+        name: "two-phase",
+        what: "what reaches `TwoPhase::handle`: any message and vote, slow disks, crashes",
+        sample: raft::sample,
+        run: alone::run::<hezong_commit::two_phase::TwoPhase>,
+        bytes_a_byte: 1_000,
+        bytes_beside: 1 << 20,
+    },
+    Target {
+        name: "tcc",
+        what: "what reaches `Tcc::handle`: any message and vote, slow disks, crashes",
+        sample: raft::sample,
+        run: alone::run::<hezong_commit::tcc::Tcc>,
         bytes_a_byte: 1_000,
         bytes_beside: 1 << 20,
     },

@@ -40,6 +40,20 @@ fn targets_of_protocols_hold() {
     drive_all(&["raft", "paxos", "node"]);
 }
 
+#[test]
+fn targets_of_protocols_not_served_hold() {
+    drive_all(&["register", "multi-paxos", "zab", "two-phase", "tcc"]);
+}
+
+/// A target that no test drives would rot.
+#[test]
+fn every_target_is_driven_here() {
+    let text = include_str!("targets.rs");
+    for Target { name, .. } in ALL {
+        assert!(text.contains(&format!("\"{name}\"")), "{name} is in none of these tests");
+    }
+}
+
 /// What was found once is found no more.
 #[test]
 fn found_inputs_are_mended() {
