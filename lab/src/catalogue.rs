@@ -15,8 +15,14 @@ pub enum Protocol {
     MultiPaxos,
     /// ZAB.
     Zab,
+    /// Two-phase commit.
+    TwoPhase,
     /// Three-phase commit.
     ThreePhase,
+    /// Try-Confirm-Cancel.
+    Tcc,
+    /// Two-phase commit with a replicated coordinator.
+    Replicated,
 }
 
 /// What spoils a scenario.
@@ -209,8 +215,36 @@ scenarios! {
         "a follower that has not heard of a commit asks for sync, and so does an observer of a leader that is none any more",
         "a follower may read what is old; sync is answered behind every commit, and once a majority has said that it follows",
         "sync is up to date", Spoilt::By("SyncUnconfirmed") => Breaks::Property("sync is up to date");
+    "TX-1" TwoPhase 3 "tx_1":
+        "Zhao coordinates, Wei and Han take part: both say yes, and another time one says no",
+        "what all have promised is committed everywhere, and one no aborts it everywhere; what is counted is who votes",
+        "atomicity", Spoilt::By("YesCountedTwice") => Breaks::Property("only what all have promised is committed");
+    "TX-2" TwoPhase 3 "tx_2":
+        "the coordinator dies between the phases",
+        "who has promised waits for its coordinator, and blocks while that is gone; a commit is on disk before anybody hears of it",
+        "atomicity (and not an end)", Spoilt::By("DecisionBeforeStored") => Breaks::Property("only what was decided is applied");
     "TX-3" ThreePhase 3 "tx_3":
         "one participant knows of all votes and is cut off, another's Ready is lost, and the coordinator is left in silence",
         "three-phase commit takes silence for death: a coordinator that aborts then meets one that knows, and commits",
         "agreement", Spoilt::By("SilenceAborts") => Breaks::Property("agreement");
+    "TX-4" Tcc 2 "tx_4":
+        "one branch, and every message comes twice; the Cancel comes before its Try",
+        "a Cancel that finds nothing is remembered, so that the Try it overtook reserves nothing that nobody cancels",
+        "one outcome for what is reserved", Spoilt::By("EmptyCancelForgotten") => Breaks::Property("a transaction is kept until it is over");
+    "TX-6" TwoPhase 3 "tx_6":
+        "the commit reaches one participant; the coordinator and that one die",
+        "whoever is left cannot tell whether it was committed or aborted, and must wait; one that comes back and knows is enough",
+        "agreement", Spoilt::By("DoubtAborts") => Breaks::Property("agreement");
+    "TX-2R" Replicated 3 "tx_2r":
+        "both have voted yes, and the member that acts as their coordinator dies before it decides",
+        "a coordinator that several members stand for: another has all that was committed, and presumes abort; nobody waits",
+        "nobody remains in doubt", Spoilt::By("AsksOne") => Breaks::Story;
+    "TX-6R" Replicated 3 "tx_6r":
+        "the commit reaches one participant; then it dies, and the member that acts",
+        "a commit is told once it is an entry on a majority of disks, so that the member that acts next has it",
+        "what is told is on disk", Spoilt::By("StoredWhenProposed") => Breaks::Property("what is told is on disk");
+    "TX-6S" Replicated 3 "tx_6s":
+        "a member acts that is cut off and does not know it, beside the one that follows it",
+        "an abort is said without a write: it must be true for ever, so that nothing is said of numbers that are another's",
+        "agreement", Spoilt::By("UnbegunAborts") => Breaks::Property("agreement");
 }

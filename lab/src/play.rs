@@ -10,7 +10,10 @@ use hezong_script::multi_paxos::MultiPaxosDialect;
 use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
 use hezong_script::register::RegisterDialect;
+use hezong_script::replicated::ReplicatedDialect;
+use hezong_script::tcc::TccDialect;
 use hezong_script::three_phase::ThreePhaseDialect;
+use hezong_script::two_phase::TwoPhaseDialect;
 use hezong_script::zab::ZabDialect;
 use hezong_script::{Command, Moment, Setup, Watch, World};
 
@@ -93,8 +96,11 @@ pub fn play(scenario: &'static Scenario, is_spoilt: bool, seed: u64) -> Recordin
         Protocol::Paxos => play_with::<PaxosDialect>(scenario, is_spoilt, seed),
         Protocol::MultiPaxos => play_with::<MultiPaxosDialect>(scenario, is_spoilt, seed),
         Protocol::Register => play_with::<RegisterDialect>(scenario, is_spoilt, seed),
+        Protocol::Replicated => play_with::<ReplicatedDialect>(scenario, is_spoilt, seed),
         Protocol::Zab => play_with::<ZabDialect>(scenario, is_spoilt, seed),
+        Protocol::TwoPhase => play_with::<TwoPhaseDialect>(scenario, is_spoilt, seed),
         Protocol::ThreePhase => play_with::<ThreePhaseDialect>(scenario, is_spoilt, seed),
+        Protocol::Tcc => play_with::<TccDialect>(scenario, is_spoilt, seed),
     }
 }
 

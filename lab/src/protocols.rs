@@ -1,21 +1,28 @@
 //! What a protocol adds to the laboratory.
 
 use hezong_base::{NodeId, Protocol as _};
+use hezong_commit::TransactionId;
+use hezong_commit::tcc::Tcc;
 use hezong_commit::three_phase::ThreePhase;
+use hezong_commit::two_phase::TwoPhase;
 use hezong_invariants::{
     CommitInvariants, Invariants, MultiPaxosInvariants, PaxosInvariants, Proposals, RaftInvariants, RegisterInvariants,
-    ZabInvariants,
+    ReplicatedInvariants, ZabInvariants,
 };
 use hezong_paxos::basic::{Paxos, Phase};
 use hezong_paxos::multi::{Config, MultiPaxos, Role as MultiPaxosRole};
 use hezong_paxos::register::Registers;
 use hezong_raft::{Raft, Role};
+use hezong_replicated::Replicated;
 use hezong_script::Dialect;
 use hezong_script::multi_paxos::{MultiPaxosDialect, show_entry};
 use hezong_script::paxos::PaxosDialect;
 use hezong_script::raft::RaftDialect;
 use hezong_script::register::RegisterDialect;
+use hezong_script::replicated::{GROUP, ReplicatedDialect};
+use hezong_script::tcc::TccDialect;
 use hezong_script::three_phase::ThreePhaseDialect;
+use hezong_script::two_phase::TwoPhaseDialect;
 use hezong_script::zab::ZabDialect;
 use hezong_zab::{Role as ZabRole, Zab, Zxid};
 
@@ -145,19 +152,71 @@ impl Taught for ZabDialect {
     }
 }
 
+impl Taught for TwoPhaseDialect {
+    type Invariants = CommitInvariants<TwoPhase>;
+
+    const LEGEND: &'static str = "how many transactions it coordinates/takes part in that are not over; then those it is in doubt about: it has \
+                                  said yes, and does not know the outcome";
+
+    fn invariants(_: u8) -> Self::Invariants {
+        CommitInvariants::new(true)
+    }
+
+    fn state(node: &TwoPhase) -> String {
+        doubts(node.under_way(), node.in_doubt())
+    }
+}
+
 impl Taught for ThreePhaseDialect {
     type Invariants = CommitInvariants<ThreePhase>;
 
-    const LEGEND: &'static str = "how many transactions are under way as coordinator / as participant; then, after ?, those that it has promised \
-                                  without knowing how they end";
+    const LEGEND: &'static str = "how many transactions it coordinates/takes part in that are not over; then those it is in doubt about: it has \
+                                  said yes, and does not know the outcome";
 
-    fn invariants(_: u8) -> CommitInvariants<ThreePhase> {
+    fn invariants(_: u8) -> Self::Invariants {
         CommitInvariants::new(true)
     }
 
     fn state(node: &ThreePhase) -> String {
-        let (coordinating, taking_part) = node.under_way();
-        let doubts = node.in_doubt().map(|tx| format!(" ?{tx}")).collect::<String>();
-        format!("{coordinating}/{taking_part}{doubts}")
+        doubts(node.under_way(), node.in_doubt())
+    }
+}
+
+impl Taught for TccDialect {
+    type Invariants = CommitInvariants<Tcc>;
+
+    const LEGEND: &'static str = "how many transactions it coordinates/has a branch in that are not over; then those for which it has reserved \
+                                  something, and does not know what comes of it";
+
+    fn invariants(_: u8) -> Self::Invariants {
+        CommitInvariants::new(true)
+    }
+
+    fn state(node: &Tcc) -> String {
+        doubts(node.under_way(), node.in_doubt())
+    }
+}
+
+fn doubts((coordinated, shared): (usize, usize), doubts: impl Iterator<Item = TransactionId>) -> String {
+    format!("{coordinated}/{shared}{}", doubts.map(|tx| format!(" ?{tx}")).collect::<String>())
+}
+
+impl Taught for ReplicatedDialect {
+    type Invariants = ReplicatedInvariants;
+
+    const LEGEND: &'static str = "of members (n1 to n3) as in Raft: f follows, p asks whether it may campaign, c campaigns, L leads, each in that term; \
+                                  then the last entry, and after ✓ the last known to be committed; * while it acts as the coordinator. Of \
+                                  participants: what they are in doubt about";
+
+    fn invariants(_: u8) -> ReplicatedInvariants {
+        ReplicatedInvariants::new(GROUP)
+    }
+
+    fn state(node: &Replicated<TwoPhase>) -> String {
+        if let Some(raft) = node.raft() {
+            return format!("{}{}", if node.is_acting() { "*" } else { "" }, RaftDialect::state(raft));
+        }
+        let doubts = node.inner().into_iter().flat_map(TwoPhase::in_doubt).map(|tx| format!("?{tx}"));
+        doubts.collect::<Vec<_>>().join(" ")
     }
 }

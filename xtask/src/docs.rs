@@ -86,6 +86,7 @@ fn check_catalogue(tree: &Tree, page: &str, findings: &mut Vec<String>) {
 fn prefixes(path: &str) -> &'static [&'static str] {
     let of = |folder: &str| path.starts_with(folder);
     match () {
+        () if of("engine/replicated/") => &["replicated::"],
         () if of("protocols/commit/") => &["two-phase::", "three-phase::", "tcc::"],
         () if of("protocols/paxos/src/basic/") => &["paxos::"],
         () if of("protocols/paxos/src/multi/") => &["multi-paxos::"],

@@ -23,7 +23,7 @@ pub(crate) const TABLE_BEGINS: &str = "| bug | made by, or warned of in | caught
 const TESTS: [&str; 4] = ["known_bug", "without_the_empty_entry", "by_plain_replacement", "trial_forgotten"];
 
 /// The crates whose random histories find known bugs.
-const HISTORIES: [&str; 3] = ["hezong-commit", "hezong-paxos", "hezong-zab"];
+const HISTORIES: [&str; 4] = ["hezong-commit", "hezong-paxos", "hezong-replicated", "hezong-zab"];
 
 /// What one rung found of one bug.
 struct Finding {

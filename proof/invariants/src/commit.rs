@@ -41,7 +41,7 @@ pub trait Commits: Protocol<Request = Request, Event = Event> {
 }
 
 /// What is on a node's disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CommitView {
     /// What is begun or decided, and not known by all yet.
     pub coordinated: BTreeMap<TransactionId, Coordinated>,
@@ -54,7 +54,7 @@ pub struct CommitView {
 }
 
 /// What a coordinator has on its disk of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinated {
     /// Who takes part.
     pub participants: BTreeSet<NodeId>,
@@ -63,7 +63,7 @@ pub struct Coordinated {
 }
 
 /// What a participant has on its disk of a transaction that it has said yes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Promised {
     /// What it is to do.
     pub work: Bytes,

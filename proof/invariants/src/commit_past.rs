@@ -17,6 +17,8 @@ pub struct CommitPast {
     numbers: BTreeMap<NodeId, u64>,
     /// What users have asked for, and whether they were answered.
     begun: BTreeMap<RequestId, (Work, bool)>,
+    /// What each disk held when it was looked at last: most looks find nothing new.
+    seen: BTreeMap<NodeId, CommitView>,
 }
 
 /// What is known of a transaction.
@@ -93,6 +95,10 @@ impl CommitPast {
     /// # Errors
     /// Says what does not.
     pub fn remember(&mut self, rules: CommitRules, id: NodeId, view: &CommitView) -> Result<(), Violation> {
+        if self.seen.get(&id) == Some(view) {
+            return Ok(());
+        }
+        self.seen.insert(id, view.clone());
         for (coordinator, last) in &view.numbers {
             let known = self.numbers.entry(*coordinator).or_default();
             *known = (*known).max(*last);

@@ -11,6 +11,7 @@
 //! | `register.rs` | CASPaxos registers | promises and ages are kept, also where a register was collected; one state a ballot, one chain of states, a change is made once, what is refused never; what users are told was chosen since they asked | Rystsov 2018, §2.2 and §3.1 |
 //! | `zab.rs` | ZAB | total order, primary order, committed is on a majority of disks and stays, one leader an epoch, epochs never fall, who serves has all that was before; what users are told is so, on their own disk and in order, `sync` included | Junqueira, Reed and Serafini 2011, §III and §IV |
 //! | `commit.rs`, `commit_past.rs` | two-phase commit, Try-Confirm-Cancel | agreement, only what all have promised is committed, an outcome does not change, a yes is kept until its outcome and a decision until all have it, a number is used once; what users are told is on disk and was asked for | Gray and Lamport 2006, §2; Mohan, Lindsay and Obermarck 1986, §3 |
+//! | `replicated.rs` | two-phase commit with a replicated coordinator | the same, of what its members have applied; and state-machine safety | the same; Ongaro and Ousterhout 2014, figure 3 |
 //! | `multi_paxos.rs` | Multi-Paxos | promises are kept, one value a slot and ballot, agreement, only what was chosen is told and in order, what was refused is not done, reads are not old | Lamport 2001, §3; Chandra, Griesemer and Redstone 2007, §5.2 |
 //!
 //! The simulator of the whole product has checkers of its own for Raft, which also watch what travels and what is written.
@@ -23,6 +24,7 @@ mod multi_paxos;
 mod paxos;
 mod raft;
 mod register;
+mod replicated;
 mod zab;
 
 use std::fmt::{self, Debug};
@@ -36,6 +38,7 @@ pub use multi_paxos::{MultiPaxosInvariants, MultiPaxosPast, MultiPaxosView};
 pub use paxos::{PaxosInvariants, PaxosPast, PaxosView, Proposals};
 pub use raft::{RaftInvariants, RaftPast, RaftView, Slot};
 pub use register::{RegisterInvariants, RegisterPast, RegisterView};
+pub use replicated::{ReplicatedInvariants, ReplicatedPast, ReplicatedView};
 pub use zab::{ZabInvariants, ZabPast, ZabView};
 
 /// What must hold of a protocol.

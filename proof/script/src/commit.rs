@@ -115,23 +115,8 @@ impl<P: Told> Dialect for CommitDialect<P> {
 
     fn command(world: &mut World<Self>, command: &Command) -> Result<bool, String> {
         match command.name.as_str() {
-            "begin" => {
-                let mut work = Work::new();
-                for (id, part) in &command.options {
-                    let id = id.parse().map_err(|_| format!("{id} is no node"))?;
-                    work.insert(NodeId(id), Bytes::from(part.clone()));
-                }
-                world.request(command.node(0)?, Request::Begin(work))?;
-            }
-            "vote" => {
-                let tx = transaction(command.word(1)?)?;
-                let yes = match command.word(2)? {
-                    "yes" => true,
-                    "no" => false,
-                    other => return Err(format!("{other} is no vote; write yes or no")),
-                };
-                world.tell(command.node(0)?, Request::Vote { tx, yes })?;
-            }
+            "begin" => world.request(command.node(0)?, Request::Begin(begun_work(command)?))?,
+            "vote" => world.tell(command.node(0)?, told_vote(command)?)?,
             "expect" => expect(world, command)?,
             _ => return Ok(false),
         }
@@ -143,21 +128,44 @@ fn expect<P: Told>(world: &World<CommitDialect<P>>, command: &Command) -> Result
     let id = command.node(0)?;
     let node = world.running(id)?;
     for (key, wanted) in &command.options {
-        let is = if key == "under-way" {
-            show_under_way(node)
-        } else {
-            let tx = transaction(key)?;
-            match node.finished(tx) {
-                Some(outcome) => show_outcome(outcome).to_owned(),
-                None if node.in_doubt(tx) => "doubt".to_owned(),
-                None => "-".to_owned(),
-            }
-        };
+        let is = show_standing(node, key)?;
         if is != *wanted {
             return Err(format!("{id} has {key}={is}, and not {wanted}"));
         }
     }
     Ok(())
+}
+
+/// Everybody's work, as the options of `begin` say.
+pub(crate) fn begun_work(command: &Command) -> Result<Work, String> {
+    let part = |(id, part): (&String, &String)| {
+        let id = id.parse().map_err(|_| format!("{id} is no node"))?;
+        Ok((NodeId(id), Bytes::from(part.clone())))
+    };
+    command.options.iter().map(part).collect()
+}
+
+/// The vote that `vote` tells of.
+pub(crate) fn told_vote(command: &Command) -> Result<Request, String> {
+    let tx = transaction(command.word(1)?)?;
+    match command.word(2)? {
+        "yes" => Ok(Request::Vote { tx, yes: true }),
+        "no" => Ok(Request::Vote { tx, yes: false }),
+        other => Err(format!("{other} is no vote; write yes or no")),
+    }
+}
+
+/// What `expect` asks of a node: how many are under way, or how a transaction stands.
+pub(crate) fn show_standing<P: Told>(node: &P, key: &str) -> Result<String, String> {
+    if key == "under-way" {
+        return Ok(show_under_way(node));
+    }
+    let tx = transaction(key)?;
+    Ok(match node.finished(tx) {
+        Some(outcome) => show_outcome(outcome).to_owned(),
+        None if node.in_doubt(tx) => "doubt".to_owned(),
+        None => "-".to_owned(),
+    })
 }
 
 fn transaction(text: &str) -> Result<TransactionId, String> {
@@ -166,7 +174,7 @@ fn transaction(text: &str) -> Result<TransactionId, String> {
     Ok(TransactionId { coordinator: NodeId(node), number })
 }
 
-fn show_under_way<P: Told>(node: &P) -> String {
+pub(crate) fn show_under_way<P: Told>(node: &P) -> String {
     let (coordinating, taking_part) = node.under_way();
     format!("{coordinating}/{taking_part}")
 }

@@ -65,6 +65,7 @@ pub mod multi_paxos;
 pub mod paxos;
 pub mod raft;
 pub mod register;
+pub mod replicated;
 mod story;
 pub mod tcc;
 pub mod three_phase;

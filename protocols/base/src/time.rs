@@ -36,6 +36,12 @@ impl Time {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// When a wait that begins now ends: later than now however short it is, or a deadline would never be over.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        self + wait.max(Duration::from_nanos(1))
+    }
+
     /// The first multiple of `step` after this instant. Groups that wake at such instants wake together, so that one
     /// frame carries the heartbeats of them all.
     #[must_use]

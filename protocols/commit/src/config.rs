@@ -11,11 +11,6 @@ use crate::{NUMBER_MAX, Refusal, TransactionId, Work};
 /// After so many attempts pauses double no more: by then they are at their longest.
 const DOUBLINGS_MAX: u32 = 16;
 
-/// When a wait ends: later than now, however short it is.
-pub(crate) fn after(now: Time, wait: Duration) -> Time {
-    now + wait.max(Duration::from_nanos(1))
-}
-
 /// Who takes part, time-outs and limits of one node. All nodes should be given the same.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -81,7 +76,7 @@ impl Config {
     pub(crate) fn retry_at(&self, now: Time, rng: &mut Rng, attempts: u32) -> Time {
         let pause =
             self.retry_min.saturating_mul(1 << attempts.min(DOUBLINGS_MAX)).min(self.retry_max.max(self.retry_min));
-        after(now, rng.between(pause, pause.saturating_mul(2)))
+        now.after(rng.between(pause, pause.saturating_mul(2)))
     }
 
     /// Why a transaction cannot be begun, if so.

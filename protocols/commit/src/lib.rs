@@ -22,7 +22,8 @@
 //!
 //! A coordinator's durable decisions are few `Store` effects, each complete in itself, which may be carried out again at any later
 //! time: composed with a replicated log they become proposals to it, and whoever leads next starts from what they fold to. It must start only
-//! when every decision of its predecessor that may still be chosen is in that fold: it presumes that there are no others.
+//! when every decision of its predecessor that may still be chosen is in that fold: it presumes that there are no others
+//! (`engine/replicated` does so, and has the argument).
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -16,6 +16,9 @@ pub enum Weakness {
     DoubtAborts,
     /// 2PC: which numbers were used is forgotten in a crash.
     NumberReused,
+    /// 2PC: who asks about a transaction that was not begun yet is told that it was aborted. Harmless while one node coordinates
+    /// under its name; where several do, one after the other, another may have begun it.
+    UnbegunAborts,
     /// 2PC: votes are counted, not voters: one yes that comes twice stands for two.
     YesCountedTwice,
     /// 2PC: a participant that has voted yes tells another that it has not, and that it may abort.
@@ -66,6 +69,8 @@ impl Weakness {
         Self::PeerAbortForgotten,
         Self::LatePrepare,
     ];
+    /// Those of two-phase commit that show only where its coordinator is replicated.
+    pub const REPLICATED: [Self; 1] = [Self::UnbegunAborts];
     /// Those of Try-Confirm-Cancel.
     pub const TCC: [Self; 7] = [
         Self::LateTry,
@@ -96,7 +101,9 @@ impl Weakness {
     pub const fn origin(self) -> &'static str {
         match self {
             Self::VoteBeforeStored | Self::DecisionBeforeStored => "Gray 1978, *Notes on Data Base Operating Systems*",
-            Self::ForgottenEarly | Self::UnknownCommits => "Mohan, Lindsay and Obermarck 1986, presumed abort",
+            Self::ForgottenEarly | Self::UnknownCommits | Self::UnbegunAborts => {
+                "Mohan, Lindsay and Obermarck 1986, presumed abort"
+            }
             Self::DoubtAborts | Self::YesCountedTwice => "Gray 1978: all must agree, and then wait",
             Self::NumberReused => "Mohan, Lindsay and Obermarck 1986: names of transactions are unique",
             Self::PeerAborts | Self::PeerAbortForgotten => {

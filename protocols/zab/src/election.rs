@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use hezong_base::{NodeId, Time};
 
-use crate::node::{Out, State, Zab, after};
+use crate::node::{Out, State, Zab};
 use crate::{Event, Log, Message, Refusal, Round, Standing, Vote, Weakness};
 
 /// The data of a node that looks for a leader.
@@ -110,7 +110,7 @@ impl Zab {
         let State::Looking(looking) = &mut self.state else { return };
         let Some(current) = looking.vote else { return };
         looking.pause = self.config.notify_interval_min;
-        looking.notify_at = looking.notify_at.min(after(now, looking.pause));
+        looking.notify_at = looking.notify_at.min(now.after(looking.pause));
         if round < self.round {
             // It is told of this round by our vote, and adopts it.
             return self.notify(now, from, out);
@@ -143,7 +143,7 @@ impl Zab {
         let State::Looking(looking) = &mut self.state else { return };
         let shared = looking.received.values().filter(|vote| Some(**vote) == looking.vote).count();
         if shared >= majority {
-            looking.finalize_at.get_or_insert(after(now, self.config.finalize_wait));
+            looking.finalize_at.get_or_insert(now.after(self.config.finalize_wait));
         } else {
             looking.finalize_at = None;
         }
@@ -178,7 +178,7 @@ impl Zab {
         let behind = self.writes.last_outstanding().is_some();
         let State::Looking(looking) = &mut self.state else { return };
         if behind && looking.finalize_at.is_some_and(|at| at <= now) {
-            looking.finalize_at = Some(after(now, self.config.finalize_wait));
+            looking.finalize_at = Some(now.after(self.config.finalize_wait));
         }
         if looking.finalize_at.is_some_and(|at| at <= now)
             && let Some(vote) = looking.vote
@@ -199,7 +199,7 @@ impl Zab {
     fn notify_all(&mut self, now: Time, out: &mut Out) {
         let behind = self.writes.last_outstanding().is_some();
         let State::Looking(looking) = &mut self.state else { return };
-        looking.notify_at = after(now, looking.pause);
+        looking.notify_at = now.after(looking.pause);
         looking.owed = behind;
         if behind {
             return;
@@ -216,7 +216,7 @@ impl Zab {
         if self.writes.last_outstanding().is_none() {
             self.writes.send(None, to, Message::Looking { round: self.round, vote: looking.vote }, out);
         } else {
-            looking.notify_at = looking.notify_at.min(after(now, looking.pause));
+            looking.notify_at = looking.notify_at.min(now.after(looking.pause));
         }
     }
 

@@ -7,9 +7,12 @@ use core::hash::{Hash, Hasher};
 use hezong_base::{AskId, Effect, NodeId, RequestId, Time, WriteId, Writes};
 
 use crate::broadcast::Barrier;
-use crate::node::{Out, State, Zab, after};
+use crate::node::{Out, State, Zab};
 use crate::session::{Link, Turn};
 use crate::{Ask, Body, Epoch, Event, Message, Packet, SessionId, SnapshotId, Standing, Weakness, Write, Zxid};
+
+/// How many lives of learners a reign remembers sessions of. One that meets more ends, and all they could say ends with it.
+const LIVES_MAX: usize = 1_024;
 
 /// The data of a leader.
 #[derive(Clone, Debug)]
@@ -21,6 +24,9 @@ pub(crate) struct Leading {
     epoch_write: Option<WriteId>,
     /// Those in a session with us.
     pub(crate) learners: BTreeMap<NodeId, Learner>,
+    /// The last session that is over, of each life of each learner. Opened again by a packet that comes late, it would be
+    /// taken by its learner for the first: it counts on in what it has heard of that.
+    over: BTreeMap<(NodeId, u64), u64>,
     /// When it gives up if it is not established by then.
     give_up_at: Time,
     /// When the next pings leave.
@@ -88,14 +94,30 @@ impl Leading {
     /// A learner has ended its session.
     pub(crate) fn end(&mut self, from: NodeId, id: SessionId) {
         if self.learners.get(&from).is_some_and(|learner| learner.link.id == id) {
-            self.learners.remove(&from);
+            self.close(from);
         }
     }
 
+    /// Ends a learner's session, for good.
+    fn close(&mut self, id: NodeId) -> Option<SessionId> {
+        let session = self.learners.remove(&id)?.link.id;
+        self.over.insert((id, session.life), session.number);
+        Some(session)
+    }
+
+    /// Whether a session is over, or a later one of the same life was opened.
+    fn is_over(&self, id: NodeId, session: SessionId) -> bool {
+        let open = self.learners.get(&id).map(|learner| learner.link.id).filter(|open| open.life == session.life);
+        let over = self.over.get(&(id, session.life));
+        open.is_some_and(|open| open.number > session.number) || over.is_some_and(|over| *over >= session.number)
+    }
+
     pub(crate) fn fingerprint(&self, writes: &Writes<Zab>, mut into: &mut dyn Hasher) {
-        let Self { phase, epoch, epoch_write, learners, give_up_at: _, ping_at: _, pings, barriers, askers } = self;
+        let Self { phase, epoch, epoch_write, learners, over, give_up_at: _, ping_at: _, pings, barriers, askers } =
+            self;
         (2_u8, phase, epoch, epoch_write.and_then(|id| writes.place(id)), pings, barriers.len()).hash(&mut into);
         askers.keys().collect::<Vec<_>>().hash(&mut into);
+        over.iter().map(|((id, _), number)| (id, number)).collect::<Vec<_>>().hash(&mut into);
         for (id, Learner { link, stage, accepted, epoch_acked, last, acked, confirmed }) in learners {
             let stage = match stage {
                 Stage::Shipping { .. } => Stage::Shipping { ask: AskId(0), id: SnapshotId(0) },
@@ -120,8 +142,9 @@ impl Zab {
             epoch: None,
             epoch_write: None,
             learners: BTreeMap::new(),
-            give_up_at: after(now, self.config.init_limit),
-            ping_at: after(now, self.config.ping_interval),
+            over: BTreeMap::new(),
+            give_up_at: now.after(self.config.init_limit),
+            ping_at: now.after(self.config.ping_interval),
             pings: 0,
             barriers: VecDeque::new(),
             askers: BTreeMap::new(),
@@ -188,8 +211,8 @@ impl Zab {
     /// Ends a learner's session.
     pub(crate) fn dismiss(&mut self, id: NodeId, out: &mut Out) {
         let State::Leading(leading) = &mut self.state else { return };
-        if let Some(learner) = leading.learners.remove(&id) {
-            self.writes.send(None, id, Message::End(learner.link.id), out);
+        if let Some(session) = leading.close(id) {
+            self.writes.send(None, id, Message::End(session), out);
         }
     }
 
@@ -197,12 +220,12 @@ impl Zab {
     fn on_follower_info(&mut self, now: Time, from: NodeId, session: SessionId, accepted: Epoch, out: &mut Out) {
         let voter = self.counts(from);
         let State::Leading(leading) = &mut self.state else { return };
-        if let Some(known) = leading.learners.get_mut(&from)
-            && known.link.id.life == session.life
-            && known.link.id.number >= session.number
-        {
+        if leading.is_over(from, session) {
+            return self.writes.send(None, from, Message::End(session), out);
+        }
+        if let Some(known) = leading.learners.get_mut(&from).filter(|known| known.link.id == session) {
             // Said again, since we have not answered yet; or long ago.
-            if known.link.id == session && known.stage == Stage::Known {
+            if known.stage == Stage::Known {
                 known.link.heard_at = now;
             }
             return;
@@ -210,6 +233,10 @@ impl Zab {
         let outdone = leading.epoch.is_some_and(|epoch| accepted > epoch);
         if voter && outdone && !self.config.weak(Weakness::LowerEpochAccepted) {
             // It could never join us, and a majority has moved on with it or may have.
+            return self.look(now, out);
+        }
+        leading.close(from);
+        if leading.over.len() > LIVES_MAX {
             return self.look(now, out);
         }
         let mut link = Link::new(now, from, session);
@@ -374,7 +401,7 @@ impl Zab {
             return;
         };
         leading.phase = Phase::Broadcast;
-        leading.ping_at = after(now, self.config.ping_interval);
+        leading.ping_at = now.after(self.config.ping_interval);
         let ready = leading.learners.iter().filter(|(_, learner)| learner.stage == Stage::Acknowledged);
         let ready = ready.map(|(id, _)| *id).collect::<Vec<_>>();
         self.deliver_through(self.log.last(), out);
@@ -407,8 +434,8 @@ impl Zab {
         if leading.ping_at > now {
             return;
         }
-        leading.ping_at = after(now, self.config.ping_interval);
-        let silent = leading.learners.iter().filter(|(_, learner)| after(learner.link.heard_at, limit) <= now);
+        leading.ping_at = now.after(self.config.ping_interval);
+        let silent = leading.learners.iter().filter(|(_, learner)| learner.link.heard_at.after(limit) <= now);
         let silent = silent.map(|(id, _)| *id).collect::<Vec<_>>();
         let late = !leading.is_established() && leading.give_up_at <= now;
         let established = leading.is_established();

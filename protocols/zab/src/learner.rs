@@ -5,7 +5,7 @@ use core::hash::{Hash, Hasher};
 use hezong_base::{AskId, Effect, NodeId, Time, WriteId, Writes};
 
 use crate::log::size;
-use crate::node::{Out, State, Zab, after};
+use crate::node::{Out, State, Zab};
 use crate::session::{Link, Turn};
 use crate::{
     Ask, Body, Config, Entry, Epoch, Event, Message, Packet, SessionId, SnapshotId, Standing, Weakness, Write, Zxid,
@@ -64,7 +64,7 @@ impl Following {
     /// When the leader has been silent for too long.
     fn silent_at(&self, config: &Config) -> Time {
         let limit = if self.stage == Stage::Discovery { config.init_limit } else { config.sync_limit };
-        after(self.link.heard_at, limit)
+        self.link.heard_at.after(limit)
     }
 
     pub(crate) fn fingerprint(&self, writes: &Writes<Zab>, mut into: &mut dyn Hasher) {
@@ -87,7 +87,7 @@ impl Zab {
         let id = SessionId { life: self.life, number: self.sessions };
         let mut link = Link::new(now, leader, id);
         link.say(&mut self.writes, None, Body::FollowerInfo(self.accepted), out);
-        let resend_at = after(now, self.config.ping_interval);
+        let resend_at = now.after(self.config.ping_interval);
         let (stage, ping, pong_write) = (Stage::Discovery, None, None);
         self.state = State::Following(Following { link, stage, resend_at, ping, pong_write });
     }
@@ -98,7 +98,7 @@ impl Zab {
             return self.look(now, out);
         }
         if following.link.heard == 0 && following.resend_at <= now {
-            following.resend_at = after(now, self.config.ping_interval);
+            following.resend_at = now.after(self.config.ping_interval);
             let body = Body::FollowerInfo(self.accepted);
             let packet = Packet { session: following.link.id, epoch: None, number: 0, body };
             self.writes.send(None, following.link.peer, Message::Packet(packet), out);

@@ -12,7 +12,6 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
-use core::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{AskId, Effect, Input, NodeId, Protocol, RequestId, Rng, Time, WriteId, Writes};
@@ -27,11 +26,6 @@ use crate::{
 };
 
 pub(crate) type Out = Vec<Effect<Zab>>;
-
-/// When a wait ends: later than now, however short it is.
-pub(crate) fn after(now: Time, wait: Duration) -> Time {
-    now + wait.max(Duration::from_nanos(1))
-}
 
 /// What a node is doing, with the data of that.
 #[derive(Clone, Debug)]

@@ -6,7 +6,10 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use super::subject::Subject;
-use super::{BareSummary, MultiPaxosSubject, PaxosSubject, RegisterSubject, ZabSubject, run_bare, run_bare_many};
+use super::{
+    BareSummary, MultiPaxosSubject, PaxosSubject, RegisterSubject, TccSubject, TwoPhaseSubject, ZabSubject, run_bare,
+    run_bare_many,
+};
 use crate::plan::Fault;
 
 /// A protocol that can be simulated bare.
@@ -20,11 +23,15 @@ pub enum Name {
     Zab,
     /// Multi-Paxos.
     MultiPaxos,
+    /// Two-phase commit.
+    TwoPhase,
+    /// Try-Confirm-Cancel.
+    Tcc,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Paxos, Self::Register, Self::MultiPaxos, Self::Zab];
+    pub const ALL: [Self; 6] = [Self::Paxos, Self::Register, Self::MultiPaxos, Self::Zab, Self::TwoPhase, Self::Tcc];
 
     /// As it is typed.
     #[must_use]
@@ -34,6 +41,8 @@ impl Name {
             Self::Register => "register",
             Self::Zab => "zab",
             Self::MultiPaxos => "multi-paxos",
+            Self::TwoPhase => "two-phase",
+            Self::Tcc => "tcc",
         }
     }
 }
@@ -90,6 +99,8 @@ pub fn command(name: Name, task: Task<'_>) -> io::Result<ExitCode> {
         Name::Register => carry_out::<RegisterSubject>(name, task),
         Name::Zab => carry_out::<ZabSubject>(name, task),
         Name::MultiPaxos => carry_out::<MultiPaxosSubject>(name, task),
+        Name::TwoPhase => carry_out::<TwoPhaseSubject>(name, task),
+        Name::Tcc => carry_out::<TccSubject>(name, task),
     }
 }
 

@@ -18,6 +18,7 @@
 //! Left out: shrinking a run that fails. `--replay` tells it whole.
 
 mod command;
+mod commit;
 mod multi_paxos;
 mod paxos;
 mod register;
@@ -28,6 +29,7 @@ mod world;
 mod zab;
 
 pub use command::{Name, Task, command};
+pub use commit::{CommitSubject, Resource, Simulated, TccSubject, TwoPhaseSubject};
 pub use multi_paxos::MultiPaxosSubject;
 pub use paxos::PaxosSubject;
 pub use register::RegisterSubject;

@@ -33,6 +33,8 @@ impl Subject for MultiPaxosSubject {
     /// The first slot that is not applied.
     type Machine = Slot;
 
+    const UNSEEN: &'static [&'static str] =
+        &["LeaseFromReply", "LeaseWithoutDrift", "LeaseOverridden", "LeaseForgotten"];
     fn draw(rng: &mut Rng, _weakness: Option<&str>) -> Self {
         let members = [2, 3, 3, 3, 4, 5][rng.below(6) as usize];
         let changes = if rng.chance(500) { 0 } else { 100 };
@@ -105,7 +107,7 @@ impl Subject for MultiPaxosSubject {
         if rng.chance(500) { vec![Request::Applied(*slot)] } else { Vec::new() }
     }
 
-    fn idle(&self, machine: &Slot, rng: &mut Rng) -> Option<Request> {
+    fn idle(&self, machine: &mut Slot, rng: &mut Rng) -> Option<Request> {
         // However late: a machine that never says so has its node take in nothing any more.
         (machine.0 > 1 && rng.chance(200)).then(|| Request::Applied(Slot(machine.0 - 1)))
     }
@@ -128,7 +130,7 @@ impl Subject for MultiPaxosSubject {
         }
     }
 
-    fn is_well(&self, nodes: &[&MultiPaxos], served: &[bool]) -> bool {
+    fn is_well(&self, nodes: &[&MultiPaxos], _: &[&Slot], served: &[bool]) -> bool {
         let Some(furthest) = nodes.iter().max_by_key(|node| node.open()) else { return false };
         let (members, open) = (furthest.members_at(furthest.open()), furthest.open());
         let knows = |node: &&&MultiPaxos| open.since(node.open()) <= self.invariants.alpha;

@@ -98,7 +98,7 @@ impl Subject for PaxosSubject {
         saved.iter().all(|saved| saved.chosen.is_some())
     }
 
-    fn is_well(&self, nodes: &[&Paxos], served: &[bool]) -> bool {
+    fn is_well(&self, nodes: &[&Paxos], _: &[&()], served: &[bool]) -> bool {
         served.iter().all(|served| *served) && nodes.iter().all(|node| node.chosen().is_some())
     }
 }

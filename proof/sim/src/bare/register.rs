@@ -41,6 +41,7 @@ impl Subject for RegisterSubject {
     type Dialect = RegisterDialect;
     type Machine = ();
 
+    const UNSEEN: &'static [&'static str] = &["MembershipJumps"];
     fn draw(rng: &mut Rng, _weakness: Option<&str>) -> Self {
         let acceptors = [2, 3, 3, 3, 4, 5][rng.below(6) as usize];
         Self {
@@ -133,7 +134,7 @@ impl Subject for RegisterSubject {
         match *ask {}
     }
 
-    fn is_well(&self, _: &[&Registers], served: &[bool]) -> bool {
+    fn is_well(&self, _: &[&Registers], _: &[&()], served: &[bool]) -> bool {
         served.iter().all(|served| *served)
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Node<S: Subject> {
     /// Whether the disk is writing.
     is_syncing: bool,
     pub(super) clock: Clock,
+    /// What its machine was at the crash.
+    left: Option<S::Machine>,
     /// What was seen of it last, for the step that a crash is.
     last_view: Option<<S::Invariants as Invariants>::View>,
     /// How often it was started.
@@ -120,6 +122,7 @@ impl<S: Subject> World<S> {
             unstored: VecDeque::new(),
             is_syncing: false,
             clock: Clock::new(0, 0),
+            left: None,
             last_view: None,
             life: 0,
             tick: 0,
@@ -226,14 +229,21 @@ impl<S: Subject> World<S> {
         let (local, rng, mut out) = (node.clock.local(now), self.work.fork(), Vec::new());
         let protocol = ProtocolOf::<S>::start(local, config, node.saved.clone(), rng, &mut out);
         let view = self.subject.invariants().view(&protocol, &node.saved, local);
-        let machine = self.subject.machine(&node.saved);
+        let machine = match node.left.take() {
+            Some(left) => self.subject.revive(left, &node.saved),
+            None => self.subject.machine(&node.saved),
+        };
         node.process = Some(Process { protocol, machine, view });
         self.tell(|| format!("{id} starts"));
         if let Some(before) = self.nodes[place(id)].last_view.take() {
             let after = &self.nodes[place(id)].process.as_ref().expect("it was started").view;
             self.subject.invariants().check_step(id, &before, after)?;
         }
-        self.follow(id, out)
+        self.follow(id, out)?;
+        if let Some(process) = &mut self.nodes[place(id)].process {
+            self.subject.started(&mut process.machine);
+        }
+        Ok(())
     }
 
     /// A process dies, and with it what was not on disk, but for the first `kept` writes.
@@ -241,7 +251,7 @@ impl<S: Subject> World<S> {
         let (back, now) = (1 + self.trouble.below(self.ways.patience), self.now);
         let node = &mut self.nodes[place(id)];
         let Some(process) = node.process.take() else { return };
-        node.last_view = Some(process.view);
+        (node.last_view, node.left) = (Some(process.view), Some(process.machine));
         for (_, write) in node.unstored.drain(..).take(kept) {
             ProtocolOf::<S>::save(&mut node.saved, &write);
         }
@@ -306,10 +316,9 @@ impl<S: Subject> World<S> {
     fn user(&mut self, id: NodeId) -> Step {
         let next = self.now + 1 + self.work.below(self.rest);
         self.queue.push(next, Next::User { node: id });
-        let process = self.nodes[place(id)].process.as_ref();
-        if let Some(request) = process.and_then(|it| self.subject.idle(&it.machine, &mut self.work)) {
-            self.requests += 1;
-            self.hand(id, Input::Request { id: RequestId(self.requests), request })?;
+        let process = self.nodes[place(id)].process.as_mut();
+        if let Some(request) = process.and_then(|it| self.subject.idle(&mut it.machine, &mut self.work)) {
+            self.ask(id, request)?;
         }
         let node = &mut self.nodes[place(id)];
         let Some(process) = &node.process else { return Ok(()) };
@@ -432,11 +441,19 @@ impl<S: Subject> World<S> {
         }
         let Some(process) = &mut node.process else { return Ok(()) };
         let requests: Vec<RequestOf<S>> = self.subject.hear(&mut process.machine, event, &mut self.work);
-        for request in requests {
-            self.requests += 1;
-            self.hand(id, Input::Request { id: RequestId(self.requests), request })?;
+        requests.into_iter().try_for_each(|request| self.ask(id, request))
+    }
+
+    /// The local side asks for something that nobody waits for.
+    fn ask(&mut self, id: NodeId, request: RequestOf<S>) -> Step {
+        if self.nodes[place(id)].process.is_none() {
+            return Ok(());
         }
-        Ok(())
+        self.requests += 1;
+        let request_id = RequestId(self.requests);
+        self.subject.invariants().asked(&mut self.past, id, request_id, &request);
+        self.tell(|| format!("{id} is asked by itself: {request:?}"));
+        self.hand(id, Input::Request { id: request_id, request })
     }
 
     /// Plans the node's next deadline.
@@ -463,16 +480,15 @@ impl<S: Subject> World<S> {
     /// Whether all is well.
     pub(super) fn is_well(&self) -> bool {
         let served: Vec<_> = self.nodes.iter().map(|node| node.is_served).collect();
-        self.all_up().is_some_and(|nodes| self.subject.is_well(&nodes, &served))
+        let up: Option<Vec<_>> = self.nodes.iter().map(|node| node.process.as_ref()).collect();
+        let Some(up) = up else { return false };
+        let nodes: Vec<_> = up.iter().map(|process| &process.protocol).collect();
+        let machines: Vec<_> = up.iter().map(|process| &process.machine).collect();
+        self.subject.is_well(&nodes, &machines, &served)
     }
 
     /// Whether nothing new can happen.
     pub(super) fn is_over(&self) -> bool {
         self.subject.is_over(&self.nodes.iter().map(|node| &node.saved).collect::<Vec<_>>())
-    }
-
-    /// All nodes, unless one is down.
-    fn all_up(&self) -> Option<Vec<&ProtocolOf<S>>> {
-        self.nodes.iter().map(|node| node.process.as_ref().map(|process| &process.protocol)).collect()
     }
 }

@@ -36,6 +36,7 @@ impl Subject for ZabSubject {
     type Machine = Option<Zxid>;
 
     const IN_ORDER: bool = true;
+    const UNSEEN: &'static [&'static str] = &["Zk3023", "Zk4685", "RepeatedEpochCounted", "SyncUnconfirmed"];
 
     fn draw(rng: &mut Rng, _weakness: Option<&str>) -> Self {
         let voters = [2, 3, 3, 3, 3, 5][rng.below(6) as usize];
@@ -131,7 +132,7 @@ impl Subject for ZabSubject {
         }
     }
 
-    fn is_well(&self, nodes: &[&Zab], served: &[bool]) -> bool {
+    fn is_well(&self, nodes: &[&Zab], _: &[&Option<Zxid>], served: &[bool]) -> bool {
         let leaders = nodes.iter().filter(|node| node.role() == Role::Leading).count();
         let serves = |node: &&Zab| matches!(node.role(), Role::Leading | Role::Following(_));
         leaders == 1 && nodes.iter().all(serves) && served.iter().all(|served| *served)

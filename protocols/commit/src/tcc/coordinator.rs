@@ -8,7 +8,6 @@ use hezong_base::{NodeId, RequestId, Time, WriteId};
 
 use super::Message;
 use super::node::{Out, Tcc, Write};
-use crate::config::after;
 use crate::outbox::Outbox;
 use crate::{Event, Outcome, TransactionId, Weakness, Work};
 
@@ -82,7 +81,7 @@ impl Tcc {
         self.coordinator.next += 1;
         let begun = Write::Begun { number, branches: work.keys().copied().collect() };
         let write = Some(self.outbox.store(now, begun, out));
-        let deadline = after(now, self.config.vote_timeout);
+        let deadline = now.after(self.config.vote_timeout);
         let phase = Phase::Trying { request: id, work, yes: BTreeSet::new(), deadline };
         self.enter(now, number, phase, write, out);
     }

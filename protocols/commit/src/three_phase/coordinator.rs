@@ -8,7 +8,6 @@ use hezong_base::{NodeId, RequestId, Time, WriteId};
 
 use super::Message;
 use super::node::{Out, ThreePhase, Write};
-use crate::config::after;
 use crate::outbox::Outbox;
 use crate::{Event, Outcome, TransactionId, Weakness, Work};
 
@@ -90,7 +89,7 @@ impl ThreePhase {
             self.outbox.say(write, to, Message::CanCommit { tx, work, participants }, out);
         }
         let phase = Phase::Collecting { request: id, yes: BTreeSet::new() };
-        let at = after(now, self.config.vote_timeout);
+        let at = now.after(self.config.vote_timeout);
         self.coordinator.transactions.insert(number, Transaction { participants, phase, write, attempts: 0, at });
     }
 
@@ -127,7 +126,7 @@ impl ThreePhase {
             return;
         }
         transaction.phase = Phase::PreCommitting { request: *request, ready: BTreeSet::new() };
-        transaction.at = after(now, self.config.round_trip_max);
+        transaction.at = now.after(self.config.round_trip_max);
         for to in transaction.participants.iter().copied() {
             self.outbox.say(None, to, Message::PreCommit(tx), out);
         }

@@ -9,7 +9,6 @@ use hezong_base::{NodeId, Time, WriteId};
 use super::Message;
 use super::node::{Out, ThreePhase, Write};
 use super::termination::Duty;
-use crate::config::after;
 use crate::outbox::Outbox;
 use crate::{Event, Fenced, Fences, Outcome, TransactionId, Weakness};
 
@@ -129,7 +128,7 @@ impl ThreePhase {
         let write = self.outbox.store(now, Write::Prepared { tx, work, participants }, out);
         part.enter(Phase::Prepared, write);
         // By then the others have voted, and the coordinator has written and said what follows.
-        part.at = after(now, self.config.vote_timeout + self.config.round_trip_max);
+        part.at = now.after(self.config.vote_timeout + self.config.round_trip_max);
         self.be_patient(tx);
         let rests_on = Some(write).filter(|_| !self.weak(Weakness::VoteBeforeStored));
         self.outbox.say(rests_on, tx.coordinator, Message::Vote { tx, yes }, out);

@@ -9,7 +9,6 @@ use hezong_base::{NodeId, Time};
 use super::Message;
 use super::node::{Out, Promise, ThreePhase};
 use super::participant::{Part, Phase};
-use crate::config::after;
 use crate::{Event, Fenced, Outcome, TransactionId, Weakness};
 
 /// What a participant does about a transaction in doubt.
@@ -78,7 +77,7 @@ impl ThreePhase {
             Duty::Polling(_) | Duty::Promoting | Duty::Recovering { .. } => return,
         }
         // Two rounds at most, and then what it writes and says.
-        part.at = after(now, self.config.round_trip_max.saturating_mul(3));
+        part.at = now.after(self.config.round_trip_max.saturating_mul(3));
         self.be_patient(tx);
     }
 
@@ -157,7 +156,7 @@ impl ThreePhase {
     fn on_patience_ended(&mut self, now: Time, tx: TransactionId, out: &mut Out) {
         let (id, alone) = (self.config.id, self.weak(Weakness::TimeoutAlone));
         let Some(part) = self.participant.transactions.get_mut(&tx) else { return };
-        part.at = after(now, self.config.round_trip_max);
+        part.at = now.after(self.config.round_trip_max);
         // Nobody has heard of it yet, and what follows rests on it.
         if self.outbox.is_outstanding(part.write) {
             return;

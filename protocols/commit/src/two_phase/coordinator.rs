@@ -7,7 +7,6 @@ use hezong_base::{NodeId, RequestId, Time, WriteId};
 
 use super::Message;
 use super::node::{Out, TwoPhase, Write};
-use crate::config::after;
 use crate::outbox::Outbox;
 use crate::{Event, Outcome, TransactionId, Weakness, Work};
 
@@ -100,7 +99,7 @@ impl TwoPhase {
             self.coordinator.numbers_write = Some(write);
         }
         self.coordinator.next += 1;
-        let deadline = after(now, self.config.vote_timeout);
+        let deadline = now.after(self.config.vote_timeout);
         let rests_on = self.coordinator.numbers_write;
         let phase = Phase::Collecting { request: id, work, yes: BTreeSet::new(), rests_on, deadline };
         self.coordinator.transactions.insert(number, Transaction { phase, attempts: 0, retry_at: now });
@@ -210,8 +209,8 @@ impl TwoPhase {
             Some(Phase::Collecting { .. } | Phase::Committed { .. }) => return,
             // All had acknowledged it before: the question comes late, and the answer makes no difference.
             Some(Phase::Ended(_)) => return,
-            // We have begun no such transaction.
-            None if tx.number >= self.coordinator.next => return,
+            // We have begun no such transaction. Where several coordinate under one name, another may have by now.
+            None if tx.number >= self.coordinator.next && !self.weak(Weakness::UnbegunAborts) => return,
             None if self.weak(Weakness::UnknownCommits) => Outcome::Committed,
             None => Outcome::Aborted,
         };
@@ -248,7 +247,7 @@ impl TwoPhase {
                 Phase::Collecting { deadline, rests_on, .. }
                     if *deadline <= now && self.outbox.is_outstanding(*rests_on) =>
                 {
-                    *deadline = after(now, self.config.vote_timeout);
+                    *deadline = now.after(self.config.vote_timeout);
                     transaction.retry_at = transaction.retry_at.max(*deadline);
                 }
                 Phase::Collecting { deadline, .. } if *deadline <= now => self.abort(tx, None, out),

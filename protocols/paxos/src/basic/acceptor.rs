@@ -2,7 +2,7 @@
 
 use hezong_base::{NodeId, Time, WriteId};
 
-use super::node::{Out, Paxos, Write, after};
+use super::node::{Out, Paxos, Write};
 use super::{Message, Proposal, Weakness};
 use crate::Ballot;
 
@@ -107,6 +107,6 @@ impl Paxos {
     pub(crate) fn wait_to_learn(&mut self, now: Time) {
         let timeout = self.config.learn_timeout;
         let wait = self.rng.between(timeout, timeout.saturating_mul(2));
-        self.acceptor.learn_at = Some(after(now, wait));
+        self.acceptor.learn_at = Some(now.after(wait));
     }
 }

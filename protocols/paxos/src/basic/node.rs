@@ -10,7 +10,6 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::hash::{Hash, Hasher};
-use core::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol, Rng, Time, WriteId, Writes};
@@ -22,11 +21,6 @@ use super::{Config, Event, Message, Proposal, Request, Weakness};
 use crate::Ballot;
 
 pub(crate) type Out = Vec<Effect<Paxos>>;
-
-/// When a wait ends: later than now, however short it is.
-pub(crate) fn after(now: Time, wait: Duration) -> Time {
-    now + wait.max(Duration::from_nanos(1))
-}
 
 /// A change of what is on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Time, WriteId};
 
-use super::node::{Out, Paxos, Write, after};
+use super::node::{Out, Paxos, Write};
 use super::{Event, Message, Proposal, Refusal, Request, Weakness};
 use crate::{Ballot, ROUND_MAX};
 
@@ -101,7 +101,7 @@ impl Paxos {
 
     /// Asks, or asks again, those who have not answered.
     fn ask(&mut self, now: Time, out: &mut Out) {
-        self.proposer.deadline = Some(after(now, self.config.resend_interval));
+        self.proposer.deadline = Some(now.after(self.config.resend_interval));
         let rests_on = self.proposer.round_write;
         let (message, silent): (Message, Vec<NodeId>) = match &self.proposer.phase {
             Phase::Idle | Phase::Waiting => return,
@@ -179,7 +179,7 @@ impl Paxos {
         let pause = doubled.min(longest);
         self.proposer.refusals = self.proposer.refusals.saturating_add(1);
         self.proposer.phase = Phase::Waiting;
-        self.proposer.deadline = Some(after(now, self.rng.between(pause, pause.saturating_mul(2))));
+        self.proposer.deadline = Some(now.after(self.rng.between(pause, pause.saturating_mul(2))));
     }
 
     /// Its deadline has passed.
@@ -191,7 +191,7 @@ impl Paxos {
             Phase::Preparing { .. } | Phase::Accepting(_)
                 if self.proposer.round_write.is_some_and(|write| self.writes.is_outstanding(write)) =>
             {
-                self.proposer.deadline = Some(after(now, self.config.resend_interval));
+                self.proposer.deadline = Some(now.after(self.config.resend_interval));
             }
             Phase::Preparing { .. } | Phase::Accepting(_) => self.ask(now, out),
         }

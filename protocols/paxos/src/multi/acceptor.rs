@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use hezong_base::{NodeId, Time};
 
 use super::log::Held;
-use super::node::{MultiPaxos, Out, RoleState, Write, after};
+use super::node::{MultiPaxos, Out, RoleState, Write};
 use super::{Entry, Message, Slot, Value, Weakness};
 use crate::Ballot;
 
@@ -81,7 +81,7 @@ impl MultiPaxos {
             return;
         }
         self.hear_master(now, ballot.node, out);
-        self.leased_until = Some(after(now, self.config.lease));
+        self.leased_until = Some(now.after(self.config.lease));
         self.wait_to_campaign(now);
         if !waits_already {
             self.say(self.promise_write, ballot.node, Message::HeartbeatAck { ballot, round }, out);

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use hezong_base::{NodeId, Time};
 
-use super::node::{MultiPaxos, Out, RoleState, Write, after};
+use super::node::{MultiPaxos, Out, RoleState, Write};
 use super::{Entry, Members, Message, Slot, Weakness};
 use crate::{Ballot, ROUND_MAX};
 
@@ -39,7 +39,7 @@ impl MultiPaxos {
         let wait = self.rng.between(pause, pause.saturating_mul(2));
         let free = self.leased_until.map_or(now, |until| until.max(now));
         if let RoleState::Replica(campaign_at) = &mut self.role {
-            *campaign_at = after(free, wait);
+            *campaign_at = free.after(wait);
         }
     }
 
@@ -57,8 +57,8 @@ impl MultiPaxos {
         }
         self.set_master(None, out);
         let prepared = self.next_ballot(now, out);
-        let ask_at = after(now, self.config.heartbeat_interval);
-        let give_up_at = after(now, self.config.lease + self.config.campaign_pause);
+        let ask_at = now.after(self.config.heartbeat_interval);
+        let give_up_at = now.after(self.config.lease + self.config.campaign_pause);
         self.role = RoleState::Candidate(Candidate { prepared, asked_self: false, ask_at, give_up_at });
         self.ask_silent(out);
         self.maybe_ask_self(out);
@@ -79,7 +79,7 @@ impl MultiPaxos {
     /// have been lost too.
     pub(crate) fn ask_again(&mut self, now: Time, out: &mut Out) {
         let RoleState::Candidate(candidate) = &mut self.role else { return };
-        candidate.ask_at = after(now, self.config.heartbeat_interval);
+        candidate.ask_at = now.after(self.config.heartbeat_interval);
         let is_behind = self.log.open < candidate.prepared.known;
         let promises = if is_behind { candidate.prepared.promises.clone() } else { Members::new() };
         // Or else it has asked nobody yet, and will as soon as its ballot is on disk.

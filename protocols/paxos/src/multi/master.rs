@@ -9,7 +9,7 @@ use hezong_base::{NodeId, RequestId, Time, quorum};
 
 use super::candidate::Prepared;
 use super::log::Log;
-use super::node::{MultiPaxos, Out, RoleState, after};
+use super::node::{MultiPaxos, Out, RoleState};
 use super::{Config, Event, Members, Message, Refusal, Request, Slot, Value, Weakness};
 use crate::{Ballot, ROUND_MAX};
 
@@ -231,11 +231,11 @@ impl MultiPaxos {
         if self.is_outstanding(self.round_write) {
             // Nobody may hear of our next ballot yet. If the disk takes too long, the lease ends.
             if let RoleState::Master(master) = &mut self.role {
-                master.beat_at = after(now, self.config.heartbeat_interval);
+                master.beat_at = now.after(self.config.heartbeat_interval);
             }
             return;
         }
-        self.leased_until = Some(after(now, self.config.lease));
+        self.leased_until = Some(now.after(self.config.lease));
         let (ours, open, interval) = (self.config.id, self.log.open, self.config.heartbeat_interval);
         // Those who accepted a little before hear how that ended, and that they are no members any more.
         let before = Slot(open.0.saturating_sub(self.config.alpha()));
@@ -248,7 +248,7 @@ impl MultiPaxos {
         }
         master.granted.retain(|id, _| everybody.contains(id));
         master.granted.insert(ours, now);
-        master.beat_at = after(now, interval);
+        master.beat_at = now.after(interval);
         let message = Message::Heartbeat { ballot: master.prepared.ballot, open, round: master.round };
         let mut late = Vec::new();
         for (slot, pending) in &mut master.pending {

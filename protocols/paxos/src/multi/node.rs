@@ -12,7 +12,6 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::mem;
-use core::time::Duration;
 
 use hezong_base::{AskId, Effect, Input, NodeId, Protocol, Rng, Time, WriteId, Writes, quorum};
 
@@ -24,11 +23,6 @@ use super::{Answer, Ask, Base, Config, Entry, Event, Members, Message, Refusal, 
 use crate::Ballot;
 
 pub(crate) type Out = Vec<Effect<MultiPaxos>>;
-
-/// When a wait ends: later than now, however short it is.
-pub(crate) fn after(now: Time, wait: Duration) -> Time {
-    now + wait.max(Duration::from_nanos(1))
-}
 
 /// A change of what is on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -152,7 +146,7 @@ impl Protocol for MultiPaxos {
             round_write: None,
             log,
             // Perhaps a lease was granted to whom we promised last. Whoever has promised nothing has granted nothing either.
-            leased_until: promised.map(|_| after(now, config.lease)),
+            leased_until: promised.map(|_| now.after(config.lease)),
             master: None,
             role: RoleState::Replica(now),
             fetching: None,

@@ -6,7 +6,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use hezong_base::{NodeId, Time};
 
-use super::node::{Out, Registers, after};
+use super::node::{Out, Registers};
 use super::proposer::{Asker, Outcome, Task};
 use super::{Age, Body, Change, Event, Weakness};
 use crate::Ballot;
@@ -71,7 +71,7 @@ impl Registers {
             return self.writes.emit(None, Event::NotCollected(key), out);
         }
         let delay = self.config.collect_delay;
-        let from = after(now, self.rng.between(delay, delay.saturating_mul(2)));
+        let from = now.after(self.rng.between(delay, delay.saturating_mul(2)));
         self.collector.queue.push_back(Wanted { key, tries, from });
         self.wait_to_collect(now);
     }
@@ -79,13 +79,13 @@ impl Registers {
     /// Those that have waited long enough need not wait for each other as well.
     fn wait_to_collect(&mut self, now: Time) {
         let Collector { current: None, queue, begin_at: begin_at @ None } = &mut self.collector else { return };
-        *begin_at = queue.front().map(|wanted| wanted.from.max(after(now, Duration::ZERO)));
+        *begin_at = queue.front().map(|wanted| wanted.from.max(now.after(Duration::ZERO)));
     }
 
     fn begin_collection(&mut self, now: Time, out: &mut Out) {
         self.collector.begin_at = None;
         let Some(Wanted { key, tries, .. }) = self.collector.queue.pop_front() else { return };
-        let until = after(now, self.config.change_timeout);
+        let until = now.after(self.config.change_timeout);
         let stage = Stage::Writing;
         self.collector.current = Some(Collection { key: key.clone(), tries, stage, at: until, until });
         if self.proposer.work.contains_key(&key) {
@@ -96,7 +96,7 @@ impl Registers {
 
     /// The first stage is over: all acceptors hold this, or it did not come to that.
     pub(crate) fn on_tombstone(&mut self, now: Time, key: &Bytes, outcome: Outcome, out: &mut Out) {
-        let until = after(now, self.config.change_timeout);
+        let until = now.after(self.config.change_timeout);
         let Some(current) = self.collector.current.as_mut().filter(|current| current.key == *key) else { return };
         match outcome {
             Outcome::Done { proposal, .. } if proposal.state.value.is_none() => {
@@ -132,7 +132,7 @@ impl Registers {
     }
 
     fn erase(&mut self, now: Time, tombstone: Ballot, ages: BTreeMap<NodeId, Age>, out: &mut Out) {
-        let until = after(now, self.config.change_timeout);
+        let until = now.after(self.config.change_timeout);
         let silent = self.membership.acceptors.clone();
         let Some(current) = self.collector.current.as_mut() else { return };
         (current.until, current.stage) = (until, Stage::Erasing { tombstone, ages, silent });
@@ -152,7 +152,7 @@ impl Registers {
     /// Asks, or asks again, those who have not answered.
     fn ask_collection(&mut self, now: Time, out: &mut Out) {
         let Some(current) = &mut self.collector.current else { return };
-        current.at = after(now, self.config.resend_interval);
+        current.at = now.after(self.config.resend_interval);
         let key = current.key.clone();
         let (body, silent) = match &current.stage {
             Stage::Writing => return,

@@ -7,7 +7,7 @@ use core::ops::Bound;
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Time};
 
-use super::node::{Out, Registers, Write, after};
+use super::node::{Out, Registers, Write};
 use super::proposer::{Asker, Outcome, Phase, Task};
 use super::{Change, Event, Refusal, Weakness};
 
@@ -104,7 +104,7 @@ impl Registers {
         self.rewriting = next.clone().map(|at| Rewriting { id, at });
         match next {
             Some(key) => {
-                let until = after(now, self.config.change_timeout);
+                let until = now.after(self.config.change_timeout);
                 self.enqueue(now, key, Task { asker: Asker::Rewriter, change: Change::Read, until }, out);
             }
             None => self.writes.emit(None, Event::Rewritten { id, epoch: self.membership.epoch }, out),

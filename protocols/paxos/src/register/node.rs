@@ -13,7 +13,6 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::hash::{Hash, Hasher};
-use core::time::Duration;
 
 use bytes::Bytes;
 use hezong_base::{Effect, Input, NodeId, Protocol, Rng, Time, WriteId, Writes};
@@ -26,11 +25,6 @@ use super::{Age, Body, Config, Epoch, Event, Membership, Message, Proposal, Requ
 use crate::{Ballot, ROUND_MAX};
 
 pub(crate) type Out = Vec<Effect<Registers>>;
-
-/// When a wait ends: later than now, however short it is.
-pub(crate) fn after(now: Time, wait: Duration) -> Time {
-    now + wait.max(Duration::from_nanos(1))
-}
 
 /// A change of what is on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Time, WriteId};
 
-use super::node::{Out, Registers, Write, after};
+use super::node::{Out, Registers, Write};
 use super::{Age, Body, Change, Epoch, Event, Proposal, Refusal, State, Weakness};
 use crate::{Ballot, ROUND_MAX};
 
@@ -130,7 +130,7 @@ impl Registers {
             return self.writes.emit(None, Event::Refused { id, refusal }, out);
         }
         self.proposer.waiting += 1;
-        let until = after(now, self.config.change_timeout);
+        let until = now.after(self.config.change_timeout);
         self.enqueue(now, key, Task { asker: Asker::Client(id), change, until }, out);
     }
 
@@ -202,7 +202,7 @@ impl Registers {
         let (age, rests_on) =
             (self.proposer.age, self.proposer.write.filter(|write| self.writes.is_outstanding(*write)));
         let Some(work) = self.proposer.work.get_mut(&key) else { return };
-        work.current.at = after(now, self.config.resend_interval);
+        work.current.at = now.after(self.config.resend_interval);
         work.current.asks = rests_on.map(|write| (write, age));
         if rests_on.is_none() {
             self.ask_at(age, key, out);
@@ -215,7 +215,7 @@ impl Registers {
         let ready = |(key, work): (&Bytes, &Work)| Some((key.clone(), work.current.asks.filter(is_ready)?.1));
         for (key, age) in self.proposer.work.iter().filter_map(ready).collect::<Vec<_>>() {
             if let Some(work) = self.proposer.work.get_mut(&key) {
-                (work.current.asks, work.current.at) = (None, after(now, self.config.resend_interval));
+                (work.current.asks, work.current.at) = (None, now.after(self.config.resend_interval));
             }
             self.ask_at(age, key, out);
         }
@@ -359,7 +359,7 @@ impl Registers {
         let pause = doubled.min(longest);
         attempt.refusals = attempt.refusals.saturating_add(1);
         (attempt.phase, attempt.asks) = (Phase::Waiting, None);
-        attempt.at = after(now, self.rng.between(pause, pause.saturating_mul(2)));
+        attempt.at = now.after(self.rng.between(pause, pause.saturating_mul(2)));
     }
 
     /// A register is about to be forgotten everywhere. From now on nothing leaves that does not outbid its tombstone, or that
@@ -458,7 +458,7 @@ impl Registers {
                 self.campaign(now, key, out);
             } else if work.current.asks.is_some() {
                 // It will ask as soon as its ballot is on disk.
-                work.current.at = after(now, self.config.resend_interval);
+                work.current.at = now.after(self.config.resend_interval);
             } else {
                 self.ask(now, key, out);
             }

@@ -1,7 +1,7 @@
 //! What is bounded: while a disk stalls, while nobody answers, and while the state machine does not get on.
 
 use bytes::Bytes;
-use hezong_zab::{Body, Config, Event, Message, Refusal, Request, Role, Round, Saved, Zxid};
+use hezong_zab::{Body, Config, Epoch, Event, Message, Packet, Refusal, Request, Role, Round, Saved, SessionId, Zxid};
 
 use crate::node::{Alone, N1, N2, N3, entry};
 
@@ -51,7 +51,7 @@ fn stalled_disk_vote_is_said_once_it_has_caught_up() {
     assert_eq!(alone.node.role(), Role::Looking);
     alone.sent.clear();
     for round in 3..MANY {
-        let vote = hezong_zab::Vote { epoch: hezong_zab::Epoch(0), zxid: None, leader: N2 };
+        let vote = hezong_zab::Vote { epoch: Epoch(0), zxid: None, leader: N2 };
         assert_eq!(alone.hears(N2, Message::Looking { round: Round(round), vote: Some(vote) }), []);
         alone.times_out();
     }
@@ -70,7 +70,7 @@ fn stalled_disk_no_ensemble_is_joined_and_none_led() {
     for _ in 0..MANY {
         for from in [N2, N3] {
             assert_eq!(alone.hears(from, Message::Settled { round: Round(2), leader: N3 }), []);
-            let vote = hezong_zab::Vote { epoch: hezong_zab::Epoch(9), zxid: None, leader: N2 };
+            let vote = hezong_zab::Vote { epoch: Epoch(9), zxid: None, leader: N2 };
             assert_eq!(alone.hears(from, Message::Looking { round: Round(2), vote: Some(vote) }), []);
         }
         alone.times_out();
@@ -201,4 +201,20 @@ fn waiting_requests_are_bounded_and_have_one_outcome() {
     }
     let refused = Event::Refused { id: asked[1], refusal: Refusal::NoLeader };
     assert_eq!(alone.told[1..], [Event::Unknown { id: asked[0] }, refused]);
+}
+
+#[test]
+fn sessions_that_are_over_are_bounded_by_the_end_of_the_reign() {
+    let mut alone = Alone::new(Saved::default());
+    alone.leads();
+    let opens = |life| {
+        let session = SessionId { life, number: 1 };
+        Message::Packet(Packet { session, epoch: None, number: 0, body: Body::FollowerInfo(Epoch(0)) })
+    };
+    for life in 0..=1_024 {
+        alone.hears(N2, opens(life));
+        assert_ne!(alone.node.role(), Role::Looking, "life {life}");
+    }
+    alone.hears(N2, opens(1_025));
+    assert_eq!(alone.node.role(), Role::Looking);
 }

@@ -387,6 +387,22 @@ fn session_late_copies_of_its_first_message_do_not_end_it() {
 }
 
 #[test]
+fn session_that_is_over_is_not_opened_again() {
+    let mut alone = Alone::new(Saved::default());
+    alone.serves();
+    let session = SessionId { life: N2.0, number: 1 };
+    // A copy that comes late, of what was said before either side ended it; or from before a later life of n2.
+    let late = Message::Packet(Packet { session, epoch: None, number: 0, body: Body::FollowerInfo(Epoch(0)) });
+    let later = SessionId { life: 77, number: 1 };
+    let anew = Message::Packet(Packet { session: later, epoch: None, number: 0, body: Body::FollowerInfo(Epoch(1)) });
+    assert_eq!(bodies(alone.hears(N2, anew)), [Body::LeaderInfo]);
+    assert_eq!(alone.hears(N2, late), [(N2, Message::End(session))]);
+    alone.hears(N2, Message::End(later));
+    let copy = Message::Packet(Packet { session: later, epoch: None, number: 0, body: Body::FollowerInfo(Epoch(1)) });
+    assert_eq!(alone.hears(N2, copy), [(N2, Message::End(later))]);
+}
+
+#[test]
 fn session_of_an_earlier_reign_says_nothing_in_this_one() {
     let mut alone = Alone::new(Saved::default());
     alone.leads();
