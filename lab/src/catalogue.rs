@@ -17,12 +17,12 @@ pub enum Protocol {
     Zab,
     /// Two-phase commit.
     TwoPhase,
+    /// Three-phase commit.
+    ThreePhase,
     /// Try-Confirm-Cancel.
     Tcc,
     /// Two-phase commit with a replicated coordinator.
     Replicated,
-    /// Three-phase commit.
-    ThreePhase,
 }
 
 /// What spoils a scenario.

@@ -99,8 +99,8 @@ pub fn play(scenario: &'static Scenario, is_spoilt: bool, seed: u64) -> Recordin
         Protocol::Replicated => play_with::<ReplicatedDialect>(scenario, is_spoilt, seed),
         Protocol::Zab => play_with::<ZabDialect>(scenario, is_spoilt, seed),
         Protocol::TwoPhase => play_with::<TwoPhaseDialect>(scenario, is_spoilt, seed),
-        Protocol::Tcc => play_with::<TccDialect>(scenario, is_spoilt, seed),
         Protocol::ThreePhase => play_with::<ThreePhaseDialect>(scenario, is_spoilt, seed),
+        Protocol::Tcc => play_with::<TccDialect>(scenario, is_spoilt, seed),
     }
 }
 

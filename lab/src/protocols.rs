@@ -167,6 +167,21 @@ impl Taught for TwoPhaseDialect {
     }
 }
 
+impl Taught for ThreePhaseDialect {
+    type Invariants = CommitInvariants<ThreePhase>;
+
+    const LEGEND: &'static str = "how many transactions it coordinates/takes part in that are not over; then those it is in doubt about: it has \
+                                  said yes, and does not know the outcome";
+
+    fn invariants(_: u8) -> Self::Invariants {
+        CommitInvariants::new(true)
+    }
+
+    fn state(node: &ThreePhase) -> String {
+        doubts(node.under_way(), node.in_doubt())
+    }
+}
+
 impl Taught for TccDialect {
     type Invariants = CommitInvariants<Tcc>;
 
@@ -203,19 +218,5 @@ impl Taught for ReplicatedDialect {
         }
         let doubts = node.inner().into_iter().flat_map(TwoPhase::in_doubt).map(|tx| format!("?{tx}"));
         doubts.collect::<Vec<_>>().join(" ")
-    }
-}
-
-impl Taught for ThreePhaseDialect {
-    type Invariants = CommitInvariants<ThreePhase>;
-
-    const LEGEND: &'static str = TwoPhaseDialect::LEGEND;
-
-    fn invariants(_: u8) -> Self::Invariants {
-        CommitInvariants::new(true)
-    }
-
-    fn state(node: &ThreePhase) -> String {
-        doubts(node.under_way(), node.in_doubt())
     }
 }
