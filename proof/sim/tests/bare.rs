@@ -1,8 +1,8 @@
 //! Protocols simulated bare: a few hundred seeds of each, and that the simulation is what it says.
 
 use hezong_sim::bare::{
-    MultiPaxosSubject, PaxosSubject, RegisterSubject, Subject, TccSubject, TwoPhaseSubject, ZabSubject, run_bare,
-    run_bare_many,
+    MultiPaxosSubject, PaxosSubject, RegisterSubject, ReplicatedSubject, Subject, TccSubject, TwoPhaseSubject,
+    ZabSubject, run_bare, run_bare_many,
 };
 
 /// Kinds of fault that may strike. For ZAB a message that overtakes another waits for it, and is counted all the same.
@@ -45,6 +45,11 @@ fn two_phase_seeds_hold_every_property() {
 #[test]
 fn tcc_seeds_hold_every_property() {
     seeds_hold::<TccSubject>(100);
+}
+
+#[test]
+fn replicated_two_phase_seeds_hold_every_property() {
+    seeds_hold::<ReplicatedSubject>(100);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::subject::Subject;
 use super::{
-    BareSummary, MultiPaxosSubject, PaxosSubject, RegisterSubject, TccSubject, TwoPhaseSubject, ZabSubject, run_bare,
-    run_bare_many,
+    BareSummary, MultiPaxosSubject, PaxosSubject, RegisterSubject, ReplicatedSubject, TccSubject, TwoPhaseSubject,
+    ZabSubject, run_bare, run_bare_many,
 };
 use crate::plan::Fault;
 
@@ -27,11 +27,14 @@ pub enum Name {
     TwoPhase,
     /// Try-Confirm-Cancel.
     Tcc,
+    /// Two-phase commit with a replicated coordinator.
+    ReplicatedTwoPhase,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Paxos, Self::Register, Self::MultiPaxos, Self::Zab, Self::TwoPhase, Self::Tcc];
+    pub const ALL: [Self; 7] =
+        [Self::Paxos, Self::Register, Self::MultiPaxos, Self::Zab, Self::TwoPhase, Self::Tcc, Self::ReplicatedTwoPhase];
 
     /// As it is typed.
     #[must_use]
@@ -43,6 +46,7 @@ impl Name {
             Self::MultiPaxos => "multi-paxos",
             Self::TwoPhase => "two-phase",
             Self::Tcc => "tcc",
+            Self::ReplicatedTwoPhase => "replicated-two-phase",
         }
     }
 }
@@ -101,6 +105,7 @@ pub fn command(name: Name, task: Task<'_>) -> io::Result<ExitCode> {
         Name::MultiPaxos => carry_out::<MultiPaxosSubject>(name, task),
         Name::TwoPhase => carry_out::<TwoPhaseSubject>(name, task),
         Name::Tcc => carry_out::<TccSubject>(name, task),
+        Name::ReplicatedTwoPhase => carry_out::<ReplicatedSubject>(name, task),
     }
 }
 

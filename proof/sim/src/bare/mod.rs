@@ -22,6 +22,7 @@ mod commit;
 mod multi_paxos;
 mod paxos;
 mod register;
+mod replicated;
 mod run;
 mod subject;
 mod trouble;
@@ -33,6 +34,7 @@ pub use commit::{CommitSubject, Resource, Simulated, TccSubject, TwoPhaseSubject
 pub use multi_paxos::MultiPaxosSubject;
 pub use paxos::PaxosSubject;
 pub use register::RegisterSubject;
+pub use replicated::ReplicatedSubject;
 pub use run::{BareReport, BareSummary, run_bare, run_bare_many};
 pub use subject::{Outcome, Subject};
 pub use zab::ZabSubject;
