@@ -34,17 +34,17 @@ fn multi_paxos_seeds_hold_every_property() {
 
 #[test]
 fn zab_seeds_hold_every_property() {
-    seeds_hold::<ZabSubject>(100);
+    seeds_hold::<ZabSubject>(60);
 }
 
 #[test]
 fn two_phase_seeds_hold_every_property() {
-    seeds_hold::<TwoPhaseSubject>(100);
+    seeds_hold::<TwoPhaseSubject>(50);
 }
 
 #[test]
 fn tcc_seeds_hold_every_property() {
-    seeds_hold::<TccSubject>(100);
+    seeds_hold::<TccSubject>(25);
 }
 
 #[test]

@@ -18,7 +18,7 @@ const EVENTS: u64 = 4_000;
 /// Spans of patience after which it is, whatever has happened by then.
 const TROUBLE_SPANS: u64 = 40;
 /// Within how many such spans all must be well again.
-const RECOVERY_SPANS: u64 = 150;
+const RECOVERY_SPANS: u64 = 300;
 
 /// What a run shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
