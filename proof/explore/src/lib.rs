@@ -17,6 +17,7 @@
 //! | `paxos.rs` | Paxos: bounds, what is left out |
 //! | `multi_paxos.rs` | Multi-Paxos: bounds, where it begins, what is left out |
 //! | `zab.rs` | ZAB: the same |
+//! | `two_phase_commit.rs` | two-phase commit as it ships: bounds, its users, what is left out |
 //! | `mutants.rs` | known bugs within reach, and how far they are |
 //! | `main.rs` | the command |
 //!
@@ -47,6 +48,7 @@
 //! | ZAB's pings wait, unless somebody asks for `sync`; ends of sessions are lost (`ends` lifts it); only leaders' users propose | runs in which a leader is left by one learner and not by the others; requests that are forwarded |
 //! | Votes of a round that their receiver has left are lost, and, behind the last round, all that is new | more elections than are allowed |
 //! | A leader takes in so many sessions of a learner | what comes of more |
+//! | Two-phase commit's coordinator takes no part, and users apply at once; votes come at any time, and each user votes always the same | how a coordinator tells itself; what comes between an outcome and its end |
 //! | Multi-Paxos's heartbeats and refusals are lost; its masters do not step down of their own accord | leases, reads, and being master again at a higher ballot |
 //!
 //! # Left out
@@ -66,6 +68,7 @@ mod paxos;
 mod raft;
 mod subject;
 mod two_phase;
+mod two_phase_commit;
 mod zab;
 
 pub use cluster::{Action, Bounds, Cluster, NODES_MAX, State, Step};
@@ -77,4 +80,5 @@ pub use paxos::{PaxosBounds, PaxosSubject};
 pub use raft::{RaftBounds, RaftSubject};
 pub use subject::{Passage, Scripted, Subject, Use};
 pub use two_phase::{Folding, TwoPhase, TwoPhaseAction, TwoPhaseState};
+pub use two_phase_commit::{TwoPhaseCommitBounds, TwoPhaseCommitSubject};
 pub use zab::{ZabBounds, ZabStart, ZabSubject};

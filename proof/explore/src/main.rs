@@ -1,4 +1,5 @@
-//! `hezong-explore`: explores two-phase commit, whose number of states is known, Raft, Paxos, Multi-Paxos and ZAB.
+//! `hezong-explore`: explores two-phase commit, whose number of states is known, Raft, Paxos, Multi-Paxos, ZAB
+//! and two-phase commit as it ships.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,10 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "weakened")]
-use hezong_explore::mutants::{Mutant, OF_MULTI_PAXOS, OF_PAXOS, OF_RAFT, OF_ZAB, Weakened};
+use hezong_explore::mutants::{Mutant, OF_MULTI_PAXOS, OF_PAXOS, OF_RAFT, OF_TWO_PHASE, OF_ZAB, Weakened};
 use hezong_explore::{
     Cluster, End, Folding, Limits, Model, MultiPaxosBounds, MultiPaxosSubject, Order, PaxosBounds, PaxosSubject,
-    RaftBounds, RaftSubject, Report, Subject, TwoPhase, ZabBounds, ZabStart, ZabSubject, explore, story,
+    RaftBounds, RaftSubject, Report, Subject, TwoPhase, TwoPhaseCommitBounds, TwoPhaseCommitSubject, ZabBounds,
+    ZabStart, ZabSubject, explore, story,
 };
 
 /// Every run of a protocol there is, within bounds: visits each state once and checks it.
@@ -22,7 +24,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Explores two-phase commit, to test the explorer: 288 states with 3 participants, 8832 with 5.
+    /// Explores a known model of two-phase commit, to test the explorer: 288 states with 3 participants, 8832 with 5.
     TwoPhase {
         /// How many participants.
         #[arg(long, default_value_t = 3)]
@@ -139,6 +141,27 @@ enum Command {
         /// Crashes in all.
         #[arg(long, default_value_t = 0)]
         crashes: u8,
+        /// Puts this known bug into every node.
+        #[cfg(feature = "weakened")]
+        #[arg(long)]
+        weakness: Option<String>,
+        #[command(flatten)]
+        limits: LimitArguments,
+    },
+    /// Explores two-phase commit as it ships: one transaction, which n1 coordinates and the others take part in.
+    TwoPhaseCommit {
+        /// How many participants.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=4))]
+        participants: u8,
+        /// So many of them, the last ones, vote no; the others yes.
+        #[arg(long, default_value_t = 0)]
+        noes: u8,
+        /// Crashes in all.
+        #[arg(long, default_value_t = 1)]
+        crashes: u8,
+        /// Writes take any time, not only up to the end of the step that issues them.
+        #[arg(long)]
+        slow_disks: bool,
         /// Puts this known bug into every node.
         #[cfg(feature = "weakened")]
         #[arg(long)]
@@ -276,6 +299,25 @@ fn main() -> ExitCode {
             };
             run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
         }
+        Command::TwoPhaseCommit {
+            participants,
+            noes,
+            crashes,
+            slow_disks,
+            #[cfg(feature = "weakened")]
+            weakness,
+            limits,
+        } => {
+            let noes = noes.min(participants);
+            let bounds = TwoPhaseCommitBounds { participants, noes, crashes, slow_disks };
+            let subject = TwoPhaseCommitSubject::new(bounds);
+            #[cfg(feature = "weakened")]
+            let subject = match known_bug(&hezong_commit::Weakness::TWO_PHASE, weakness) {
+                Ok(weakness) => subject.weakened(weakness),
+                Err(code) => return code,
+            };
+            run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
+        }
         #[cfg(feature = "weakened")]
         Command::Mutants => mutants(),
     };
@@ -304,7 +346,7 @@ fn named<W: Copy + std::fmt::Debug>(all: &[W], name: &str) -> Result<W, String> 
 #[cfg(feature = "weakened")]
 fn mutants() -> io::Result<ExitCode> {
     let mut missed = go_through(&OF_RAFT)? + go_through(&OF_PAXOS)?;
-    missed += go_through(&OF_MULTI_PAXOS)? + go_through(&OF_ZAB)?;
+    missed += go_through(&OF_MULTI_PAXOS)? + go_through(&OF_ZAB)? + go_through(&OF_TWO_PHASE)?;
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

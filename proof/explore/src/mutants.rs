@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use hezong_commit::Weakness as OfCommit;
 use hezong_paxos::basic::Weakness as OfPaxos;
 use hezong_paxos::multi::Weakness as OfMultiPaxos;
 use hezong_raft::Weakness as OfRaft;
@@ -9,7 +10,8 @@ use hezong_zab::Weakness as OfZab;
 
 use crate::{
     Action, Bounds, Cluster, Limits, Model, MultiPaxosBounds, MultiPaxosSubject, Order, PaxosBounds, PaxosSubject,
-    RaftBounds, RaftSubject, Report, Subject, ZabBounds, ZabStart, ZabSubject, explore,
+    RaftBounds, RaftSubject, Report, Subject, TwoPhaseCommitBounds, TwoPhaseCommitSubject, ZabBounds, ZabStart,
+    ZabSubject, explore,
 };
 
 /// A subject that can be given known bugs.
@@ -46,6 +48,7 @@ const RAFT: RaftBounds = RaftBounds::SMALL;
 const PAXOS: PaxosBounds = PaxosBounds::SMALL;
 const MULTI_PAXOS: MultiPaxosBounds = MultiPaxosBounds { slots: 2, ..MultiPaxosBounds::SMALL };
 const ZAB: ZabBounds = ZabBounds::SMALL;
+const TWO_PHASE: TwoPhaseCommitBounds = TwoPhaseCommitBounds::SMALL;
 const BEHIND: ZabBounds = ZabBounds { start: ZabStart::Behind, ..ZAB };
 const ALONE: ZabBounds = ZabBounds { start: ZabStart::Alone, ..ZAB };
 const INTERRUPTED: ZabBounds = ZabBounds { start: ZabStart::Interrupted, ..ZAB };
@@ -106,6 +109,28 @@ pub const OF_ZAB: [Mutant<ZabSubject>; 10] = [
     zab(OfZab::EstablishedWithoutQuorum, ALONE, ON_DISKS, 3),
     zab(OfZab::GapUnnoticed, BEHIND, HAS_ALL, 7),
 ];
+
+/// Those of two-phase commit, but for the one that takes a second transaction.
+pub const OF_TWO_PHASE: [Mutant<TwoPhaseCommitSubject>; 9] = [
+    two_phase(OfCommit::VoteBeforeStored, 1, "only what all have promised is committed", 7),
+    two_phase(OfCommit::DecisionBeforeStored, 1, "only what was decided is applied", 8),
+    two_phase(OfCommit::ForgottenEarly, 0, "a transaction is kept until it is over", 9),
+    two_phase(OfCommit::UnknownCommits, 0, "agreement", 6),
+    two_phase(OfCommit::DoubtAborts, 0, "agreement", 8),
+    two_phase(OfCommit::YesCountedTwice, 0, "only what all have promised is committed", 5),
+    two_phase(OfCommit::PeerAborts, 0, "agreement", 11),
+    two_phase(OfCommit::PeerAbortForgotten, 0, "agreement", 11),
+    two_phase(OfCommit::LatePrepare, 0, "what is committed is not opened again", 9),
+];
+
+const fn two_phase(
+    weakness: OfCommit,
+    crashes: u8,
+    property: &'static str,
+    steps: usize,
+) -> Mutant<TwoPhaseCommitSubject> {
+    Mutant { weakness, bounds: TwoPhaseCommitBounds { crashes, ..TWO_PHASE }, property, steps }
+}
 
 const fn multi_paxos(
     weakness: OfMultiPaxos,
@@ -196,6 +221,24 @@ impl Weakened for ZabSubject {
     }
 
     fn origin(weakness: OfZab) -> &'static str {
+        weakness.origin()
+    }
+}
+
+impl Weakened for TwoPhaseCommitSubject {
+    const PREFIX: &'static str = "two-phase::";
+    type Weakness = OfCommit;
+    type Bounds = TwoPhaseCommitBounds;
+
+    fn with(bounds: TwoPhaseCommitBounds, weakness: Option<OfCommit>) -> Self {
+        Self::new(bounds).weakened(weakness)
+    }
+
+    fn general(bounds: TwoPhaseCommitBounds) -> Bounds {
+        bounds.general()
+    }
+
+    fn origin(weakness: OfCommit) -> &'static str {
         weakness.origin()
     }
 }
