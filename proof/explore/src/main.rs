@@ -334,12 +334,13 @@ fn main() -> ExitCode {
         } => {
             let noes = noes.min(participants);
             let bounds = TwoPhaseCommitBounds { participants, noes, crashes, slow_disks };
-            two_phase_commit(
-                bounds,
-                #[cfg(feature = "weakened")]
-                weakness,
-                limits.limits(),
-            )
+            let subject = TwoPhaseCommitSubject::new(bounds);
+            #[cfg(feature = "weakened")]
+            let subject = match known_bug(&hezong_commit::Weakness::TWO_PHASE, weakness) {
+                Ok(weakness) => subject.weakened(weakness),
+                Err(code) => return code,
+            };
+            run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
         }
         Command::ThreePhaseCommit {
             participants,
@@ -352,44 +353,17 @@ fn main() -> ExitCode {
         } => {
             let model =
                 ThreePhaseCommit { slow, restarts: !no_restarts, ..ThreePhaseCommit::new(participants, crashes) };
-            three_phase_commit(
-                model,
-                #[cfg(feature = "weakened")]
-                weakness,
-                limits.limits(),
-            )
+            #[cfg(feature = "weakened")]
+            let model = match known_bug(&hezong_commit::Weakness::THREE_PHASE, weakness) {
+                Ok(weakness) => ThreePhaseCommit { weakness, ..model },
+                Err(code) => return code,
+            };
+            run(&mut { model }, limits.limits())
         }
         #[cfg(feature = "weakened")]
         Command::Mutants => mutants(),
     };
     outcome.unwrap_or(ExitCode::FAILURE)
-}
-
-fn two_phase_commit(
-    bounds: TwoPhaseCommitBounds,
-    #[cfg(feature = "weakened")] weakness: Option<String>,
-    limits: Limits,
-) -> io::Result<ExitCode> {
-    let subject = TwoPhaseCommitSubject::new(bounds);
-    #[cfg(feature = "weakened")]
-    let subject = match known_bug(&hezong_commit::Weakness::TWO_PHASE, weakness) {
-        Ok(weakness) => subject.weakened(weakness),
-        Err(code) => return Ok(code),
-    };
-    run_cluster(&mut Cluster::new(subject, bounds.general()), limits)
-}
-
-fn three_phase_commit(
-    model: ThreePhaseCommit,
-    #[cfg(feature = "weakened")] weakness: Option<String>,
-    limits: Limits,
-) -> io::Result<ExitCode> {
-    #[cfg(feature = "weakened")]
-    let model = match known_bug(&hezong_commit::Weakness::THREE_PHASE, weakness) {
-        Ok(weakness) => ThreePhaseCommit { weakness, ..model },
-        Err(code) => return Ok(code),
-    };
-    run(&mut { model }, limits)
 }
 
 /// The known bug that was asked for by its name, if any; or says that there is none of that name.
