@@ -265,10 +265,7 @@ fn main() -> ExitCode {
             };
             let subject = RaftSubject::new(bounds);
             #[cfg(feature = "weakened")]
-            let subject = match known_bug(&hezong_raft::Weakness::ALL, weakness) {
-                Ok(weakness) => subject.weakened(weakness),
-                Err(code) => return code,
-            };
+            let subject = subject.weakened(known_bug(&hezong_raft::Weakness::ALL, weakness));
             run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
         }
         Command::Paxos { acceptors, proposers, rounds, crashes, helpers, limits } => {
@@ -299,10 +296,7 @@ fn main() -> ExitCode {
             let bounds = ZabBounds { start, elections, writes, syncs, reopenings, crashes, slow_disks, ends };
             let subject = ZabSubject::new(bounds);
             #[cfg(feature = "weakened")]
-            let subject = match known_bug(&hezong_zab::Weakness::ALL, weakness) {
-                Ok(weakness) => subject.weakened(weakness),
-                Err(code) => return code,
-            };
+            let subject = subject.weakened(known_bug(&hezong_zab::Weakness::ALL, weakness));
             run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
         }
         Command::MultiPaxos {
@@ -317,10 +311,7 @@ fn main() -> ExitCode {
             let bounds = MultiPaxosBounds { nodes, rounds, slots, crashes };
             let subject = MultiPaxosSubject::new(bounds);
             #[cfg(feature = "weakened")]
-            let subject = match known_bug(&hezong_paxos::multi::Weakness::ALL, weakness) {
-                Ok(weakness) => subject.weakened(weakness),
-                Err(code) => return code,
-            };
+            let subject = subject.weakened(known_bug(&hezong_paxos::multi::Weakness::ALL, weakness));
             run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
         }
         Command::TwoPhaseCommit {
@@ -336,10 +327,7 @@ fn main() -> ExitCode {
             let bounds = TwoPhaseCommitBounds { participants, noes, crashes, slow_disks };
             let subject = TwoPhaseCommitSubject::new(bounds);
             #[cfg(feature = "weakened")]
-            let subject = match known_bug(&hezong_commit::Weakness::TWO_PHASE, weakness) {
-                Ok(weakness) => subject.weakened(weakness),
-                Err(code) => return code,
-            };
+            let subject = subject.weakened(known_bug(&hezong_commit::Weakness::TWO_PHASE, weakness));
             run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
         }
         Command::ThreePhaseCommit {
@@ -354,10 +342,8 @@ fn main() -> ExitCode {
             let model =
                 ThreePhaseCommit { slow, restarts: !no_restarts, ..ThreePhaseCommit::new(participants, crashes) };
             #[cfg(feature = "weakened")]
-            let model = match known_bug(&hezong_commit::Weakness::THREE_PHASE, weakness) {
-                Ok(weakness) => ThreePhaseCommit { weakness, ..model },
-                Err(code) => return code,
-            };
+            let model =
+                ThreePhaseCommit { weakness: known_bug(&hezong_commit::Weakness::THREE_PHASE, weakness), ..model };
             run(&mut { model }, limits.limits())
         }
         #[cfg(feature = "weakened")]
@@ -368,10 +354,10 @@ fn main() -> ExitCode {
 
 /// The known bug that was asked for by its name, if any; or says that there is none of that name.
 #[cfg(feature = "weakened")]
-fn known_bug<W: Copy + std::fmt::Debug>(all: &[W], name: Option<String>) -> Result<Option<W>, ExitCode> {
-    name.map(|name| named(all, &name)).transpose().map_err(|error| {
+fn known_bug<W: Copy + std::fmt::Debug>(all: &[W], name: Option<String>) -> Option<W> {
+    name.map(|name| named(all, &name)).transpose().unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "{error}");
-        ExitCode::FAILURE
+        std::process::exit(1)
     })
 }
 
