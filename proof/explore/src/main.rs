@@ -323,8 +323,7 @@ fn main() -> ExitCode {
             weakness,
             limits,
         } => {
-            let noes = noes.min(participants);
-            let bounds = TwoPhaseCommitBounds { participants, noes, crashes, slow_disks };
+            let bounds = TwoPhaseCommitBounds { participants, noes: noes.min(participants), crashes, slow_disks };
             let subject = TwoPhaseCommitSubject::new(bounds);
             #[cfg(feature = "weakened")]
             let subject = subject.weakened(known_bug(&hezong_commit::Weakness::TWO_PHASE, weakness));
