@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Protocol {
     /// Raft.
     Raft,
+    /// Raft, with the state machine that ships on top.
+    Accounts,
     /// Basic Paxos.
     Paxos,
     /// CASPaxos registers.
@@ -135,6 +137,10 @@ scenarios! {
         "the leader is cut off while it holds its lease, and is read from",
         "who leads cannot know whether it still does, but by its lease or by asking a majority",
         "no consistent read is old", Spoilt::By("ReadWithoutRound") => Breaks::Property("reads are not old");
+    "RAFT-10" Accounts 3 "raft_10":
+        "a client pays 100 coins, hears nothing, and sends the same four times more",
+        "an entry for each, and one payment: what a request was sent under is a part of the state, on every replica and over restarts",
+        "once-only", Spoilt::By("OnceLostOnRestart") => Breaks::Story;
     "RAFT-11" Raft 4 "raft_11":
         "two changes of members pass each other across two terms",
         "a leader changes no members before an entry of its own term is committed",

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `catalogue.rs` | the scenarios, what each teaches, and its weakness |
 //! | `protocols.rs` | what a protocol adds: its invariants, and how its nodes stand in a few letters |
+//! | `accounts.rs` | the state machine on top, where a story is about that |
 //! | `play.rs` | a scenario played, recorded and judged |
 //! | `chart.rs`, `page.rs` | a recording as text, as data, and as a page to scroll and to step through |
 //! | `main.rs` | the command |
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod catalogue;
 mod chart;
 mod page;

@@ -17,6 +17,7 @@ use hezong_script::two_phase::TwoPhaseDialect;
 use hezong_script::zab::ZabDialect;
 use hezong_script::{Command, Moment, Setup, Watch, World};
 
+use crate::accounts::Accounts;
 use crate::catalogue::{Breaks, Protocol, Scenario, Spoilt};
 use crate::protocols::Taught;
 
@@ -92,7 +93,7 @@ pub struct Recording {
 #[must_use]
 pub fn play(scenario: &'static Scenario, is_spoilt: bool, seed: u64) -> Recording {
     match scenario.protocol {
-        Protocol::Raft => play_with::<RaftDialect>(scenario, is_spoilt, seed),
+        Protocol::Raft | Protocol::Accounts => play_with::<RaftDialect>(scenario, is_spoilt, seed),
         Protocol::Paxos => play_with::<PaxosDialect>(scenario, is_spoilt, seed),
         Protocol::MultiPaxos => play_with::<MultiPaxosDialect>(scenario, is_spoilt, seed),
         Protocol::Register => play_with::<RegisterDialect>(scenario, is_spoilt, seed),
@@ -108,12 +109,15 @@ fn play_with<D: Taught + 'static>(scenario: &'static Scenario, is_spoilt: bool, 
 where
     D::Invariants: 'static,
 {
-    let recorder = Rc::new(RefCell::new(Recorder::<D>::new(scenario.voters)));
     let option = match scenario.spoilt {
         Spoilt::By(weakness) => ("weakness", weakness),
         Spoilt::Option(name, value) => (name, value),
     };
-    let option = is_spoilt.then(|| (option.0.to_owned(), option.1.to_owned()));
+    let mut option = Some((option.0.to_owned(), option.1.to_owned())).filter(|_| is_spoilt);
+    // Where there is a state machine on top, it is what is spoilt.
+    let accounts = (scenario.protocol == Protocol::Accounts)
+        .then(|| Accounts::new(option.take().map(|(_, weakness)| weakness).as_deref()));
+    let recorder = Rc::new(RefCell::new(Recorder::<D>::new(scenario.voters, accounts)));
     let watch = Some(Box::new(Shared(Rc::clone(&recorder))) as Box<dyn Watch<D>>);
     let mut world = World::<D>::new(Setup { seed, option, watch });
     let outcome = tell(&mut world, scenario.story, &recorder);
@@ -143,7 +147,11 @@ fn tell<D: Taught>(world: &mut World<D>, story: &str, recorder: &RefCell<Recorde
         if text.is_empty() {
             continue;
         }
-        let done = Command::parse(text).and_then(|command| world.command(&command));
+        let done = Command::parse(text).and_then(|command| match &recorder.borrow().accounts {
+            Some(accounts) if command.name == "expect-balance" => accounts.expect(&command).map(|()| None),
+            _ => Ok(Some(command)),
+        });
+        let done = done.and_then(|command| command.map_or(Ok(()), |command| world.command(&command)));
         let is_judged = recorder.borrow().violation.is_some();
         match done {
             Err(error) if is_judged || !optional => {
@@ -175,6 +183,8 @@ struct Recorder<D: Taught> {
     nodes: BTreeMap<NodeId, Known<D>>,
     rows: Vec<Row>,
     violation: Option<Violation>,
+    /// The state machine on top, where the story is about that.
+    accounts: Option<Accounts>,
 }
 
 /// The recorder, as the world has it.
@@ -193,10 +203,10 @@ impl<D: Taught> Watch<D> for Shared<D> {
 }
 
 impl<D: Taught> Recorder<D> {
-    fn new(voters: u8) -> Self {
+    fn new(voters: u8, accounts: Option<Accounts>) -> Self {
         let past = <D::Invariants as Invariants>::Past::default();
         let (nodes, rows) = (BTreeMap::new(), Vec::new());
-        Self { invariants: D::invariants(voters), past, nodes, rows, violation: None }
+        Self { invariants: D::invariants(voters), past, nodes, rows, violation: None, accounts }
     }
 
     /// A line of the story's prose; lines that follow each other are one paragraph.
@@ -213,7 +223,12 @@ impl<D: Taught> Recorder<D> {
 
     fn see(&mut self, now: Time, moment: &Moment<'_, D>) -> Result<(), Violation> {
         match moment {
-            Moment::Started(id) => self.row(now, Kind::At(*id), format!("{id} starts")),
+            Moment::Started(id) => {
+                self.row(now, Kind::At(*id), format!("{id} starts"));
+                if let Some(accounts) = &mut self.accounts {
+                    accounts.start(*id);
+                }
+            }
             Moment::Crashed(id) => {
                 self.row(now, Kind::At(*id), format!("{id} crashes"));
                 if let Some(known) = self.nodes.get_mut(id) {
@@ -251,7 +266,14 @@ impl<D: Taught> Recorder<D> {
     }
 
     fn became(&mut self, now: Time, id: NodeId, node: &D::Protocol, disk: &D::Disk) -> Result<(), Violation> {
-        self.stands(id, D::state(node));
+        let mut state = D::state(node);
+        if let Some(accounts) = &mut self.accounts {
+            accounts.apply(id, &D::committed(node, disk));
+            for (account, balance) in accounts.balances(id) {
+                state += &format!(" {account}={balance}");
+            }
+        }
+        self.stands(id, state);
         let view = self.invariants.view(node, &D::saved(disk), now);
         let known = self.nodes.get_mut(&id).expect("it was just seen to stand");
         known.is_up = true;

@@ -12,12 +12,12 @@ use hezong_invariants::{
 use hezong_paxos::basic::{Paxos, Phase};
 use hezong_paxos::multi::{Config, MultiPaxos, Role as MultiPaxosRole};
 use hezong_paxos::register::Registers;
-use hezong_raft::{Raft, Role};
+use hezong_raft::{Entry, Raft, Role};
 use hezong_replicated::Replicated;
 use hezong_script::Dialect;
 use hezong_script::multi_paxos::{MultiPaxosDialect, show_entry};
 use hezong_script::paxos::PaxosDialect;
-use hezong_script::raft::RaftDialect;
+use hezong_script::raft::{RaftDialect, RaftDisk};
 use hezong_script::register::RegisterDialect;
 use hezong_script::replicated::{GROUP, ReplicatedDialect};
 use hezong_script::tcc::TccDialect;
@@ -37,6 +37,11 @@ pub(crate) trait Taught: Dialect {
     fn state(node: &Self::Protocol) -> String;
     /// What the letters mean.
     const LEGEND: &'static str;
+
+    /// What a state machine on top applies, from the first entry on. Only Raft's stories have one.
+    fn committed(_node: &Self::Protocol, _disk: &Self::Disk) -> Vec<Entry> {
+        Vec::new()
+    }
 }
 
 impl Taught for RaftDialect {
@@ -59,6 +64,10 @@ impl Taught for RaftDialect {
         let last = node.log().last().map(|last| format!(" {}/{}", last.term.0, last.index.0)).unwrap_or_default();
         let committed = node.announced().map(|index| format!(" ✓{}", index.0)).unwrap_or_default();
         format!("{role}{}{last}{committed}", node.term().0)
+    }
+
+    fn committed(node: &Raft, disk: &RaftDisk) -> Vec<Entry> {
+        disk.entries().iter().filter(|entry| Some(entry.id.index) <= node.announced()).cloned().collect()
     }
 }
 

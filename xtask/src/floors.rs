@@ -22,7 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("proof/explore", &["protocols", "proof/script", "proof/invariants"]),
     ("proof/fuzz", &["protocols", "engine", "data", "dialects", "server", "proof/check"]),
     ("proof/torture", &["protocols/base", "engine/codec", "client", "proof/check"]),
-    ("lab", &["protocols", "engine/replicated", "proof/script", "proof/invariants"]),
+    ("lab", &["protocols", "engine/node", "engine/replicated", "data", "proof/script", "proof/invariants"]),
     ("proof/sim", &["protocols", "engine/codec", "engine/wal", "engine/node", "engine/replicated", "data", "proof"]),
     ("bench", &["protocols", "engine", "data", "dialects", "client", "proof/check"]),
     ("xtask", &[]),

@@ -18,6 +18,7 @@
 //! | `multi_paxos.rs` | Multi-Paxos: bounds, where it begins, what is left out |
 //! | `zab.rs` | ZAB: the same |
 //! | `two_phase_commit.rs` | two-phase commit as it ships: bounds, its users, what is left out |
+//! | `three_phase_commit.rs` | three-phase commit, a model of its own: the network is prompt |
 //! | `mutants.rs` | known bugs within reach, and how far they are |
 //! | `main.rs` | the command |
 //!
@@ -67,6 +68,7 @@ mod node;
 mod paxos;
 mod raft;
 mod subject;
+mod three_phase_commit;
 mod two_phase;
 mod two_phase_commit;
 mod zab;
@@ -79,6 +81,7 @@ pub use node::How;
 pub use paxos::{PaxosBounds, PaxosSubject};
 pub use raft::{RaftBounds, RaftSubject};
 pub use subject::{Passage, Scripted, Subject, Use};
+pub use three_phase_commit::{ThreePhaseAction, ThreePhaseCommit, ThreePhaseState};
 pub use two_phase::{Folding, TwoPhase, TwoPhaseAction, TwoPhaseState};
 pub use two_phase_commit::{TwoPhaseCommitBounds, TwoPhaseCommitSubject};
 pub use zab::{ZabBounds, ZabStart, ZabSubject};

@@ -1,5 +1,5 @@
 //! `hezong-explore`: explores two-phase commit, whose number of states is known, Raft, Paxos, Multi-Paxos, ZAB
-//! and two-phase commit as it ships.
+//! and two-phase and three-phase commit as they ship.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "weakened")]
-use hezong_explore::mutants::{Mutant, OF_MULTI_PAXOS, OF_PAXOS, OF_RAFT, OF_TWO_PHASE, OF_ZAB, Weakened};
+use hezong_explore::mutants::{
+    Mutant, OF_MULTI_PAXOS, OF_PAXOS, OF_RAFT, OF_THREE_PHASE, OF_TWO_PHASE, OF_ZAB, Weakened,
+};
 use hezong_explore::{
     Cluster, End, Folding, Limits, Model, MultiPaxosBounds, MultiPaxosSubject, Order, PaxosBounds, PaxosSubject,
-    RaftBounds, RaftSubject, Report, Subject, TwoPhase, TwoPhaseCommitBounds, TwoPhaseCommitSubject, ZabBounds,
-    ZabStart, ZabSubject, explore, story,
+    RaftBounds, RaftSubject, Report, Subject, ThreePhaseCommit, TwoPhase, TwoPhaseCommitBounds, TwoPhaseCommitSubject,
+    ZabBounds, ZabStart, ZabSubject, explore, story,
 };
 
 /// Every run of a protocol there is, within bounds: visits each state once and checks it.
@@ -169,6 +171,28 @@ enum Command {
         #[command(flatten)]
         limits: LimitArguments,
     },
+    /// Explores three-phase commit as it ships, where no message between nodes that are up is lost and each is prompt: one
+    /// transaction, which n1 coordinates and the others take part in; their users vote yes or no.
+    ThreePhaseCommit {
+        /// How many participants.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=4))]
+        participants: u8,
+        /// Crashes in all.
+        #[arg(long, default_value_t = 1)]
+        crashes: u8,
+        /// A message may take a while, a round trip less than three of these.
+        #[arg(long)]
+        slow: bool,
+        /// Who crashes stays gone.
+        #[arg(long)]
+        no_restarts: bool,
+        /// Puts this known bug into every node.
+        #[cfg(feature = "weakened")]
+        #[arg(long)]
+        weakness: Option<String>,
+        #[command(flatten)]
+        limits: LimitArguments,
+    },
     /// Gives all of these known bugs, one at a time, and finds the shortest way to what each breaks: a line each, with how
     /// many steps that takes.
     #[cfg(feature = "weakened")]
@@ -241,10 +265,7 @@ fn main() -> ExitCode {
             };
             let subject = RaftSubject::new(bounds);
             #[cfg(feature = "weakened")]
-            let subject = match known_bug(&hezong_raft::Weakness::ALL, weakness) {
-                Ok(weakness) => subject.weakened(weakness),
-                Err(code) => return code,
-            };
+            let subject = subject.weakened(known_bug(&hezong_raft::Weakness::ALL, weakness));
             run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
         }
         Command::Paxos { acceptors, proposers, rounds, crashes, helpers, limits } => {
@@ -275,10 +296,7 @@ fn main() -> ExitCode {
             let bounds = ZabBounds { start, elections, writes, syncs, reopenings, crashes, slow_disks, ends };
             let subject = ZabSubject::new(bounds);
             #[cfg(feature = "weakened")]
-            let subject = match known_bug(&hezong_zab::Weakness::ALL, weakness) {
-                Ok(weakness) => subject.weakened(weakness),
-                Err(code) => return code,
-            };
+            let subject = subject.weakened(known_bug(&hezong_zab::Weakness::ALL, weakness));
             run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
         }
         Command::MultiPaxos {
@@ -293,10 +311,7 @@ fn main() -> ExitCode {
             let bounds = MultiPaxosBounds { nodes, rounds, slots, crashes };
             let subject = MultiPaxosSubject::new(bounds);
             #[cfg(feature = "weakened")]
-            let subject = match known_bug(&hezong_paxos::multi::Weakness::ALL, weakness) {
-                Ok(weakness) => subject.weakened(weakness),
-                Err(code) => return code,
-            };
+            let subject = subject.weakened(known_bug(&hezong_paxos::multi::Weakness::ALL, weakness));
             run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
         }
         Command::TwoPhaseCommit {
@@ -308,15 +323,27 @@ fn main() -> ExitCode {
             weakness,
             limits,
         } => {
-            let noes = noes.min(participants);
-            let bounds = TwoPhaseCommitBounds { participants, noes, crashes, slow_disks };
+            let bounds = TwoPhaseCommitBounds { participants, noes: noes.min(participants), crashes, slow_disks };
             let subject = TwoPhaseCommitSubject::new(bounds);
             #[cfg(feature = "weakened")]
-            let subject = match known_bug(&hezong_commit::Weakness::TWO_PHASE, weakness) {
-                Ok(weakness) => subject.weakened(weakness),
-                Err(code) => return code,
-            };
+            let subject = subject.weakened(known_bug(&hezong_commit::Weakness::TWO_PHASE, weakness));
             run_cluster(&mut Cluster::new(subject, bounds.general()), limits.limits())
+        }
+        Command::ThreePhaseCommit {
+            participants,
+            crashes,
+            slow,
+            no_restarts,
+            #[cfg(feature = "weakened")]
+            weakness,
+            limits,
+        } => {
+            let model =
+                ThreePhaseCommit { slow, restarts: !no_restarts, ..ThreePhaseCommit::new(participants, crashes) };
+            #[cfg(feature = "weakened")]
+            let model =
+                ThreePhaseCommit { weakness: known_bug(&hezong_commit::Weakness::THREE_PHASE, weakness), ..model };
+            run(&mut { model }, limits.limits())
         }
         #[cfg(feature = "weakened")]
         Command::Mutants => mutants(),
@@ -326,10 +353,10 @@ fn main() -> ExitCode {
 
 /// The known bug that was asked for by its name, if any; or says that there is none of that name.
 #[cfg(feature = "weakened")]
-fn known_bug<W: Copy + std::fmt::Debug>(all: &[W], name: Option<String>) -> Result<Option<W>, ExitCode> {
-    name.map(|name| named(all, &name)).transpose().map_err(|error| {
+fn known_bug<W: Copy + std::fmt::Debug>(all: &[W], name: Option<String>) -> Option<W> {
+    name.map(|name| named(all, &name)).transpose().unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "{error}");
-        ExitCode::FAILURE
+        std::process::exit(1)
     })
 }
 
@@ -346,7 +373,8 @@ fn named<W: Copy + std::fmt::Debug>(all: &[W], name: &str) -> Result<W, String> 
 #[cfg(feature = "weakened")]
 fn mutants() -> io::Result<ExitCode> {
     let mut missed = go_through(&OF_RAFT)? + go_through(&OF_PAXOS)?;
-    missed += go_through(&OF_MULTI_PAXOS)? + go_through(&OF_ZAB)? + go_through(&OF_TWO_PHASE)?;
+    missed += go_through(&OF_MULTI_PAXOS)? + go_through(&OF_ZAB)?;
+    missed += go_through(&OF_TWO_PHASE)? + go_through_three_phase()?;
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -356,22 +384,52 @@ fn go_through<S: Weakened>(mutants: &[Mutant<S>]) -> io::Result<u64> {
     let mut missed = 0;
     for mutant in mutants {
         let report = mutant.explore();
-        let (effort, saw) = match &report.end {
-            End::Violated { violation, steps } => (format!("{} steps", steps.len()), violation.property),
-            End::Complete | End::Cut(_) => (format!("{} states", report.states), ""),
-        };
-        let as_known = saw == mutant.property && effort == format!("{} steps", mutant.steps);
-        let sound = !matches!(mutant.explore_sound(report.depth).end, End::Violated { .. });
-        if !as_known || !sound {
-            let known = format!("{} after {} steps, and nothing without the bug", mutant.property, mutant.steps);
-            writeln!(io::stderr(), "{:?}: {effort}: {saw}; known is {known}", mutant.weakness)?;
-        }
-        missed += u64::from(!as_known || !sound);
-        let (weakness, seconds) = (mutant.weakness, report.elapsed.as_secs_f64());
-        let (prefix, origin) = (S::PREFIX, S::origin(weakness));
-        writeln!(io::stdout(), "{prefix}{weakness:?}\t{origin}\t{effort}\t{seconds:.1} s\t{saw}")?;
+        let is_sound = !matches!(mutant.explore_sound(report.depth).end, End::Violated { .. });
+        let (name, origin) = (format!("{}{:?}", S::PREFIX, mutant.weakness), S::origin(mutant.weakness));
+        missed += tell_mutant(&name, origin, (mutant.property, mutant.steps), &report, is_sound)?;
     }
     Ok(missed)
+}
+
+/// The same for three-phase commit, which is a model of its own.
+#[cfg(feature = "weakened")]
+fn go_through_three_phase() -> io::Result<u64> {
+    let mut missed = 0;
+    for (weakness, sound, property, steps) in OF_THREE_PHASE {
+        let search = |weakness, limits| {
+            let mut model = ThreePhaseCommit { weakness, ..sound };
+            let start = model.initial();
+            explore(&mut model, &start, Order::Breadth, limits, |_, _, _| {})
+        };
+        let report = search(Some(weakness), Limits::default());
+        let sound = search(None, Limits { depth_max: Some(report.depth), ..Limits::default() });
+        let is_sound = !matches!(sound.end, End::Violated { .. });
+        let name = format!("three-phase::{weakness:?}");
+        missed += tell_mutant(&name, weakness.origin(), (property, steps), &report, is_sound)?;
+    }
+    Ok(missed)
+}
+
+/// Tells what was found of a bug: 1 if it is not what is known, or is found without the bug as well.
+#[cfg(feature = "weakened")]
+fn tell_mutant<A>(
+    name: &str,
+    origin: &str,
+    (property, steps): (&str, usize),
+    report: &Report<A>,
+    is_sound: bool,
+) -> io::Result<u64> {
+    let (effort, saw) = match &report.end {
+        End::Violated { violation, steps } => (format!("{} steps", steps.len()), violation.property),
+        End::Complete | End::Cut(_) => (format!("{} states", report.states), ""),
+    };
+    let as_known = saw == property && effort == format!("{steps} steps");
+    if !as_known || !is_sound {
+        let known = format!("{property} after {steps} steps, and nothing without the bug");
+        writeln!(io::stderr(), "{name}: {effort}: {saw}; known is {known}")?;
+    }
+    writeln!(io::stdout(), "{name}\t{origin}\t{effort}\t{:.1} s\t{saw}", report.elapsed.as_secs_f64())?;
+    Ok(u64::from(!as_known || !is_sound))
 }
 
 fn run_cluster<S: Subject>(cluster: &mut Cluster<S>, limits: Limits) -> io::Result<ExitCode> {

@@ -10,8 +10,8 @@ use hezong_zab::Weakness as OfZab;
 
 use crate::{
     Action, Bounds, Cluster, Limits, Model, MultiPaxosBounds, MultiPaxosSubject, Order, PaxosBounds, PaxosSubject,
-    RaftBounds, RaftSubject, Report, Subject, TwoPhaseCommitBounds, TwoPhaseCommitSubject, ZabBounds, ZabStart,
-    ZabSubject, explore,
+    RaftBounds, RaftSubject, Report, Subject, ThreePhaseCommit, TwoPhaseCommitBounds, TwoPhaseCommitSubject, ZabBounds,
+    ZabStart, ZabSubject, explore,
 };
 
 /// A subject that can be given known bugs.
@@ -49,6 +49,8 @@ const PAXOS: PaxosBounds = PaxosBounds::SMALL;
 const MULTI_PAXOS: MultiPaxosBounds = MultiPaxosBounds { slots: 2, ..MultiPaxosBounds::SMALL };
 const ZAB: ZabBounds = ZabBounds::SMALL;
 const TWO_PHASE: TwoPhaseCommitBounds = TwoPhaseCommitBounds::SMALL;
+const ONE_CRASH: ThreePhaseCommit = ThreePhaseCommit::new(2, 1);
+const TWO_CRASHES: ThreePhaseCommit = ThreePhaseCommit { restarts: false, ..ThreePhaseCommit::new(2, 2) };
 const BEHIND: ZabBounds = ZabBounds { start: ZabStart::Behind, ..ZAB };
 const ALONE: ZabBounds = ZabBounds { start: ZabStart::Alone, ..ZAB };
 const INTERRUPTED: ZabBounds = ZabBounds { start: ZabStart::Interrupted, ..ZAB };
@@ -121,6 +123,20 @@ pub const OF_TWO_PHASE: [Mutant<TwoPhaseCommitSubject>; 9] = [
     two_phase(OfCommit::PeerAborts, 0, "agreement", 11),
     two_phase(OfCommit::PeerAbortForgotten, 0, "agreement", 11),
     two_phase(OfCommit::LatePrepare, 0, "what is committed is not opened again", 9),
+];
+
+/// Those of three-phase commit, with two participants: what each breaks, and after how many steps.
+pub const OF_THREE_PHASE: [(OfCommit, ThreePhaseCommit, &str, usize); 10] = [
+    (OfCommit::VoteBeforeStored, ONE_CRASH, "only what all have promised is committed", 11),
+    (OfCommit::DecisionBeforeStored, ONE_CRASH, "what is told is on disk", 11),
+    (OfCommit::PeerAbortForgotten, ONE_CRASH, "agreement", 15),
+    (OfCommit::AppliedBeforeDecided, ONE_CRASH, "what is applied is on disk", 7),
+    (OfCommit::CommitWithoutReady, ONE_CRASH, "agreement", 15),
+    (OfCommit::TimeoutAlone, ONE_CRASH, "agreement", 14),
+    (OfCommit::RecoveredActs, ONE_CRASH, "agreement", 17),
+    (OfCommit::RecoveryAborts, ONE_CRASH, "agreement", 20),
+    (OfCommit::SilenceAborts, TWO_CRASHES, "agreement", 20),
+    (OfCommit::CommitUnpromoted, TWO_CRASHES, "agreement", 23),
 ];
 
 const fn two_phase(
