@@ -1,5 +1,7 @@
 //! `Registers::handle`: CASPaxos, with all its roles in one node.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Rng};
 use hezong_paxos::register::{
@@ -14,6 +16,9 @@ use super::random;
 #[derive(Default)]
 pub(super) struct Seen {
     before: Saved,
+    /// The highest that was promised of each register and accepted in it, on disk: what is forgotten may begin anew before an
+    /// answer that waited for it is said.
+    highest: BTreeMap<Bytes, (Ballot, Option<Ballot>)>,
     done: bool,
 }
 
@@ -55,14 +60,13 @@ fn proposal(rng: &mut Rng, ballot: Ballot) -> Proposal {
     Proposal { ballot, state }
 }
 
-fn ages(rng: &mut Rng) -> std::collections::BTreeMap<NodeId, Age> {
+fn ages(rng: &mut Rng) -> BTreeMap<NodeId, Age> {
     (0..rng.below(4)).map(|_| (anybody(rng), age(rng))).collect()
 }
 
-/// What of a register is on disk, where it was not forgotten meanwhile.
-fn is_held(disk: &Saved, message: &Message, check: impl Fn(Ballot, Option<Ballot>) -> bool) -> bool {
-    let at = |proposal: &Proposal| proposal.ballot;
-    disk.registers.get(&message.key).is_none_or(|held| check(held.promised, held.accepted.as_ref().map(at)))
+/// What of a register was on disk.
+fn was_held(seen: &Seen, message: &Message, check: impl Fn(Ballot, Option<Ballot>) -> bool) -> bool {
+    seen.highest.get(&message.key).is_some_and(|(promised, accepted)| check(*promised, *accepted))
 }
 
 impl Subject for Registers {
@@ -174,11 +178,11 @@ impl Subject for Registers {
             Body::Accept { age, proposal, next } => {
                 *age <= disk.age && is_ours(proposal.ballot) && next.is_none_or(is_ours)
             }
-            Body::Promise { ballot, accepted } => is_held(disk, message, |promised, held| {
+            Body::Promise { ballot, accepted } => was_held(&world.seen, message, |promised, held| {
                 *ballot <= promised && accepted.as_ref().map(|told| told.ballot) <= held
             }),
-            Body::Accepted { ballot } => is_held(disk, message, |_, held| Some(*ballot) <= held),
-            Body::Nack { promised: told, .. } => is_held(disk, message, |promised, _| *told <= promised),
+            Body::Accepted { ballot } => was_held(&world.seen, message, |_, held| Some(*ballot) <= held),
+            Body::Nack { promised: told, .. } => was_held(&world.seen, message, |promised, _| *told <= promised),
             Body::Retired { tombstone, age } => *age <= disk.age && tombstone.round <= disk.reserved,
             // All hold it, all have written down what they told; or whoever told us that lied, and it is here again.
             Body::Retire { .. } | Body::Erase { .. } | Body::Erased { .. } => true,
@@ -212,6 +216,8 @@ impl Subject for Registers {
         for (key, register) in &disk.registers {
             let accepted = register.accepted.as_ref().map(|accepted| accepted.ballot);
             assert!(accepted <= Some(register.promised), "what is accepted is promised");
+            let highest = seen.highest.entry(key.clone()).or_insert((register.promised, accepted));
+            *highest = (highest.0.max(register.promised), highest.1.max(accepted));
             if let Some(before) = before.registers.get(key) {
                 let had = before.accepted.as_ref().map(|accepted| accepted.ballot);
                 assert!(
