@@ -27,7 +27,7 @@ pub enum Fenced {
 
 /// What is over of one coordinator's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Fence {
+struct Fence {
     /// Everything up to this number is over, unless it is still under way.
     forgotten: Option<u64>,
     /// What ended, above that.

@@ -42,7 +42,7 @@ pub mod two_phase;
 mod weakness;
 
 pub use config::Config;
-pub use fence::{FINISHED_MAX, Fence, Fenced, Fences};
+pub use fence::{FINISHED_MAX, Fenced, Fences};
 pub use request::{Event, Refusal, Request};
 pub use transaction::{NUMBER_MAX, Outcome, TransactionId, Work};
 pub use weakness::Weakness;
