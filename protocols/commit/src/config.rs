@@ -87,7 +87,7 @@ impl Config {
             Some(Refusal::UnknownNode)
         } else if !work.values().all(|work| self.fits(work)) {
             Some(Refusal::TooLong)
-        } else if under_way >= self.transactions_max {
+        } else if !self.has_room(under_way) {
             Some(Refusal::Overloaded)
         } else if number > NUMBER_MAX {
             Some(Refusal::NumbersSpent)
@@ -96,13 +96,29 @@ impl Config {
         }
     }
 
-    /// Whether such a transaction may exist.
-    pub(crate) fn is_plausible(&self, tx: TransactionId) -> bool {
-        self.nodes.contains(&tx.coordinator) && (1..=NUMBER_MAX).contains(&tx.number)
+    /// Our transaction of this number.
+    pub(crate) const fn our(&self, number: u64) -> TransactionId {
+        TransactionId { coordinator: self.id, number }
+    }
+
+    /// Whether such a node may speak of such a transaction.
+    pub(crate) fn is_plausible(&self, from: NodeId, tx: TransactionId) -> bool {
+        let known = |id| self.nodes.contains(id);
+        known(&from) && known(&tx.coordinator) && (1..=NUMBER_MAX).contains(&tx.number)
+    }
+
+    /// Whether we may be asked for this work among these.
+    pub(crate) fn may_be_asked(&self, work: &Bytes, participants: &BTreeSet<NodeId>) -> bool {
+        self.fits(work) && participants.contains(&self.id) && participants.is_subset(&self.nodes)
     }
 
     /// Whether work is short enough.
     pub(crate) fn fits(&self, work: &Bytes) -> bool {
         work.len() <= self.work_bytes_max
+    }
+
+    /// Whether one more transaction may be under way.
+    pub(crate) const fn has_room(&self, under_way: usize) -> bool {
+        under_way < self.transactions_max
     }
 }

@@ -30,9 +30,9 @@ impl<P: Protocol> Outbox<P> {
         }
     }
 
-    /// Tells the user something that rests on no write of ours.
-    pub(crate) fn emit(&mut self, event: P::Event, out: &mut Vec<Effect<P>>) {
-        self.writes.emit(None, event, out);
+    /// Tells the user something, once what it rests on is stored.
+    pub(crate) fn emit(&mut self, rests_on: Option<WriteId>, event: P::Event, out: &mut Vec<Effect<P>>) {
+        self.writes.emit(rests_on, event, out);
     }
 
     /// Writes something. The bound on what is not stored yet is the number of transactions, so that bytes are not counted.

@@ -64,10 +64,10 @@ impl Tcc {
     /// After a restart: what is reserved is, and what was to be done with it is done.
     pub(crate) fn resume_branches(&mut self, tried: BTreeMap<TransactionId, (Bytes, Option<Outcome>)>, out: &mut Out) {
         for (tx, (work, decided)) in tried {
-            self.outbox.emit(Event::InDoubt { tx, work }, out);
+            self.outbox.emit(None, Event::InDoubt { tx, work }, out);
             let phase = match decided {
                 Some(outcome) => {
-                    self.outbox.emit(Event::Apply { tx, outcome }, out);
+                    self.outbox.emit(None, Event::Apply { tx, outcome }, out);
                     Phase::Decided(outcome)
                 }
                 None => Phase::Tried(None),
@@ -86,17 +86,17 @@ impl Tcc {
             Some(_) => {}
             None => {
                 // Suspension: what was cancelled before it came must not be reserved any more.
-                if self.is_over(tx) || self.branches.len() >= self.config.transactions_max {
+                if self.is_over(tx) || !self.config.has_room(self.branches.len()) {
                     return self.outbox.say(None, tx.coordinator, Message::Tried { tx, yes: false }, out);
                 }
                 self.branches.transactions.insert(tx, Phase::Trying(work.clone()));
-                self.outbox.emit(Event::Prepare { tx, work }, out);
+                self.outbox.emit(None, Event::Prepare { tx, work }, out);
             }
         }
     }
 
     fn is_over(&self, tx: TransactionId) -> bool {
-        self.branches.fences.find(tx) != Fenced::Open && !self.weak(Weakness::LateTry)
+        self.branches.fences.find(tx) != Fenced::Open && !self.config.weak(Weakness::LateTry)
     }
 
     /// The user has reserved it, or cannot. A no is forgotten: a Cancel will come, and be remembered.
@@ -110,12 +110,12 @@ impl Tcc {
         if yes {
             let write = Some(self.outbox.store(now, Write::Tried { tx, work }, out));
             self.branches.transactions.insert(tx, Phase::Tried(write));
-            rests_on = write.filter(|_| !self.weak(Weakness::TriedBeforeStored));
+            rests_on = write.filter(|_| !self.config.weak(Weakness::TriedBeforeStored));
         } else {
             self.branches.transactions.remove(&tx);
         }
         if is_late {
-            self.outbox.emit(Event::Apply { tx, outcome: Outcome::Aborted }, out);
+            self.outbox.emit(None, Event::Apply { tx, outcome: Outcome::Aborted }, out);
         }
         self.outbox.say(rests_on, tx.coordinator, Message::Tried { tx, yes }, out);
     }
@@ -127,7 +127,7 @@ impl Tcc {
             Some(Phase::Trying(_) | Phase::Decided(_) | Phase::Finished(_)) => {}
             None => {
                 let cancelled = self.branches.fences.find(tx) == Fenced::Finished(Outcome::Aborted);
-                if cancelled && self.weak(Weakness::ConfirmAfterCancel) {
+                if cancelled && self.config.weak(Weakness::ConfirmAfterCancel) {
                     return self.decide_branch(now, tx, Outcome::Committed, out);
                 }
                 self.repeat_done(tx, Outcome::Committed, out);
@@ -141,16 +141,16 @@ impl Tcc {
             Some(Phase::Trying(_)) => {
                 let write = self.finish(now, tx, Outcome::Aborted, out);
                 let event = Event::Apply { tx, outcome: Outcome::Aborted };
-                self.outbox.writes.emit(Some(write), event, out);
+                self.outbox.emit(Some(write), event, out);
             }
             Some(Phase::Decided(_) | Phase::Finished(_)) => {}
             // Empty rollback: there is nothing to cancel, and there must not be later.
             None if self.branches.fences.find(tx) == Fenced::Open => {
-                if self.weak(Weakness::EmptyCancelForgotten) {
+                if self.config.weak(Weakness::EmptyCancelForgotten) {
                     let done = Message::Done { tx, outcome: Outcome::Aborted };
                     return self.outbox.say(None, tx.coordinator, done, out);
                 }
-                if self.branches.len() < self.config.transactions_max {
+                if self.config.has_room(self.branches.len()) {
                     self.finish(now, tx, Outcome::Aborted, out);
                 }
             }
@@ -161,11 +161,11 @@ impl Tcc {
     /// The user is told what to do once it is on disk that nothing else will be done.
     fn decide_branch(&mut self, now: Time, tx: TransactionId, outcome: Outcome, out: &mut Out) {
         let mut rests_on = None;
-        if !self.weak(Weakness::AppliedBeforeDecided) {
+        if !self.config.weak(Weakness::AppliedBeforeDecided) {
             rests_on = Some(self.outbox.store(now, Write::Decided { tx, outcome }, out));
         }
         self.branches.transactions.insert(tx, Phase::Decided(outcome));
-        self.outbox.writes.emit(rests_on, Event::Apply { tx, outcome }, out);
+        self.outbox.emit(rests_on, Event::Apply { tx, outcome }, out);
     }
 
     /// The user has done it for good.

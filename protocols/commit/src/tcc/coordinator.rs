@@ -76,7 +76,7 @@ impl Tcc {
     pub(crate) fn begin(&mut self, now: Time, id: RequestId, work: Work, out: &mut Out) {
         let number = self.coordinator.next;
         if let Some(refusal) = self.config.refusal(&work, self.coordinator.len(), number) {
-            return self.outbox.emit(Event::Refused { id, refusal }, out);
+            return self.outbox.emit(None, Event::Refused { id, refusal }, out);
         }
         self.coordinator.next += 1;
         let begun = Write::Begun { number, branches: work.keys().copied().collect() };
@@ -101,7 +101,7 @@ impl Tcc {
 
     /// Says to those who are silent what they are to do.
     fn say_step(&mut self, now: Time, number: u64, out: &mut Out) {
-        let tx = TransactionId { coordinator: self.config.id, number };
+        let tx = self.config.our(number);
         let Some(transaction) = self.coordinator.transactions.get_mut(&number) else { return };
         transaction.retry_at = self.config.retry_at(now, &mut self.rng, transaction.attempts);
         transaction.attempts = transaction.attempts.saturating_add(1);
@@ -109,23 +109,20 @@ impl Tcc {
         if transaction.attempts > 1 && self.outbox.is_outstanding(transaction.write) {
             return;
         }
-        let mut rests_on = transaction.write;
         match &transaction.phase {
             Phase::Trying { work, yes, .. } => {
                 for (to, work) in work.iter().filter(|(id, _)| !yes.contains(id)) {
-                    self.outbox.say(rests_on, *to, Message::Try { tx, work: work.clone() }, out);
+                    self.outbox.say(transaction.write, *to, Message::Try { tx, work: work.clone() }, out);
                 }
             }
             Phase::Deciding { outcome, silent } => {
-                if self.config.weak(Weakness::ConfirmBeforeStored) {
-                    rests_on = None;
-                }
+                let rests_on = transaction.write.filter(|_| !self.config.weak(Weakness::ConfirmBeforeStored));
+                let message = match outcome {
+                    Outcome::Committed => Message::Confirm(tx),
+                    Outcome::Aborted => Message::Cancel(tx),
+                };
                 for to in silent {
-                    let message = match outcome {
-                        Outcome::Committed => Message::Confirm(tx),
-                        Outcome::Aborted => Message::Cancel(tx),
-                    };
-                    self.outbox.say(rests_on, *to, message, out);
+                    self.outbox.say(rests_on, *to, message.clone(), out);
                 }
             }
             Phase::Ended => {}
@@ -155,7 +152,7 @@ impl Tcc {
             Outcome::Committed => Some(self.outbox.store(now, Write::Confirm(tx.number), out)),
             Outcome::Aborted => write,
         };
-        self.outbox.writes.emit(write, Event::Outcome { id: request, tx, outcome }, out);
+        self.outbox.emit(write, Event::Outcome { id: request, tx, outcome }, out);
         self.enter(now, tx.number, Phase::Deciding { outcome, silent: work.into_keys().collect() }, write, out);
     }
 
@@ -184,7 +181,7 @@ impl Tcc {
         let numbers: Vec<u64> = self.coordinator.transactions.keys().copied().collect();
         for number in numbers {
             let Some(transaction) = self.coordinator.transactions.get(&number) else { continue };
-            let tx = TransactionId { coordinator: self.config.id, number };
+            let tx = self.config.our(number);
             match &transaction.phase {
                 Phase::Trying { deadline, .. } if *deadline <= now => self.decide(now, tx, Outcome::Aborted, out),
                 Phase::Trying { .. } | Phase::Deciding { .. } if transaction.retry_at <= now => {

@@ -133,7 +133,7 @@ impl Protocol for Tcc {
         let (coordinator, branches) = (Coordinator::new(last), Branches::new(fences));
         let mut node = Self { config, rng, outbox, coordinator, branches };
         node.resume_branches(tried, out);
-        if !node.weak(Weakness::BegunForgotten) {
+        if !node.config.weak(Weakness::BegunForgotten) {
             node.resume_begun(now, begun, out);
         }
         node.hear_self(now, out);
@@ -179,7 +179,7 @@ impl Tcc {
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, out: &mut Out) {
         let tx = message.tx();
-        if !self.config.nodes.contains(&from) || !self.config.is_plausible(tx) {
+        if !self.config.is_plausible(from, tx) {
             return;
         }
         let (is_ours, is_theirs) = (tx.coordinator == self.config.id, tx.coordinator == from);
@@ -196,10 +196,6 @@ impl Tcc {
             | Message::Tried { .. }
             | Message::Done { .. } => {}
         }
-    }
-
-    pub(crate) fn weak(&self, weakness: Weakness) -> bool {
-        self.config.weak(weakness)
     }
 
     /// Who it is.

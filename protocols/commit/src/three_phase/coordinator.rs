@@ -79,10 +79,10 @@ impl ThreePhase {
     pub(crate) fn begin(&mut self, now: Time, id: RequestId, work: Work, out: &mut Out) {
         let number = self.coordinator.next;
         if let Some(refusal) = self.config.refusal(&work, self.coordinator.len(), number) {
-            return self.outbox.emit(Event::Refused { id, refusal }, out);
+            return self.outbox.emit(None, Event::Refused { id, refusal }, out);
         }
         self.coordinator.next += 1;
-        let (tx, participants) = (self.our(number), work.keys().copied().collect::<BTreeSet<_>>());
+        let (tx, participants) = (self.config.our(number), work.keys().copied().collect::<BTreeSet<_>>());
         let write = Some(self.outbox.store(now, Write::Begun { number, participants: participants.clone() }, out));
         for (to, work) in work {
             let participants = participants.clone();
@@ -100,7 +100,7 @@ impl ThreePhase {
         begun: BTreeMap<u64, (BTreeSet<NodeId>, Option<Outcome>)>,
         out: &mut Out,
     ) {
-        let presumed = self.weak(Weakness::RecoveryAborts).then_some(Outcome::Aborted);
+        let presumed = self.config.weak(Weakness::RecoveryAborts).then_some(Outcome::Aborted);
         for (number, (participants, concluded)) in begun {
             let phase = match concluded.or(presumed) {
                 Some(outcome) => Phase::Concluded { outcome, silent: participants.clone() },
@@ -130,7 +130,7 @@ impl ThreePhase {
         for to in transaction.participants.iter().copied() {
             self.outbox.say(None, to, Message::PreCommit(tx), out);
         }
-        if self.weak(Weakness::CommitWithoutReady) {
+        if self.config.weak(Weakness::CommitWithoutReady) {
             self.conclude(now, tx, Outcome::Committed, out);
         }
     }
@@ -148,7 +148,6 @@ impl ThreePhase {
 
     /// So it ends: by our decision, or by that of a backup.
     pub(crate) fn conclude(&mut self, now: Time, tx: TransactionId, outcome: Outcome, out: &mut Out) {
-        let is_hasty = self.weak(Weakness::DecisionBeforeStored);
         let Some(transaction) = self.coordinator.transactions.get_mut(&tx.number) else { return };
         let request = match &transaction.phase {
             Phase::Collecting { request, .. } | Phase::PreCommitting { request, .. } => Some(*request),
@@ -156,18 +155,18 @@ impl ThreePhase {
             Phase::Concluded { .. } | Phase::Ended => return,
         };
         let write = Some(self.outbox.store(now, Write::Concluded { number: tx.number, outcome }, out));
-        transaction.write = write.filter(|_| !is_hasty);
+        transaction.write = write.filter(|_| !self.config.weak(Weakness::DecisionBeforeStored));
         transaction.phase = Phase::Concluded { outcome, silent: transaction.participants.clone() };
         transaction.attempts = 0;
         if let Some(id) = request {
-            self.outbox.writes.emit(transaction.write, Event::Outcome { id, tx, outcome }, out);
+            self.outbox.emit(transaction.write, Event::Outcome { id, tx, outcome }, out);
         }
         self.tell_or_ask(now, tx.number, out);
     }
 
     /// Tells the outcome to those who have not acknowledged it; or asks everybody, having been gone.
     fn tell_or_ask(&mut self, now: Time, number: u64, out: &mut Out) {
-        let tx = self.our(number);
+        let tx = self.config.our(number);
         let Some(transaction) = self.coordinator.transactions.get_mut(&number) else { return };
         transaction.at = self.config.retry_at(now, &mut self.rng, transaction.attempts);
         transaction.attempts = transaction.attempts.saturating_add(1);
@@ -229,20 +228,18 @@ impl ThreePhase {
         let is_due = |transaction: &Transaction| transaction.at <= now;
         let due = self.coordinator.transactions.iter().filter(|(_, transaction)| is_due(transaction));
         for number in due.map(|(number, _)| *number).collect::<Vec<_>>() {
-            let (tx, silence_aborts) = (self.our(number), self.weak(Weakness::SilenceAborts));
+            let tx = self.config.our(number);
             let Some(transaction) = self.coordinator.transactions.get(&number) else { continue };
             match &transaction.phase {
                 Phase::Collecting { .. } => self.conclude(now, tx, Outcome::Aborted, out),
-                Phase::PreCommitting { .. } if silence_aborts => self.conclude(now, tx, Outcome::Aborted, out),
+                Phase::PreCommitting { .. } if self.config.weak(Weakness::SilenceAborts) => {
+                    self.conclude(now, tx, Outcome::Aborted, out);
+                }
                 // Those who are not ready have crashed, and will find out; all others know that all have voted yes.
                 Phase::PreCommitting { .. } => self.conclude(now, tx, Outcome::Committed, out),
                 Phase::Recovering { .. } | Phase::Concluded { .. } => self.tell_or_ask(now, number, out),
                 Phase::Ended => {}
             }
         }
-    }
-
-    fn our(&self, number: u64) -> TransactionId {
-        TransactionId { coordinator: self.config.id, number }
     }
 }

@@ -19,7 +19,7 @@ use super::Message;
 use super::coordinator::Coordinator;
 use super::participant::Participant;
 use crate::outbox::Outbox;
-use crate::{Config, Event, Fenced, Fences, Outcome, Request, TransactionId, Weakness};
+use crate::{Config, Event, Fenced, Fences, Outcome, Request, TransactionId};
 
 pub(crate) type Out = Vec<Effect<ThreePhase>>;
 
@@ -200,20 +200,20 @@ impl ThreePhase {
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, out: &mut Out) {
         let tx = message.tx();
-        if !self.config.nodes.contains(&from) || !self.config.is_plausible(tx) {
+        if !self.config.is_plausible(from, tx) {
             return;
         }
-        let is_ours = tx.coordinator == self.config.id;
+        let (is_ours, is_theirs) = (tx.coordinator == self.config.id, tx.coordinator == from);
         match message {
-            Message::CanCommit { work, participants, .. } => {
-                let named = participants.contains(&self.config.id) && participants.is_subset(&self.config.nodes);
-                if from == tx.coordinator && named && self.config.fits(&work) {
-                    self.on_can_commit(tx, work, participants, out);
-                }
+            Message::CanCommit { work, participants, .. }
+                if is_theirs && self.config.may_be_asked(&work, &participants) =>
+            {
+                self.on_can_commit(tx, work, participants, out);
             }
             Message::Vote { yes, .. } if is_ours => self.on_vote(now, from, tx, yes, out),
             Message::Acknowledged(_) if is_ours => self.on_acknowledged(now, from, tx, out),
-            Message::Vote { .. } | Message::Acknowledged(_) => {}
+            // Said by or to somebody whose transaction it is not, or of work that is not for us.
+            Message::CanCommit { .. } | Message::Vote { .. } | Message::Acknowledged(_) => {}
             Message::PreCommit(_) => self.on_pre_commit(now, from, tx, out),
             Message::Ready(_) if is_ours => self.on_ready(now, from, tx, out),
             // A backup waits out its time, whoever is ready before.
@@ -232,10 +232,6 @@ impl ThreePhase {
             Message::State { recovering: true, .. } => {}
             Message::State { pre_committed, .. } => self.on_state(from, tx, pre_committed),
         }
-    }
-
-    pub(crate) fn weak(&self, weakness: Weakness) -> bool {
-        self.config.weak(weakness)
     }
 
     /// Who it is.

@@ -97,13 +97,13 @@ impl ThreePhase {
         if self.participant.transactions.contains_key(&tx) {
             return;
         }
-        if self.is_over(tx) || !self.has_room() {
+        if self.is_over(tx) || !self.config.has_room(self.participant.len()) {
             return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes: false }, out);
         }
         let phase = Phase::Voting(work.clone());
         let part = Part { participants, phase, write: None, duty: Duty::Waiting, at: Time::ZERO };
         self.participant.transactions.insert(tx, part);
-        self.outbox.emit(Event::Prepare { tx, work }, out);
+        self.outbox.emit(None, Event::Prepare { tx, work }, out);
     }
 
     fn is_over(&self, tx: TransactionId) -> bool {
@@ -130,7 +130,7 @@ impl ThreePhase {
         // By then the others have voted, and the coordinator has written and said what follows.
         part.at = now.after(self.config.vote_timeout + self.config.round_trip_max);
         self.be_patient(tx);
-        let rests_on = Some(write).filter(|_| !self.weak(Weakness::VoteBeforeStored));
+        let rests_on = Some(write).filter(|_| !self.config.weak(Weakness::VoteBeforeStored));
         self.outbox.say(rests_on, tx.coordinator, Message::Vote { tx, yes }, out);
     }
 
@@ -159,7 +159,7 @@ impl ThreePhase {
             Some(Phase::Voting(_) | Phase::Decided(_) | Phase::Finished(_)) => {}
             None => match self.participant.fences.find(tx) {
                 // Which the coordinator waits to hear, and a CanCommit that comes late must not open.
-                Fenced::Open if outcome == Outcome::Aborted && self.has_room() => {
+                Fenced::Open if outcome == Outcome::Aborted && self.config.has_room(self.participant.len()) => {
                     self.finish(now, tx, outcome, out);
                 }
                 Fenced::Open => {}
@@ -175,15 +175,15 @@ impl ThreePhase {
         let part = self.participant.transactions.get_mut(&tx)?;
         let write = self.outbox.store(now, Write::Decided { tx, outcome }, out);
         part.enter(Phase::Decided(outcome), write);
-        let rests_on = Some(write).filter(|_| !self.weak(Weakness::AppliedBeforeDecided));
-        self.outbox.writes.emit(rests_on, Event::Apply { tx, outcome }, out);
+        let rests_on = Some(write).filter(|_| !self.config.weak(Weakness::AppliedBeforeDecided));
+        self.outbox.emit(rests_on, Event::Apply { tx, outcome }, out);
         rests_on
     }
 
     /// Aborts what was not voted for, so that it never will be.
     pub(crate) fn abort_unvoted(&mut self, now: Time, tx: TransactionId, out: &mut Out) -> WriteId {
         let write = self.finish(now, tx, Outcome::Aborted, out);
-        self.outbox.writes.emit(Some(write), Event::Apply { tx, outcome: Outcome::Aborted }, out);
+        self.outbox.emit(Some(write), Event::Apply { tx, outcome: Outcome::Aborted }, out);
         write
     }
 
@@ -216,9 +216,5 @@ impl ThreePhase {
         self.participant
             .transactions
             .retain(|_, part| !matches!(part.phase, Phase::Finished(_)) || outbox.is_outstanding(part.write));
-    }
-
-    pub(crate) fn has_room(&self) -> bool {
-        self.participant.len() < self.config.transactions_max
     }
 }

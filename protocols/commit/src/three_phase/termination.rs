@@ -42,11 +42,11 @@ impl Duty {
 impl ThreePhase {
     /// After a restart.
     pub(crate) fn resume_promises(&mut self, now: Time, promised: BTreeMap<TransactionId, Promise>, out: &mut Out) {
-        let acts = self.weak(Weakness::RecoveredActs);
+        let acts = self.config.weak(Weakness::RecoveredActs);
         for (tx, Promise { work, participants, decided }) in promised {
-            self.outbox.emit(Event::InDoubt { tx, work }, out);
+            self.outbox.emit(None, Event::InDoubt { tx, work }, out);
             if let Some(outcome) = decided {
-                self.outbox.emit(Event::Apply { tx, outcome }, out);
+                self.outbox.emit(None, Event::Apply { tx, outcome }, out);
             }
             let phase = decided.map_or(Phase::Prepared, Phase::Decided);
             let duty = if acts { Duty::Waiting } else { Duty::Recovering { attempts: 0 } };
@@ -97,7 +97,7 @@ impl ThreePhase {
         let message = match &part.phase {
             Phase::Voting(_) => {
                 let aborted = Message::Decision { tx, outcome: Outcome::Aborted };
-                if self.weak(Weakness::PeerAbortForgotten) {
+                if self.config.weak(Weakness::PeerAbortForgotten) {
                     return self.outbox.say(None, from, aborted, out);
                 }
                 let write = self.abort_unvoted(now, tx, out);
@@ -127,7 +127,7 @@ impl ThreePhase {
             Fenced::Finished(outcome) => self.outbox.say(None, from, Message::Decision { tx, outcome }, out),
             // Our own transaction, in which we have no part: we shall say how it ends once we know.
             Fenced::Open if tx.coordinator == self.config.id && from != tx.coordinator => {}
-            Fenced::Open if self.has_room() => {
+            Fenced::Open if self.config.has_room(self.participant.len()) => {
                 let write = self.finish(now, tx, Outcome::Aborted, out);
                 self.outbox.say(Some(write), from, Message::Decision { tx, outcome: Outcome::Aborted }, out);
             }
@@ -154,7 +154,7 @@ impl ThreePhase {
     }
 
     fn on_patience_ended(&mut self, now: Time, tx: TransactionId, out: &mut Out) {
-        let (id, alone) = (self.config.id, self.weak(Weakness::TimeoutAlone));
+        let id = self.config.id;
         let Some(part) = self.participant.transactions.get_mut(&tx) else { return };
         part.at = now.after(self.config.round_trip_max);
         // Nobody has heard of it yet, and what follows rests on it.
@@ -163,7 +163,7 @@ impl ThreePhase {
         }
         let knows = part.phase == Phase::PreCommitted;
         match &mut part.duty {
-            Duty::Waiting if alone => {
+            Duty::Waiting if self.config.weak(Weakness::TimeoutAlone) => {
                 let outcome = if knows { Outcome::Committed } else { Outcome::Aborted };
                 self.end(now, tx, outcome, out);
             }
@@ -193,7 +193,7 @@ impl ThreePhase {
 
     /// TR4: all learn that all have voted yes before any commits. Or a backup that came after us would find nobody who knows.
     fn promote(&mut self, now: Time, tx: TransactionId, out: &mut Out) {
-        if self.weak(Weakness::CommitUnpromoted) {
+        if self.config.weak(Weakness::CommitUnpromoted) {
             return self.end(now, tx, Outcome::Committed, out);
         }
         let Some(part) = self.participant.transactions.get_mut(&tx) else { return };

@@ -1,6 +1,7 @@
 //! The coordinator: collects votes, decides, and tells until all have acknowledged.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
 use hezong_base::{NodeId, RequestId, Time, WriteId};
@@ -91,7 +92,7 @@ impl TwoPhase {
     pub(crate) fn begin(&mut self, now: Time, id: RequestId, work: Work, out: &mut Out) {
         let number = self.coordinator.next;
         if let Some(refusal) = self.config.refusal(&work, self.coordinator.len(), number) {
-            return self.outbox.emit(Event::Refused { id, refusal }, out);
+            return self.outbox.emit(None, Event::Refused { id, refusal }, out);
         }
         if number > self.coordinator.reserved {
             self.coordinator.reserved = number + NUMBERS - 1;
@@ -117,7 +118,7 @@ impl TwoPhase {
 
     /// Asks those who have not voted, or tells those who have not acknowledged.
     fn ask_or_tell(&mut self, now: Time, number: u64, out: &mut Out) {
-        let tx = self.our(number);
+        let tx = self.config.our(number);
         let Some(transaction) = self.coordinator.transactions.get_mut(&number) else { return };
         transaction.retry_at = self.config.retry_at(now, &mut self.rng, transaction.attempts);
         transaction.attempts = transaction.attempts.saturating_add(1);
@@ -134,10 +135,7 @@ impl TwoPhase {
                 }
             }
             Phase::Committed { write, silent } => {
-                let mut rests_on = *write;
-                if self.config.weak(Weakness::DecisionBeforeStored) {
-                    rests_on = None;
-                }
+                let rests_on = write.filter(|_| !self.config.weak(Weakness::DecisionBeforeStored));
                 if is_first || !self.outbox.is_outstanding(rests_on) {
                     for to in silent {
                         let decision = Message::Decision { tx, outcome: Outcome::Committed };
@@ -151,7 +149,6 @@ impl TwoPhase {
 
     /// Phase one ends with the first no, or with the last yes.
     pub(crate) fn on_vote(&mut self, now: Time, from: NodeId, tx: TransactionId, yes: bool, out: &mut Out) {
-        let counts_twice = self.weak(Weakness::YesCountedTwice);
         let transaction = self.coordinator.transactions.get_mut(&tx.number);
         let Some(Transaction { phase: Phase::Collecting { work, yes: voters, rests_on, .. }, .. }) = transaction else {
             // Who says yes to what is decided is in doubt.
@@ -167,7 +164,8 @@ impl TwoPhase {
             return self.abort(tx, Some(from), out);
         }
         let is_new = voters.insert(from);
-        if voters.len() == work.len() || counts_twice && !is_new && voters.len() + 1 == work.len() {
+        let counts_twice = self.config.weak(Weakness::YesCountedTwice) && !is_new;
+        if voters.len() == work.len() || counts_twice && voters.len() + 1 == work.len() {
             self.commit(now, tx, out);
         }
     }
@@ -184,7 +182,7 @@ impl TwoPhase {
         let write = Some(self.outbox.store(now, write, out));
         let phase = Phase::Committed { write, silent };
         self.coordinator.transactions.insert(tx.number, Transaction { phase, attempts: 0, retry_at: now });
-        self.outbox.writes.emit(write, Event::Outcome { id: request, tx, outcome: Outcome::Committed }, out);
+        self.outbox.emit(write, Event::Outcome { id: request, tx, outcome: Outcome::Committed }, out);
         self.ask_or_tell(now, tx.number, out);
     }
 
@@ -198,7 +196,7 @@ impl TwoPhase {
         for to in work.into_keys().filter(|id| Some(*id) != said_no) {
             self.outbox.say(None, to, Message::Decision { tx, outcome: Outcome::Aborted }, out);
         }
-        self.outbox.emit(Event::Outcome { id: request, tx, outcome: Outcome::Aborted }, out);
+        self.outbox.emit(None, Event::Outcome { id: request, tx, outcome: Outcome::Aborted }, out);
     }
 
     /// What is not known here was aborted.
@@ -210,8 +208,8 @@ impl TwoPhase {
             // All had acknowledged it before: the question comes late, and the answer makes no difference.
             Some(Phase::Ended(_)) => return,
             // We have begun no such transaction. Where several coordinate under one name, another may have by now.
-            None if tx.number >= self.coordinator.next && !self.weak(Weakness::UnbegunAborts) => return,
-            None if self.weak(Weakness::UnknownCommits) => Outcome::Committed,
+            None if tx.number >= self.coordinator.next && !self.config.weak(Weakness::UnbegunAborts) => return,
+            None if self.config.weak(Weakness::UnknownCommits) => Outcome::Committed,
             None => Outcome::Aborted,
         };
         self.outbox.say(None, from, Message::Decision { tx, outcome }, out);
@@ -219,11 +217,10 @@ impl TwoPhase {
 
     /// Once all have it, nobody will ask any more.
     pub(crate) fn on_acknowledged(&mut self, now: Time, from: NodeId, tx: TransactionId, out: &mut Out) {
-        let is_hasty = self.weak(Weakness::ForgottenEarly);
         let Some(transaction) = self.coordinator.transactions.get_mut(&tx.number) else { return };
         let Phase::Committed { silent, .. } = &mut transaction.phase else { return };
         silent.remove(&from);
-        if silent.is_empty() || is_hasty {
+        if silent.is_empty() || self.config.weak(Weakness::ForgottenEarly) {
             transaction.phase = Phase::Ended(self.outbox.store(now, Write::End(tx.number), out));
         }
     }
@@ -237,9 +234,9 @@ impl TwoPhase {
     }
 
     pub(crate) fn on_coordinator_timeout(&mut self, now: Time, out: &mut Out) {
-        let numbers: alloc::vec::Vec<u64> = self.coordinator.transactions.keys().copied().collect();
+        let numbers: Vec<u64> = self.coordinator.transactions.keys().copied().collect();
         for number in numbers {
-            let tx = self.our(number);
+            let tx = self.config.our(number);
             let Some(transaction) = self.coordinator.transactions.get_mut(&number) else { continue };
             match &mut transaction.phase {
                 Phase::Ended(_) => continue,
@@ -257,9 +254,5 @@ impl TwoPhase {
                 Phase::Collecting { .. } | Phase::Committed { .. } => {}
             }
         }
-    }
-
-    fn our(&self, number: u64) -> TransactionId {
-        TransactionId { coordinator: self.config.id, number }
     }
 }

@@ -164,16 +164,15 @@ impl TwoPhase {
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, out: &mut Out) {
         let tx = message.tx();
-        if !self.config.nodes.contains(&from) || !self.config.is_plausible(tx) {
+        if !self.config.is_plausible(from, tx) {
             return;
         }
-        let is_ours = tx.coordinator == self.config.id;
+        let (is_ours, is_theirs) = (tx.coordinator == self.config.id, tx.coordinator == from);
         match message {
-            Message::Prepare { work, participants, .. } => {
-                let named = participants.contains(&self.config.id) && participants.is_subset(&self.config.nodes);
-                if from == tx.coordinator && named && self.config.fits(&work) {
-                    self.on_prepare(tx, work, participants, out);
-                }
+            Message::Prepare { work, participants, .. }
+                if is_theirs && self.config.may_be_asked(&work, &participants) =>
+            {
+                self.on_prepare(tx, work, participants, out);
             }
             Message::Vote { yes, .. } if is_ours => self.on_vote(now, from, tx, yes, out),
             Message::Acknowledged(_) if is_ours => self.on_acknowledged(now, from, tx, out),
@@ -181,13 +180,9 @@ impl TwoPhase {
             Message::Inquiry(_) if is_ours => self.on_inquiry(from, tx, out),
             Message::Inquiry(_) => self.on_peer_inquiry(now, from, tx, out),
             Message::Decision { outcome, .. } => self.on_decision(tx, outcome, out),
-            // Only a coordinator is told these.
-            Message::Vote { .. } | Message::Acknowledged(_) => {}
+            // Said by or to somebody whose transaction it is not, or of work that is not for us.
+            Message::Prepare { .. } | Message::Vote { .. } | Message::Acknowledged(_) => {}
         }
-    }
-
-    pub(crate) fn weak(&self, weakness: Weakness) -> bool {
-        self.config.weak(weakness)
     }
 
     /// Who it is.

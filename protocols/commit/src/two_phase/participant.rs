@@ -81,7 +81,7 @@ impl TwoPhase {
         for (tx, (work, participants)) in doubts {
             let phase = Phase::Prepared { write: None, participants, attempts: 0, retry_at: now };
             self.participant.transactions.insert(tx, phase);
-            self.outbox.emit(Event::InDoubt { tx, work }, out);
+            self.outbox.emit(None, Event::InDoubt { tx, work }, out);
             self.inquire(now, tx, out);
         }
     }
@@ -95,18 +95,18 @@ impl TwoPhase {
             // The answer waits for the user or the disk, or makes no difference any more.
             Some(_) => {}
             None => {
-                if self.is_over(tx) || self.participant.len() >= self.config.transactions_max {
+                if self.is_over(tx) || !self.config.has_room(self.participant.len()) {
                     return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes: false }, out);
                 }
                 let phase = Phase::Voting { work: work.clone(), participants };
                 self.participant.transactions.insert(tx, phase);
-                self.outbox.emit(Event::Prepare { tx, work }, out);
+                self.outbox.emit(None, Event::Prepare { tx, work }, out);
             }
         }
     }
 
     fn is_over(&self, tx: TransactionId) -> bool {
-        self.participant.fences.find(tx) != Fenced::Open && !self.weak(Weakness::LatePrepare)
+        self.participant.fences.find(tx) != Fenced::Open && !self.config.weak(Weakness::LatePrepare)
     }
 
     /// The user's vote. A no is forgotten at once: if it is lost, and we are asked again, either answer is right.
@@ -117,7 +117,7 @@ impl TwoPhase {
         if !yes || is_late {
             self.participant.transactions.remove(&tx);
             if is_late {
-                self.outbox.emit(Event::Apply { tx, outcome: Outcome::Aborted }, out);
+                self.outbox.emit(None, Event::Apply { tx, outcome: Outcome::Aborted }, out);
             }
             return self.outbox.say(None, tx.coordinator, Message::Vote { tx, yes: false }, out);
         }
@@ -127,7 +127,7 @@ impl TwoPhase {
         // By then the coordinator has decided. Who asked earlier would make others abort what goes well.
         let retry_at = self.config.retry_at(now, &mut self.rng, 0) + self.config.vote_timeout;
         self.participant.transactions.insert(tx, Phase::Prepared { write, participants, attempts: 0, retry_at });
-        let rests_on = if self.weak(Weakness::VoteBeforeStored) { None } else { write };
+        let rests_on = write.filter(|_| !self.config.weak(Weakness::VoteBeforeStored));
         self.outbox.say(rests_on, tx.coordinator, Message::Vote { tx, yes }, out);
     }
 
@@ -136,11 +136,11 @@ impl TwoPhase {
         match self.participant.transactions.get(&tx) {
             Some(Phase::Prepared { .. }) => {
                 self.participant.transactions.insert(tx, Phase::Applying(outcome));
-                self.outbox.emit(Event::Apply { tx, outcome }, out);
+                self.outbox.emit(None, Event::Apply { tx, outcome }, out);
             }
             Some(Phase::Voting { .. }) if outcome == Outcome::Aborted => {
                 self.participant.transactions.remove(&tx);
-                self.outbox.emit(Event::Apply { tx, outcome }, out);
+                self.outbox.emit(None, Event::Apply { tx, outcome }, out);
                 // What the user is told may wait behind other events for a disk that stalls, transaction after transaction.
                 if let Some(write) = self.outbox.writes.last_event() {
                     self.participant.transactions.insert(tx, Phase::Finished { write, outcome });
@@ -183,38 +183,32 @@ impl TwoPhase {
     /// Another participant is in doubt. We tell what we know; and if we have promised nothing we need not, ever, so that it may
     /// abort: once that is on disk.
     pub(crate) fn on_peer_inquiry(&mut self, now: Time, from: NodeId, tx: TransactionId, out: &mut Out) {
-        let is_asked = match self.participant.transactions.get(&tx) {
+        let known = match self.participant.transactions.get(&tx) {
             // The first to ask is answered once it is stored, and whoever asks again.
             Some(Phase::Finished { write, .. }) if self.outbox.is_outstanding(Some(*write)) => return,
-            Some(Phase::Applying(outcome) | Phase::Finished { outcome, .. }) => {
-                let outcome = *outcome;
-                return self.outbox.say(None, from, Message::Decision { tx, outcome }, out);
-            }
-            Some(Phase::Prepared { .. }) if !self.weak(Weakness::PeerAborts) => return,
-            Some(Phase::Prepared { .. }) => {
-                let decision = Message::Decision { tx, outcome: Outcome::Aborted };
-                return self.outbox.say(None, from, decision, out);
-            }
-            Some(Phase::Voting { .. }) => true,
-            None => false,
+            Some(Phase::Applying(outcome) | Phase::Finished { outcome, .. }) => Some(*outcome),
+            Some(Phase::Prepared { .. }) if !self.config.weak(Weakness::PeerAborts) => return,
+            Some(Phase::Prepared { .. }) => Some(Outcome::Aborted),
+            Some(Phase::Voting { .. }) => None,
+            None => match self.participant.fences.find(tx) {
+                Fenced::Finished(outcome) => Some(outcome),
+                Fenced::Forgotten => return,
+                Fenced::Open => None,
+            },
         };
-        let outcome = match self.participant.fences.find(tx) {
-            Fenced::Finished(outcome) if !is_asked => {
-                return self.outbox.say(None, from, Message::Decision { tx, outcome }, out);
-            }
-            Fenced::Forgotten if !is_asked => return,
-            Fenced::Open | Fenced::Finished(_) | Fenced::Forgotten => Outcome::Aborted,
-        };
-        if self.weak(Weakness::PeerAbortForgotten) {
+        let unwritten = self.config.weak(Weakness::PeerAbortForgotten).then_some(Outcome::Aborted);
+        if let Some(outcome) = known.or(unwritten) {
             return self.outbox.say(None, from, Message::Decision { tx, outcome }, out);
         }
-        if !is_asked && self.participant.len() >= self.config.transactions_max {
+        let is_asked = self.participant.transactions.contains_key(&tx);
+        if !is_asked && !self.config.has_room(self.participant.len()) {
             return;
         }
+        let outcome = Outcome::Aborted;
         let write = Some(self.finish(now, tx, outcome, out));
         if is_asked {
             // After a crash before that is stored we might be asked again, vote yes, and commit.
-            self.outbox.writes.emit(write, Event::Apply { tx, outcome }, out);
+            self.outbox.emit(write, Event::Apply { tx, outcome }, out);
         }
         self.outbox.say(write, from, Message::Decision { tx, outcome }, out);
         self.outbox.say(write, tx.coordinator, Message::Vote { tx, yes: false }, out);
@@ -243,7 +237,7 @@ impl TwoPhase {
         let is_due = |phase: &Phase| matches!(phase, Phase::Prepared { retry_at, .. } if *retry_at <= now);
         let due = self.participant.transactions.iter().filter(|(_, phase)| is_due(phase)).map(|(tx, _)| *tx);
         for tx in due.collect::<Vec<_>>() {
-            if self.weak(Weakness::DoubtAborts) {
+            if self.config.weak(Weakness::DoubtAborts) {
                 self.on_decision(tx, Outcome::Aborted, out);
             } else {
                 self.inquire(now, tx, out);
