@@ -1,76 +1,34 @@
 //! What is bounded, whatever others do and however long the disk stalls.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
-use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
+use hezong_base::NodeId;
 use hezong_commit::tcc::{Message, Saved, Tcc};
-use hezong_commit::{Config, Event, FINISHED_MAX, Outcome, Refusal, Request, TransactionId};
+use hezong_commit::{Event, FINISHED_MAX, NUMBER_MAX, Outcome, Refusal, Request, TransactionId};
 
-const N1: NodeId = NodeId(1);
-const N2: NodeId = NodeId(2);
+use crate::alone::{self, N1, N2, N3, tx};
+
+type Alone = alone::Alone<Tcc>;
+
 const MANY: u64 = 1_000;
 
-struct Stalled {
-    node: Tcc,
-    now: Time,
-    last: Option<WriteId>,
-    stores: usize,
-    refused: usize,
-    /// How often the user was told to cancel.
-    cancelled: usize,
-    /// Whether the user votes by itself.
-    answers: bool,
-}
-
-impl Stalled {
-    fn new() -> Self {
-        let mut config = Config::new(N1, BTreeSet::from([N1, N2]));
-        config.transactions_max = 10;
-        let node = Tcc::start(Time::ZERO, config, Saved::default(), Rng::new(1), &mut Vec::new());
-        Self { node, now: Time::ZERO, last: None, stores: 0, refused: 0, cancelled: 0, answers: true }
-    }
-
-    /// Hands in an input; what leaves.
-    fn hand(&mut self, input: Input<Tcc>) -> Vec<Message> {
-        let mut out = Vec::new();
-        self.node.handle(self.now, input, &mut out);
-        let mut left = Vec::new();
-        for effect in out {
-            match effect {
-                Effect::Send { message, .. } => left.push(message),
-                Effect::Store { id, .. } => (self.last, self.stores) = (Some(id), self.stores + 1),
-                Effect::Ask { ask, .. } => match ask {},
-                Effect::Emit(Event::Refused { refusal: Refusal::Overloaded, .. }) => self.refused += 1,
-                Effect::Emit(Event::Apply { outcome: Outcome::Aborted, .. }) => self.cancelled += 1,
-                Effect::Emit(Event::Prepare { tx, .. }) if self.answers => {
-                    self.hand(Input::Request { id: RequestId(1), request: Request::Vote { tx, yes: true } });
-                }
-                Effect::Emit(_) => {}
-            }
-        }
-        left
-    }
-
-    fn hears(&mut self, message: Message) -> usize {
-        self.hand(Input::Message { from: N2, message }).len()
-    }
-}
-
-fn tx(number: u64) -> TransactionId {
-    TransactionId { coordinator: N2, number }
+fn try_it(tx: TransactionId) -> Message {
+    Message::Try { tx, work: Bytes::from("x") }
 }
 
 #[test]
 fn stalled_disk_branches_are_refused_beyond_a_limit() {
-    let mut stalled = Stalled::new();
+    let mut alone = Alone::few();
     let mut refused = 0;
     for number in 1..=MANY {
-        refused += stalled.hears(Message::Try { tx: tx(number), work: Bytes::from("x") });
-        (0..3).for_each(|_| assert_eq!(stalled.hears(Message::Cancel(tx(number))), 0));
+        let tx = tx(N2, number);
+        refused += alone.hears(N2, try_it(tx)).len();
+        if alone.told.pop().is_some_and(|event| matches!(event, Event::Prepare { .. })) {
+            assert_eq!(alone.asks(Request::Vote { tx, yes: true }), []);
+        }
+        (0..3).for_each(|_| assert_eq!(alone.hears(N2, Message::Cancel(tx)), []));
     }
     assert_eq!(
-        (refused, stalled.stores),
+        (refused, alone.written.len()),
         (990, 11),
         "what is told after the first Cancel waits with it, and so do the users"
     );
@@ -78,63 +36,62 @@ fn stalled_disk_branches_are_refused_beyond_a_limit() {
 
 #[test]
 fn stalled_disk_cancels_without_a_try_are_remembered_up_to_a_limit() {
-    let mut stalled = Stalled::new();
-    (1..=MANY).for_each(|number| assert_eq!(stalled.hears(Message::Cancel(tx(number))), 0));
-    assert_eq!(stalled.stores, 10, "the others will be said again");
-    let last = stalled.last.unwrap();
-    assert_eq!(stalled.hand(Input::Stored(last)).len(), 10);
-    assert_eq!(stalled.node.under_way(), (0, 0));
+    let mut alone = Alone::few();
+    (1..=MANY).for_each(|number| assert_eq!(alone.hears(N2, Message::Cancel(tx(N2, number))), []));
+    assert_eq!(alone.written.len(), 10, "the others will be said again");
+    assert_eq!(alone.stores().len(), 10);
+    assert_eq!(alone.node.under_way(), (0, 0));
 }
 
 #[test]
 fn stalled_disk_own_transactions_are_refused_and_said_once() {
-    let mut stalled = Stalled::new();
+    let mut alone = Alone::few();
     for _ in 0..MANY {
-        let request = Request::Begin([(N2, Bytes::from("x"))].into());
-        assert_eq!(stalled.hand(Input::Request { id: RequestId(1), request }), []);
+        assert_eq!(alone.asks(Request::Begin([(N2, Bytes::from("x"))].into())), []);
     }
-    assert_eq!((stalled.refused, stalled.stores), (990, 10));
-    for _ in 0..MANY {
-        stalled.now = stalled.node.deadline().expect("it would say it again");
-        assert_eq!(stalled.hand(Input::Timeout), []);
-    }
-    let last = stalled.last.unwrap();
-    assert_eq!(stalled.hand(Input::Stored(last)).len(), 20, "a Try each, and its Cancel");
+    let is_refused = |event: &&Event| matches!(event, Event::Refused { refusal: Refusal::Overloaded, .. });
+    assert_eq!((alone.told.iter().filter(is_refused).count(), alone.written.len()), (990, 10));
+    (0..MANY).for_each(|_| assert_eq!(alone.waits(), []));
+    assert_eq!(alone.stores().len(), 20, "a Try each, and its Cancel");
+}
+
+#[test]
+fn begin_refused_with_a_reason() {
+    alone::check_refusals::<Tcc>(Saved { last: Some(NUMBER_MAX), ..Saved::default() });
 }
 
 /// A user who takes its time must not reserve what counts as over by then: `save` would not keep it.
 #[test]
 fn fence_slow_user_does_not_reserve_what_is_over() {
-    let mut stalled = Stalled::new();
-    stalled.answers = false;
-    stalled.hears(Message::Try { tx: tx(1), work: Bytes::from("x") });
+    let mut alone = Alone::few();
+    alone.hears(N2, try_it(tx(N2, 1)));
     for number in 2..=FINISHED_MAX as u64 + 2 {
-        stalled.hears(Message::Cancel(tx(number)));
-        let last = stalled.last.unwrap();
-        stalled.hand(Input::Stored(last));
+        alone.hears(N2, Message::Cancel(tx(N2, number)));
+        alone.stores();
     }
-    let stores = stalled.stores;
-    let sent = stalled.hand(Input::Request { id: RequestId(1), request: Request::Vote { tx: tx(1), yes: true } });
-    assert_eq!(sent, [Message::Tried { tx: tx(1), yes: false }]);
-    assert_eq!((stalled.stores, stalled.cancelled), (stores, 1), "the user gives it back");
+    alone.told.clear();
+    alone.written.clear();
+    let sent = alone.asks(Request::Vote { tx: tx(N2, 1), yes: true });
+    assert_eq!((sent, alone.written.len()), (vec![(N2, Message::Tried { tx: tx(N2, 1), yes: false })], 0));
+    assert_eq!(alone.told, [Event::Apply { tx: tx(N2, 1), outcome: Outcome::Aborted }], "the user gives it back");
 }
 
 #[test]
 fn nonsense_is_dropped() {
-    let mut stalled = Stalled::new();
-    let strange = TransactionId { coordinator: NodeId(9), number: 1 };
+    let mut alone = Alone::few();
     let work = Bytes::from(vec![0; (64 << 10) + 1]);
-    for message in [
-        Message::Cancel(strange),
-        Message::Cancel(tx(0)),
-        Message::Cancel(tx(u64::MAX)),
-        Message::Cancel(TransactionId { coordinator: N1, number: 1 }),
-        Message::Confirm(tx(1)),
-        Message::Try { tx: tx(1), work },
-        Message::Tried { tx: tx(1), yes: true },
-        Message::Tried { tx: TransactionId { coordinator: N1, number: 7 }, yes: true },
+    for (from, message) in [
+        (N2, Message::Cancel(tx(NodeId(9), 1))),
+        (N2, Message::Cancel(tx(N2, 0))),
+        (N2, Message::Cancel(tx(N2, u64::MAX))),
+        (N2, Message::Cancel(tx(N1, 1))),
+        (N3, Message::Cancel(tx(N2, 1))),
+        (N2, Message::Confirm(tx(N2, 1))),
+        (N2, Message::Try { tx: tx(N2, 1), work }),
+        (N2, Message::Tried { tx: tx(N2, 1), yes: true }),
+        (N2, Message::Tried { tx: tx(N1, 7), yes: true }),
     ] {
-        assert_eq!(stalled.hears(message.clone()), 0, "{message:?}");
+        assert_eq!(alone.hears(from, message.clone()), [], "{message:?}");
     }
-    assert_eq!((stalled.stores, stalled.node.under_way()), (0, (0, 0)));
+    assert_eq!((alone.written.len(), alone.node.under_way()), (0, (0, 0)));
 }

@@ -11,6 +11,8 @@ use hezong_commit::{Config, Event, Outcome, Request, TransactionId};
 
 use Step::{Cancel, Confirm, Try};
 
+use crate::alone::check_carried_out_again;
+
 const BRANCH: NodeId = NodeId(1);
 const COORDINATOR: NodeId = NodeId(2);
 const TX: TransactionId = TransactionId { coordinator: COORDINATOR, number: 1 };
@@ -211,19 +213,7 @@ fn write_carried_out_again_changes_nothing() {
         Write::End(1),
         Write::Begun { number: 2, branches: [BRANCH].into() },
     ];
-    let fold = |writes: &[&Write]| {
-        let mut saved = Saved::default();
-        writes.iter().for_each(|write| Tcc::save(&mut saved, write));
-        saved
-    };
-    for (first, again) in writes.iter().enumerate() {
-        for second in first + 1..=writes.len() {
-            let mut order: Vec<&Write> = writes.iter().collect();
-            let wanted = fold(&order);
-            order.insert(second, again);
-            assert_eq!(fold(&order), wanted, "{order:?}");
-        }
-    }
+    check_carried_out_again::<Tcc>(&writes, |_, _, _| {});
 }
 
 /// Known bugs of a branch, the two that an honest coordinator would never show among them.

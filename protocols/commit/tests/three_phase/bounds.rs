@@ -5,13 +5,10 @@ use hezong_base::Protocol as _;
 use hezong_commit::three_phase::{Message, Saved, ThreePhase, Write};
 use hezong_commit::{Event, FINISHED_MAX, Outcome, Refusal, Request};
 
-use crate::paper::{Alone, N1, N2, N3, can_commit, tx};
+use crate::alone::{N1, N2, N3, tx};
+use crate::paper::{Alone, can_commit};
 
 const MANY: u64 = 1_000;
-
-fn few() -> Alone {
-    Alone::new(N1, Saved::default(), |config| config.transactions_max = 10)
-}
 
 fn yes(alone: &mut Alone, number: u64) {
     alone.asks(Request::Vote { tx: tx(N2, number), yes: true });
@@ -19,7 +16,7 @@ fn yes(alone: &mut Alone, number: u64) {
 
 #[test]
 fn stalled_disk_transactions_of_others_are_voted_against() {
-    let mut alone = few();
+    let mut alone = Alone::few();
     let mut refused = 0;
     for number in 1..=MANY {
         refused += alone.hears(N2, can_commit(tx(N2, number))).len();
@@ -34,7 +31,7 @@ fn stalled_disk_transactions_of_others_are_voted_against() {
 
 #[test]
 fn stalled_disk_questions_of_others_write_no_more_and_are_answered_once() {
-    let mut alone = few();
+    let mut alone = Alone::few();
     for number in 1..=MANY {
         let asked = Message::StateRequest { tx: tx(N2, number), recovering: false };
         (0..3).for_each(|_| drop(alone.hears(N3, asked.clone())));
@@ -48,7 +45,7 @@ fn stalled_disk_questions_of_others_write_no_more_and_are_answered_once() {
 #[test]
 fn stalled_disk_aborts_of_others_are_told_up_to_a_limit() {
     for again in [false, true] {
-        let mut alone = few();
+        let mut alone = Alone::few();
         alone.hears(N3, can_commit(tx(N3, 1)));
         alone.asks(Request::Vote { tx: tx(N3, 1), yes: true });
         alone.stores();
@@ -68,7 +65,7 @@ fn stalled_disk_aborts_of_others_are_told_up_to_a_limit() {
 
 #[test]
 fn stalled_disk_patience_ends_without_a_word() {
-    let mut alone = few();
+    let mut alone = Alone::few();
     alone.hears(N2, can_commit(tx(N2, 1)));
     yes(&mut alone, 1);
     (0..MANY).for_each(|_| assert_eq!(alone.waits(), []));
@@ -77,7 +74,7 @@ fn stalled_disk_patience_ends_without_a_word() {
 
 #[test]
 fn stalled_disk_own_transactions_are_refused_and_asked_once() {
-    let mut alone = few();
+    let mut alone = Alone::few();
     for number in 1..=MANY {
         assert_eq!(alone.asks(Request::Begin([(N2, Bytes::from("x"))].into())), []);
         alone.hears(N2, Message::Vote { tx: tx(N1, number), yes: false });
@@ -91,7 +88,7 @@ fn stalled_disk_own_transactions_are_refused_and_asked_once() {
 /// What is promised no more must not be promised by a user who took its time: `save` would not keep it.
 #[test]
 fn fence_vote_that_comes_too_late_is_a_no() {
-    let mut alone = Alone::new(N1, Saved::default(), |_| {});
+    let mut alone = Alone::new(Saved::default(), |_| {});
     alone.hears(N2, can_commit(tx(N2, 1)));
     for number in 2..=FINISHED_MAX as u64 + 2 {
         alone.hears(N3, Message::StateRequest { tx: tx(N2, number), recovering: false });

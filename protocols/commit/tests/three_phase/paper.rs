@@ -1,96 +1,27 @@
 //! Three phases, and how they are terminated, rule by rule (Skeen 1981; Bernstein, Hadzilacos and Goodman 1987, §7.5). One node
-//! is asked directly; n1 is the node unless said otherwise, n2 and n3 are whoever asks and answers.
+//! is asked directly (`alone.rs`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
+use hezong_base::{NodeId, Protocol as _, RequestId, Time};
 use hezong_commit::three_phase::{Message, Promise, Saved, ThreePhase, Write};
-use hezong_commit::{Config, Event, NUMBER_MAX, Outcome, Refusal, Request, TransactionId};
+use hezong_commit::{Config, Event, NUMBER_MAX, Outcome, Request, TransactionId};
 
 use Outcome::{Aborted, Committed};
 
-pub(crate) const N1: NodeId = NodeId(1);
-pub(crate) const N2: NodeId = NodeId(2);
-pub(crate) const N3: NodeId = NodeId(3);
+use crate::alone::{self, N1, N2, N3, Sent, tx};
+
 const N4: NodeId = NodeId(4);
 /// The default of `round_trip_max`.
 const ROUND_TRIP: Duration = Duration::from_secs(1);
-
-pub(crate) const fn tx(coordinator: NodeId, number: u64) -> TransactionId {
-    TransactionId { coordinator, number }
-}
-
 /// A transaction that another node coordinates.
 const THEIRS: TransactionId = tx(N4, 1);
 /// One that this node coordinates.
 const OURS: TransactionId = tx(N1, 1);
 
-/// A node whose disk waits to be told.
-pub(crate) struct Alone {
-    pub(crate) node: ThreePhase,
-    pub(crate) now: Time,
-    pub(crate) last: Option<WriteId>,
-    pub(crate) written: Vec<Write>,
-    pub(crate) sent: Vec<(NodeId, Message)>,
-    pub(crate) told: Vec<Event>,
-}
-
-impl Alone {
-    pub(crate) fn new(id: NodeId, saved: Saved, prepare: impl Fn(&mut Config)) -> Self {
-        let mut config = Config::new(id, [N1, N2, N3, N4].into());
-        prepare(&mut config);
-        let mut out = Vec::new();
-        let node = ThreePhase::start(Time::ZERO, config, saved, Rng::new(1), &mut out);
-        let (last, written, sent, told) = Default::default();
-        let mut alone = Self { node, now: Time::ZERO, last, written, sent, told };
-        alone.carry_out(out);
-        alone
-    }
-
-    pub(crate) fn hand(&mut self, input: Input<ThreePhase>) -> Vec<(NodeId, Message)> {
-        let mut out = Vec::new();
-        self.sent.clear();
-        self.node.handle(self.now, input, &mut out);
-        self.carry_out(out);
-        std::mem::take(&mut self.sent)
-    }
-
-    fn carry_out(&mut self, out: Vec<Effect<ThreePhase>>) {
-        for effect in out {
-            match effect {
-                Effect::Send { to, message } => self.sent.push((to, message)),
-                Effect::Store { id, write } => {
-                    self.last = Some(id);
-                    self.written.push(write);
-                }
-                Effect::Ask { ask, .. } => match ask {},
-                Effect::Emit(event) => self.told.push(event),
-            }
-        }
-    }
-
-    pub(crate) fn hears(&mut self, from: NodeId, message: Message) -> Vec<(NodeId, Message)> {
-        self.hand(Input::Message { from, message })
-    }
-
-    pub(crate) fn asks(&mut self, request: Request) -> Vec<(NodeId, Message)> {
-        self.hand(Input::Request { id: RequestId(7), request })
-    }
-
-    /// The disk has all. What leaves.
-    pub(crate) fn stores(&mut self) -> Vec<(NodeId, Message)> {
-        let last = self.last.expect("something was written");
-        self.hand(Input::Stored(last))
-    }
-
-    /// Its patience ends. What leaves.
-    pub(crate) fn waits(&mut self) -> Vec<(NodeId, Message)> {
-        self.now = self.node.deadline().expect("it waits for something");
-        self.hand(Input::Timeout)
-    }
-}
+pub(crate) type Alone = alone::Alone<ThreePhase>;
 
 pub(crate) fn can_commit(tx: TransactionId) -> Message {
     Message::CanCommit { tx, work: Bytes::from("work"), participants: [N1, N2, N3].into() }
@@ -112,13 +43,13 @@ fn asked(tx: TransactionId) -> Message {
     Message::StateRequest { tx, recovering: false }
 }
 
-fn to_all<const N: usize>(to: [NodeId; N], message: &Message) -> Vec<(NodeId, Message)> {
+fn to_all<const N: usize>(to: [NodeId; N], message: &Message) -> Sent<ThreePhase> {
     to.map(|to| (to, message.clone())).into()
 }
 
 /// A participant that has voted yes.
 fn prepared(id: NodeId) -> Alone {
-    let mut alone = Alone::new(id, Saved::default(), |_| {});
+    let mut alone = Alone::new(Saved::default(), |config| config.id = id);
     alone.hears(N4, can_commit(THEIRS));
     alone.asks(Request::Vote { tx: THEIRS, yes: true });
     assert_eq!(alone.stores(), [(N4, vote(THEIRS, true))]);
@@ -129,7 +60,7 @@ fn prepared(id: NodeId) -> Alone {
 
 /// A coordinator that has asked n2 and n3.
 fn coordinator(prepare: impl Fn(&mut Config)) -> Alone {
-    let mut alone = Alone::new(N1, Saved::default(), prepare);
+    let mut alone = Alone::new(Saved::default(), prepare);
     let work = [(N2, Bytes::from("debit")), (N3, Bytes::from("credit"))];
     assert_eq!(alone.asks(Request::Begin(work.into())), [], "a crash would leave participants that nobody answers to");
     assert_eq!(alone.stores().len(), 2);
@@ -186,7 +117,7 @@ fn abort_with_one_no_or_without_votes_in_time() {
 
 #[test]
 fn yes_said_once_stored() {
-    let mut alone = Alone::new(N1, Saved::default(), |_| {});
+    let mut alone = Alone::new(Saved::default(), |_| {});
     alone.hears(N4, can_commit(THEIRS));
     assert_eq!(alone.asks(Request::Vote { tx: THEIRS, yes: true }), []);
     assert_eq!(alone.hears(N4, Message::PreCommit(THEIRS)), [], "nonsense: our vote has not left");
@@ -295,7 +226,7 @@ fn tr4_all_learn_before_any_commits() {
 #[test]
 fn unvoted_aborts_for_good_before_it_says_so() {
     for is_asked in [false, true] {
-        let mut alone = Alone::new(N1, Saved::default(), |_| {});
+        let mut alone = Alone::new(Saved::default(), |_| {});
         if is_asked {
             alone.hears(N4, can_commit(THEIRS));
         }
@@ -348,7 +279,7 @@ fn promised(decided: Option<Outcome>) -> Saved {
 
 #[test]
 fn recovered_asks_and_decides_nothing() {
-    let mut alone = Alone::new(N1, promised(None), |_| {});
+    let mut alone = Alone::new(promised(None), |_| {});
     let asks = Message::StateRequest { tx: THEIRS, recovering: true };
     assert_eq!(alone.sent, to_all([N2, N3, N4], &asks));
     assert!(matches!(alone.told.as_slice(), [Event::InDoubt { .. }]));
@@ -376,7 +307,7 @@ fn recovered_state_does_not_count() {
 
 #[test]
 fn recovered_applies_what_it_had_decided() {
-    let mut alone = Alone::new(N1, promised(Some(Committed)), |_| {});
+    let mut alone = Alone::new(promised(Some(Committed)), |_| {});
     assert_eq!(alone.sent, []);
     assert_eq!(alone.told.last(), Some(&Event::Apply { tx: THEIRS, outcome: Committed }));
     assert_eq!(alone.hears(N4, asked(THEIRS)), [(N4, decision(THEIRS, Committed))]);
@@ -386,7 +317,7 @@ fn recovered_applies_what_it_had_decided() {
 #[test]
 fn coordinator_recovered_aborts_once_all_were_gone() {
     let saved = || Saved { last: Some(1), begun: [(1, ([N2, N3].into(), None))].into(), ..Saved::default() };
-    let mut alone = Alone::new(N1, saved(), |_| {});
+    let mut alone = Alone::new(saved(), |_| {});
     assert_eq!(alone.sent, to_all([N2, N3], &Message::StateRequest { tx: OURS, recovering: true }));
     for (from, recovering) in [(N2, true), (N2, true), (N4, true), (N3, false)] {
         alone.hears(from, state(OURS, false, recovering));
@@ -397,7 +328,7 @@ fn coordinator_recovered_aborts_once_all_were_gone() {
     assert_eq!(alone.stores(), to_all([N2, N3], &decision(OURS, Aborted)));
 
     // One that has decided while it was gone is believed, and all are told.
-    let mut alone = Alone::new(N1, saved(), |_| {});
+    let mut alone = Alone::new(saved(), |_| {});
     alone.hears(N2, state(OURS, false, true));
     alone.hears(N3, decision(OURS, Committed));
     assert_eq!(alone.stores(), to_all([N2, N3], &decision(OURS, Committed)));
@@ -420,19 +351,7 @@ fn write_carried_out_again_changes_nothing() {
         Write::Finished { tx: THEIRS, outcome: Committed },
         Write::End(1),
     ];
-    let fold = |writes: &[&Write]| {
-        let mut saved = Saved::default();
-        writes.iter().for_each(|write| ThreePhase::save(&mut saved, write));
-        saved
-    };
-    for (first, again) in writes.iter().enumerate() {
-        for second in first + 1..=writes.len() {
-            let mut order: Vec<&Write> = writes.iter().collect();
-            let wanted = fold(&order);
-            order.insert(second, again);
-            assert_eq!(fold(&order), wanted, "{order:?}");
-        }
-    }
+    alone::check_carried_out_again::<ThreePhase>(&writes, |_, _, _| {});
 }
 
 #[test]
@@ -466,15 +385,5 @@ fn nonsense_is_dropped() {
 
 #[test]
 fn begin_refused_with_a_reason() {
-    let mut alone = Alone::new(N1, Saved { last: Some(NUMBER_MAX), ..Saved::default() }, |_| {});
-    let long = Bytes::from(vec![0; (64 << 10) + 1]);
-    for (work, wanted) in [
-        ([].into(), Refusal::Empty),
-        ([(NodeId(9), Bytes::new())].into(), Refusal::UnknownNode),
-        ([(N2, long)].into(), Refusal::TooLong),
-        ([(N2, Bytes::new())].into(), Refusal::NumbersSpent),
-    ] {
-        assert_eq!(alone.asks(Request::Begin(work)), []);
-        assert_eq!(alone.told.pop(), Some(Event::Refused { id: RequestId(7), refusal: wanted }));
-    }
+    alone::check_refusals::<ThreePhase>(Saved { last: Some(NUMBER_MAX), ..Saved::default() });
 }

@@ -1,21 +1,18 @@
 //! What is bounded, whatever others do and however long the disk stalls.
 
 use bytes::Bytes;
-use hezong_base::{Input, Protocol as _};
+use hezong_base::Protocol as _;
 use hezong_commit::two_phase::{Message, Saved, TwoPhase, Write};
 use hezong_commit::{Event, FINISHED_MAX, Fenced, Fences, Outcome, Refusal, Request, TransactionId};
 
-use crate::paper::{Alone, N1, N2, N3, all, prepare, tx};
+use crate::alone::{N1, N2, N3, tx};
+use crate::paper::{Alone, prepare};
 
 const MANY: u64 = 1_000;
 
-fn few() -> Alone {
-    Alone::new(Saved::default(), |config| config.transactions_max = 10)
-}
-
 #[test]
 fn stalled_disk_transactions_of_others_are_voted_against() {
-    let mut alone = few();
+    let mut alone = Alone::few();
     let mut refused = 0;
     for number in 1..=MANY {
         let sent = alone.hears(N2, prepare(tx(N2, number)));
@@ -34,7 +31,7 @@ fn stalled_disk_transactions_of_others_are_voted_against() {
 #[test]
 fn stalled_disk_aborts_of_others_are_told_up_to_a_limit() {
     for again in [false, true] {
-        let mut alone = few();
+        let mut alone = Alone::few();
         alone.asks(Request::Begin([(N2, Bytes::from("x"))].into()));
         alone.stores();
         alone.hears(N2, Message::Vote { tx: tx(N1, 1), yes: true });
@@ -54,7 +51,7 @@ fn stalled_disk_aborts_of_others_are_told_up_to_a_limit() {
 /// Each request has its answer, in the order in which the user is told all else: whoever asks bounds how many wait.
 #[test]
 fn stalled_disk_refusals_wait_one_a_request() {
-    let mut alone = few();
+    let mut alone = Alone::few();
     alone.asks(Request::Begin([(N2, Bytes::from("x"))].into()));
     alone.stores();
     alone.hears(N2, Message::Vote { tx: tx(N1, 1), yes: true });
@@ -67,7 +64,7 @@ fn stalled_disk_refusals_wait_one_a_request() {
 
 #[test]
 fn stalled_disk_questions_of_others_write_no_more() {
-    let mut alone = few();
+    let mut alone = Alone::few();
     for number in 1..=MANY {
         (0..3).for_each(|_| assert_eq!(alone.hears(N3, Message::Inquiry(tx(N2, number))), []));
     }
@@ -77,17 +74,13 @@ fn stalled_disk_questions_of_others_write_no_more() {
 
 #[test]
 fn stalled_disk_own_transactions_are_refused_and_asked_once() {
-    let mut alone = few();
+    let mut alone = Alone::few();
     for _ in 0..MANY {
         assert_eq!(alone.asks(Request::Begin([(N2, Bytes::from("x"))].into())), []);
     }
     let is_refused = |event: &&Event| matches!(event, Event::Refused { refusal: Refusal::Overloaded, .. });
     assert_eq!(alone.told.iter().filter(is_refused).count(), 990);
-    for _ in 0..MANY {
-        alone.now = alone.node.deadline().expect("it would ask again");
-        alone.hand(Input::Timeout);
-    }
-    assert_eq!(alone.sent, []);
+    (0..MANY).for_each(|_| assert_eq!(alone.waits(), []));
     assert_eq!(alone.stores().len(), 10, "each is asked once");
 }
 
@@ -107,12 +100,9 @@ fn stalled_disk_does_not_hold_up_what_was_asked_before() {
     alone.told.clear();
     assert_eq!(alone.asks(begin()), []);
     assert_eq!(alone.written.len(), 2);
-    for _ in 0..20 {
-        alone.now = alone.node.deadline().expect("it waits for votes");
-        alone.hand(Input::Timeout);
-    }
-    let asked = |tx: TransactionId| alone.sent.iter().any(|(_, message)| *message == ask(tx));
-    assert!(asked(tx(N1, 1)) && !asked(tx(N1, reserved + 1)), "{:?}", alone.sent);
+    let sent: Vec<_> = (0..20).flat_map(|_| alone.waits()).collect();
+    let asked = |tx: TransactionId| sent.iter().any(|(_, message)| *message == ask(tx));
+    assert!(asked(tx(N1, 1)) && !asked(tx(N1, reserved + 1)), "{sent:?}");
     assert!(matches!(alone.told.as_slice(), [Event::Outcome { tx: ended, .. }] if ended.number == 1));
     assert_eq!(alone.node.under_way(), (1, 0));
 }
@@ -120,7 +110,7 @@ fn stalled_disk_does_not_hold_up_what_was_asked_before() {
 /// Who votes on what nobody was asked would make room for the next, and leave behind what waits to be asked.
 #[test]
 fn stalled_disk_votes_that_nobody_asked_for_are_dropped() {
-    let mut alone = few();
+    let mut alone = Alone::few();
     for number in 1..=MANY {
         alone.asks(Request::Begin([(N2, Bytes::from("x"))].into()));
         alone.hears(N2, Message::Vote { tx: tx(N1, number), yes: false });
@@ -154,7 +144,7 @@ fn fence_old_transactions_are_over_by_number() {
     assert_eq!((sent, slow.written.len()), (vec![(N2, Message::Vote { tx: tx(N2, 1), yes: false })], 0));
     assert_eq!(slow.told, [Event::Apply { tx: tx(N2, 1), outcome: Outcome::Aborted }]);
     // A commit that is told again is acknowledged all the same.
-    let mut alone = Alone::new(saved, |config| config.nodes = all());
+    let mut alone = Alone::new(saved, |_| {});
     let sent = alone.hears(N2, Message::Decision { tx: tx(N2, 4), outcome: Outcome::Committed });
     assert_eq!(sent, [(N2, Message::Acknowledged(tx(N2, 4)))]);
     assert_eq!(alone.node.id(), N1);

@@ -1,87 +1,16 @@
 //! Presumed abort, sentence by sentence where a sentence binds (Mohan, Lindsay and Obermarck 1986, §3). One node is asked
-//! directly; n1 is the node, n2 and n3 are whoever asks and answers.
+//! directly (`alone.rs`).
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use hezong_base::{Effect, Input, NodeId, Protocol as _, RequestId, Rng, Time, WriteId};
+use hezong_base::{NodeId, RequestId};
 use hezong_commit::two_phase::{Message, Saved, TwoPhase, Write};
-use hezong_commit::{Config, Event, NUMBER_MAX, Outcome, Refusal, Request, TransactionId};
+use hezong_commit::{Event, NUMBER_MAX, Outcome, Request, TransactionId};
 
-pub(crate) const N1: NodeId = NodeId(1);
-pub(crate) const N2: NodeId = NodeId(2);
-pub(crate) const N3: NodeId = NodeId(3);
+use crate::alone::{self, N1, N2, N3, tx};
 
-pub(crate) fn tx(coordinator: NodeId, number: u64) -> TransactionId {
-    TransactionId { coordinator, number }
-}
-
-pub(crate) fn all() -> BTreeSet<NodeId> {
-    [N1, N2, N3].into()
-}
-
-/// A node whose disk waits to be told.
-pub(crate) struct Alone {
-    pub(crate) node: TwoPhase,
-    pub(crate) now: Time,
-    pub(crate) last: Option<WriteId>,
-    pub(crate) written: Vec<Write>,
-    pub(crate) sent: Vec<(NodeId, Message)>,
-    pub(crate) told: Vec<Event>,
-}
-
-impl Alone {
-    pub(crate) fn new(saved: Saved, prepare: impl Fn(&mut Config)) -> Self {
-        let mut config = Config::new(N1, all());
-        prepare(&mut config);
-        let mut out = Vec::new();
-        let node = TwoPhase::start(Time::ZERO, config, saved, Rng::new(1), &mut out);
-        let (last, written, sent, told) = Default::default();
-        let mut alone = Self { node, now: Time::ZERO, last, written, sent, told };
-        alone.carry_out(out);
-        alone
-    }
-
-    pub(crate) fn hand(&mut self, input: Input<TwoPhase>) {
-        let mut out = Vec::new();
-        self.node.handle(self.now, input, &mut out);
-        self.carry_out(out);
-    }
-
-    fn carry_out(&mut self, out: Vec<Effect<TwoPhase>>) {
-        for effect in out {
-            match effect {
-                Effect::Send { to, message } => self.sent.push((to, message)),
-                Effect::Store { id, write } => {
-                    self.last = Some(id);
-                    self.written.push(write);
-                }
-                Effect::Ask { ask, .. } => match ask {},
-                Effect::Emit(event) => self.told.push(event),
-            }
-        }
-    }
-
-    pub(crate) fn hears(&mut self, from: NodeId, message: Message) -> Vec<(NodeId, Message)> {
-        self.sent.clear();
-        self.hand(Input::Message { from, message });
-        std::mem::take(&mut self.sent)
-    }
-
-    pub(crate) fn asks(&mut self, request: Request) -> Vec<(NodeId, Message)> {
-        self.sent.clear();
-        self.hand(Input::Request { id: RequestId(7), request });
-        std::mem::take(&mut self.sent)
-    }
-
-    /// The disk has all. What leaves.
-    pub(crate) fn stores(&mut self) -> Vec<(NodeId, Message)> {
-        self.sent.clear();
-        let last = self.last.expect("something was written");
-        self.hand(Input::Stored(last));
-        std::mem::take(&mut self.sent)
-    }
-}
+pub(crate) type Alone = alone::Alone<TwoPhase>;
 
 pub(crate) fn prepare(tx: TransactionId) -> Message {
     Message::Prepare { tx, work: Bytes::from("work"), participants: [N1, N3].into() }
@@ -91,13 +20,9 @@ fn decision(tx: TransactionId, outcome: Outcome) -> Message {
     Message::Decision { tx, outcome }
 }
 
-fn begin() -> Request {
-    Request::Begin([(N2, Bytes::from("debit")), (N3, Bytes::from("credit"))].into())
-}
-
 fn coordinator() -> Alone {
     let mut alone = Alone::new(Saved::default(), |_| {});
-    alone.asks(begin());
+    alone.asks(Request::Begin([(N2, Bytes::from("debit")), (N3, Bytes::from("credit"))].into()));
     assert_eq!(alone.stores().len(), 2, "both are asked once the number is stored");
     alone.written.clear();
     alone
@@ -214,22 +139,11 @@ fn write_carried_out_again_opens_nothing() {
         Write::End(1),
         Write::Numbers(2_048),
     ];
-    let fold = |writes: &[&Write]| {
-        let mut saved = Saved::default();
-        writes.iter().for_each(|write| TwoPhase::save(&mut saved, write));
-        saved
-    };
-    for (first, again) in writes.iter().enumerate() {
-        for second in first + 1..=writes.len() {
-            let mut order: Vec<&Write> = writes.iter().collect();
-            let mut wanted = fold(&order);
-            order.insert(second, again);
-            if matches!(again, Write::Commit { .. }) && second > 4 {
-                wanted.committed.insert(1, participants.clone());
-            }
-            assert_eq!(fold(&order), wanted, "{order:?}");
+    alone::check_carried_out_again::<TwoPhase>(&writes, |again, second, wanted| {
+        if matches!(again, Write::Commit { .. }) && second > 4 {
+            wanted.committed.insert(1, participants.clone());
         }
-    }
+    });
 }
 
 #[test]
@@ -258,15 +172,5 @@ fn nonsense_is_dropped() {
 
 #[test]
 fn begin_refused_with_a_reason() {
-    let mut alone = Alone::new(Saved { numbers: Some(NUMBER_MAX), ..Saved::default() }, |_| {});
-    let long = Bytes::from(vec![0; (64 << 10) + 1]);
-    for (work, wanted) in [
-        ([].into(), Refusal::Empty),
-        ([(NodeId(9), Bytes::new())].into(), Refusal::UnknownNode),
-        ([(N2, long)].into(), Refusal::TooLong),
-        ([(N2, Bytes::new())].into(), Refusal::NumbersSpent),
-    ] {
-        assert_eq!(alone.asks(Request::Begin(work)), []);
-        assert_eq!(alone.told.pop(), Some(Event::Refused { id: RequestId(7), refusal: wanted }));
-    }
+    alone::check_refusals::<TwoPhase>(Saved { numbers: Some(NUMBER_MAX), ..Saved::default() });
 }
