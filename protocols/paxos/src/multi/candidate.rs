@@ -138,6 +138,10 @@ impl MultiPaxos {
     ) {
         let counts_all = self.weak(Weakness::OldPromiseCounted);
         let lowest = self.weak(Weakness::LowestBallot);
+        // Nobody has heard of a ballot of ours before it is on disk: whoever promises it lies.
+        if self.is_outstanding(self.round_write) {
+            return;
+        }
         let (next, prepared) = match &mut self.role {
             RoleState::Replica(_) => return,
             RoleState::Candidate(candidate) => (self.log.open, &mut candidate.prepared),

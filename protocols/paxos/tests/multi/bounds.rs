@@ -62,6 +62,15 @@ impl Stalled {
         self.hears(Message::Promise { ballot, open: Slot(1), accepted });
         self.wakes();
     }
+
+    /// Leads, and is outbid by n3: its next ballot is on its way to the disk.
+    fn raises(&mut self) {
+        self.leads();
+        let ballot = self.node.ballot().expect("it leads");
+        self.hears(Message::HeartbeatAck { ballot, round: 1 });
+        assert_eq!(self.hears(Message::Nack { ballot, promised: Ballot { round: 4, node: N3 } }), []);
+        assert_eq!(self.node.ballot(), Some(Ballot { round: 5, node: N1 }));
+    }
 }
 
 fn ballot(round: u64) -> Ballot {
@@ -117,12 +126,7 @@ fn stalled_disk_candidate_does_not_lead_before_its_own_promise_is_stored() {
 #[test]
 fn stalled_disk_master_that_raises_its_ballot_is_not_heard_before_it_is_stored() {
     let mut stalled = Stalled::new(|_| {});
-    stalled.leads();
-    let ballot = stalled.node.ballot().expect("it leads");
-    stalled.hears(Message::HeartbeatAck { ballot, round: 1 });
-    let promised = Ballot { round: 4, node: N3 };
-    assert_eq!(stalled.hears(Message::Nack { ballot, promised }), []);
-    assert_eq!(stalled.node.ballot(), Some(Ballot { round: 5, node: N1 }));
+    stalled.raises();
     for _ in 0..5 {
         stalled.now = stalled.node.deadline().expect("it would be heard again");
         assert_eq!(stalled.hand(Input::Timeout), []);
@@ -133,6 +137,23 @@ fn stalled_disk_master_that_raises_its_ballot_is_not_heard_before_it_is_stored()
         stalled.hand(Input::Timeout);
     }
     assert!(stalled.now < Time::from_millis(5_000), "without answers the lease ends: {}", stalled.now);
+}
+
+/// Nobody has heard of a ballot that is not on disk. Who promises it all the same lies, or mistakes it for another: were that
+/// counted, something would be proposed at a ballot that a crash makes forgotten.
+#[test]
+fn stalled_disk_promises_of_an_unheard_ballot_do_not_count() {
+    let mut stalled = Stalled::new(|_| {});
+    stalled.raises();
+    let promise = Message::Promise { ballot: Ballot { round: 5, node: N1 }, open: Slot(1), accepted: [].into() };
+    let request = Request::Propose(Bytes::from("x"));
+    assert_eq!(stalled.hand(Input::Request { id: RequestId(1), request }), []);
+    for from in [N2, N3] {
+        assert_eq!(stalled.hand(Input::Message { from, message: promise.clone() }), []);
+    }
+    assert_eq!(stalled.wakes(), 2, "both others are asked to promise");
+    assert_eq!(stalled.hears(promise.clone()), [], "its own is not on disk yet");
+    assert_eq!(stalled.hand(Input::Message { from: N3, message: promise }).len(), 2, "both are to accept");
 }
 
 #[test]
