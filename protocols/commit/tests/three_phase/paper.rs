@@ -361,6 +361,7 @@ fn nonsense_is_dropped() {
     let participants: BTreeSet<NodeId> = [N1].into();
     for (from, message) in [
         (stranger, vote(OURS, false)),
+        (stranger, asked(THEIRS)),
         (N1, vote(OURS, false)),
         (N2, Message::Ready(OURS)),
         (N2, Message::Acknowledged(OURS)),

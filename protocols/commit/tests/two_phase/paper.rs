@@ -154,6 +154,7 @@ fn nonsense_is_dropped() {
     let participants: BTreeSet<NodeId> = [N1].into();
     for (from, message) in [
         (stranger, Message::Vote { tx: tx(N1, 1), yes: false }),
+        (stranger, Message::Inquiry(tx(N2, 1))),
         (N1, Message::Vote { tx: tx(N1, 1), yes: false }),
         (N3, prepare(tx(N2, 1))),
         (N2, prepare(tx(N2, 0))),
