@@ -70,7 +70,7 @@ enum Command {
     },
     /// Simulates a protocol that nothing serves yet, bare: many seeds, each twice, or one, told line by line.
     Protocol {
-        /// Which: paxos, register, multi-paxos, zab, two-phase, tcc, replicated-two-phase.
+        /// Which: paxos, register, multi-paxos, zab, two-phase, three-phase, tcc, replicated-two-phase.
         name: bare::Name,
         /// How many seeds.
         #[arg(long, default_value_t = 1_000)]

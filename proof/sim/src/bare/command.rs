@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::subject::Subject;
 use super::{
-    BareSummary, MultiPaxosSubject, PaxosSubject, RegisterSubject, ReplicatedSubject, TccSubject, TwoPhaseSubject,
-    ZabSubject, run_bare, run_bare_many,
+    BareSummary, MultiPaxosSubject, PaxosSubject, RegisterSubject, ReplicatedSubject, TccSubject, ThreePhaseSubject,
+    TwoPhaseSubject, ZabSubject, run_bare, run_bare_many,
 };
 use crate::plan::Fault;
 
@@ -25,6 +25,8 @@ pub enum Name {
     MultiPaxos,
     /// Two-phase commit.
     TwoPhase,
+    /// Three-phase commit, in the synchronous systems that it is for.
+    ThreePhase,
     /// Try-Confirm-Cancel.
     Tcc,
     /// Two-phase commit with a replicated coordinator.
@@ -33,8 +35,16 @@ pub enum Name {
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Paxos, Self::Register, Self::MultiPaxos, Self::Zab, Self::TwoPhase, Self::Tcc, Self::ReplicatedTwoPhase];
+    pub const ALL: [Self; 8] = [
+        Self::Paxos,
+        Self::Register,
+        Self::MultiPaxos,
+        Self::Zab,
+        Self::TwoPhase,
+        Self::ThreePhase,
+        Self::Tcc,
+        Self::ReplicatedTwoPhase,
+    ];
 
     /// As it is typed.
     #[must_use]
@@ -45,6 +55,7 @@ impl Name {
             Self::Zab => "zab",
             Self::MultiPaxos => "multi-paxos",
             Self::TwoPhase => "two-phase",
+            Self::ThreePhase => "three-phase",
             Self::Tcc => "tcc",
             Self::ReplicatedTwoPhase => "replicated-two-phase",
         }
@@ -104,6 +115,7 @@ pub fn command(name: Name, task: Task<'_>) -> io::Result<ExitCode> {
         Name::Zab => carry_out::<ZabSubject>(name, task),
         Name::MultiPaxos => carry_out::<MultiPaxosSubject>(name, task),
         Name::TwoPhase => carry_out::<TwoPhaseSubject>(name, task),
+        Name::ThreePhase => carry_out::<ThreePhaseSubject>(name, task),
         Name::Tcc => carry_out::<TccSubject>(name, task),
         Name::ReplicatedTwoPhase => carry_out::<ReplicatedSubject>(name, task),
     }

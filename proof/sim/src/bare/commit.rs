@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Rng};
 use hezong_commit::tcc::Tcc;
+use hezong_commit::three_phase::ThreePhase;
 use hezong_commit::two_phase::TwoPhase;
 use hezong_commit::{Config, Event, Request, TransactionId, Weakness, Work};
 use hezong_invariants::{CommitInvariants, Commits};
@@ -22,6 +23,8 @@ pub trait Simulated: Commits + Told {
     const WEAKNESSES: &'static [Weakness];
     /// Those of them that chance meets too seldom.
     const UNSEEN: &'static [&'static str];
+    /// See [`Subject::IS_SYNCHRONOUS`].
+    const IS_SYNCHRONOUS: bool = false;
 }
 
 impl Simulated for TwoPhase {
@@ -33,6 +36,12 @@ impl Simulated for Tcc {
     const WEAKNESSES: &'static [Weakness] = &Weakness::TCC;
     // No coordinator says both; the tests of the protocol have one that does.
     const UNSEEN: &'static [&'static str] = &["ConfirmAfterCancel"];
+}
+
+impl Simulated for ThreePhase {
+    const WEAKNESSES: &'static [Weakness] = &Weakness::THREE_PHASE;
+    const UNSEEN: &'static [&'static str] = &[];
+    const IS_SYNCHRONOUS: bool = true;
 }
 
 /// Nodes with transactions.
@@ -53,6 +62,8 @@ pub struct CommitSubject<P> {
 
 /// Two-phase commit.
 pub type TwoPhaseSubject = CommitSubject<TwoPhase>;
+/// Three-phase commit.
+pub type ThreePhaseSubject = CommitSubject<ThreePhase>;
 /// Try-Confirm-Cancel.
 pub type TccSubject = CommitSubject<Tcc>;
 
@@ -100,6 +111,7 @@ impl<P: Simulated> Subject for CommitSubject<P> {
     type Dialect = CommitDialect<P>;
     type Machine = Resource;
 
+    const IS_SYNCHRONOUS: bool = P::IS_SYNCHRONOUS;
     const UNSEEN: &'static [&'static str] = P::UNSEEN;
 
     fn draw(rng: &mut Rng, _weakness: Option<&str>) -> Self {
@@ -132,7 +144,7 @@ impl<P: Simulated> Subject for CommitSubject<P> {
 
     fn config(&self, id: NodeId, patience: Duration) -> Config {
         let mut config = Config::new(id, (1..=self.nodes).map(NodeId).collect());
-        config.vote_timeout = patience;
+        (config.vote_timeout, config.round_trip_max) = (patience, patience);
         (config.retry_min, config.retry_max) = (patience / 8, patience);
         (config.transactions_max, config.work_bytes_max) = (self.transactions_max, 16);
         #[cfg(feature = "weakened")]

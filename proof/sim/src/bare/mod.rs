@@ -5,6 +5,7 @@
 //! effects, which lose what was not stored, or all of it but a first part; power loss, pauses, slow and stalled disks, clocks
 //! of different rates. After every step what the protocol's invariants ask for is checked (`hezong-invariants`). Then
 //! everything is healed, and users must be served within a bound. Every seed runs twice and must go the same way.
+//! Protocols for synchronous systems are spared what such systems do not do.
 //!
 //! | file | holds |
 //! |---|---|
@@ -30,7 +31,7 @@ mod world;
 mod zab;
 
 pub use command::{Name, Task, command};
-pub use commit::{CommitSubject, Resource, Simulated, TccSubject, TwoPhaseSubject};
+pub use commit::{CommitSubject, Resource, Simulated, TccSubject, ThreePhaseSubject, TwoPhaseSubject};
 pub use multi_paxos::MultiPaxosSubject;
 pub use paxos::PaxosSubject;
 pub use register::RegisterSubject;

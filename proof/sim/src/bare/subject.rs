@@ -6,8 +6,6 @@ use hezong_base::{NodeId, Protocol, RequestId, Rng};
 use hezong_invariants::Invariants;
 use hezong_script::Dialect;
 
-use crate::plan::Fault;
-
 /// The protocol of a subject.
 pub(crate) type ProtocolOf<S> = <<S as Subject>::Invariants as Invariants>::Protocol;
 /// What its nodes say to each other.
@@ -43,8 +41,10 @@ pub trait Subject: Sized {
     /// What is replicated, or guarded, at one node: lost in a crash but for what is made of the disk, or outlives it by itself.
     type Machine;
 
-    /// What its runs must not meet, since it does not claim to bear it.
-    const SPARED: &'static [Fault] = &[];
+    /// Whether it claims what it claims for synchronous systems only. Then nodes crash and messages come twice or out of order,
+    /// but nothing is lost between nodes that are up, clocks run equally fast, and a round trip with a disk in it takes less
+    /// than one patience.
+    const IS_SYNCHRONOUS: bool = false;
 
     /// Whether what is sent on one way arrives in the order of sending, as on a connection, as far as it arrives at all.
     const IN_ORDER: bool = false;

@@ -22,12 +22,16 @@ const DRAWN: [Fault; 11] = [
     Fault::ClockRate,
 ];
 
+/// What it may draw where the system is synchronous.
+const SYNCHRONOUS: [Fault; 3] = [Fault::Crash, Fault::PowerLoss, Fault::TornWrite];
+
 /// How far clocks may run from true time, in parts per million.
 pub(super) const CLOCK_PPM: u64 = 5_000;
 
 /// What goes wrong in a run of one seed: each fault in half of them.
 pub(super) fn draw<S: Subject>(rng: &mut Rng) -> Vec<Fault> {
-    DRAWN.into_iter().filter(|fault| rng.chance(500) && !S::SPARED.contains(fault)).collect()
+    let may_strike = |fault: &Fault| !S::IS_SYNCHRONOUS || SYNCHRONOUS.contains(fault);
+    DRAWN.into_iter().filter(|fault| rng.chance(500) && may_strike(fault)).collect()
 }
 
 impl<S: Subject> World<S> {

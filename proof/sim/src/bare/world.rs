@@ -112,7 +112,12 @@ impl<S: Subject> World<S> {
         let subject = S::draw(&mut rng, weakness);
         let patience = 1_000_000_000;
         let mut some = |most: u64| if rng.chance(500) { 0 } else { rng.below(most) };
-        let (loss, delay, duplication) = (some(500), some(300), some(200));
+        let (mut loss, mut delay, duplication) = (some(500), some(300), some(200));
+        let mut sync_parts = 2;
+        if S::IS_SYNCHRONOUS {
+            // Two ways, a sync and one that it waits for: each takes up to four times its least.
+            (loss, delay, sync_parts) = (0, 0, 20);
+        }
         let way = patience / (20 + rng.below(400));
         let ways = Ways { way, patience, loss, delay, duplication };
         let drawn = super::trouble::draw::<S>(&mut rng);
@@ -142,7 +147,7 @@ impl<S: Subject> World<S> {
         }
         let lull = patience / (1 + rng.below(20));
         queue.push(rng.below(lull), Next::Trouble);
-        let (sync, rest) = (patience / (2 + rng.below(100)), patience / (1 + rng.below(20)));
+        let (sync, rest) = (patience / (sync_parts + rng.below(100)), patience / (1 + rng.below(20)));
         let network = Network::new(rng.fork());
         let (trouble, work) = (rng.fork(), rng.fork());
         Self {

@@ -184,6 +184,12 @@ impl ThreePhase {
         }
     }
 
+    /// Whether we were gone while this transaction of ours was under way, and do not know yet how it ended.
+    pub(crate) fn was_gone(&self, tx: TransactionId) -> bool {
+        let transaction = self.coordinator.transactions.get(&tx.number);
+        transaction.is_some_and(|transaction| matches!(transaction.phase, Phase::Recovering { .. }))
+    }
+
     /// Whoever asks is told, if there is something to tell.
     pub(crate) fn tell_conclusion(&mut self, to: NodeId, tx: TransactionId, out: &mut Out) -> bool {
         let Some(transaction) = self.coordinator.transactions.get(&tx.number) else { return false };

@@ -218,8 +218,9 @@ impl ThreePhase {
             Message::Ready(_) if is_ours => self.on_ready(now, from, tx, out),
             // A backup waits out its time, whoever is ready before.
             Message::Ready(_) => {}
-            // A backup has decided. The coordinator tells everybody, and so its own participant.
-            Message::Decision { outcome, .. } if is_ours && from != self.config.id => {
+            // A backup has decided; or we were gone, and our own participant knows. The coordinator tells everybody, and so its
+            // own participant.
+            Message::Decision { outcome, .. } if is_ours && (from != self.config.id || self.was_gone(tx)) => {
                 self.conclude(now, tx, outcome, out);
             }
             Message::Decision { outcome, .. } => self.on_decision(now, tx, outcome, out),
