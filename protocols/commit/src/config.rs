@@ -29,7 +29,8 @@ pub struct Config {
     /// disk's part included. Whoever takes longer is held to have crashed. All nodes must be given the same, and the same
     /// `vote_timeout`: by these one knows when another would have spoken. Default 1 s.
     pub round_trip_max: Duration,
-    /// How many transactions may be under way as coordinator, and how many as participant. Together with `work_bytes_max` it
+    /// How many transactions may be under way as coordinator, and how many as participant; in three-phase commit as many again
+    /// may be on their way to the disk, aborted before they began here. Together with `work_bytes_max` it
     /// bounds all that a node holds, on its way to the disk or not; but for one answer to each
     /// [`Request::Begin`](crate::Request::Begin), a refusal too, which may wait behind what the user is to be told before it:
     /// whoever hands requests in bounds how many are not answered. Default 1,024.

@@ -159,7 +159,7 @@ impl ThreePhase {
             Some(Phase::Voting(_) | Phase::Decided(_) | Phase::Finished(_)) => {}
             None => match self.participant.fences.find(tx) {
                 // Which the coordinator waits to hear, and a CanCommit that comes late must not open.
-                Fenced::Open if outcome == Outcome::Aborted && self.config.has_room(self.participant.len()) => {
+                Fenced::Open if outcome == Outcome::Aborted && self.has_room_for_end() => {
                     self.finish(now, tx, outcome, out);
                 }
                 Fenced::Open => {}
@@ -194,6 +194,13 @@ impl ThreePhase {
         };
         let outcome = *outcome;
         self.finish(now, tx, outcome, out);
+    }
+
+    /// Whether it may be noted how a transaction ends that was not under way here. Against that counts only what is on its way
+    /// to the disk: two nodes, each full of what the other one must put an end to, would wait for each other.
+    pub(crate) fn has_room_for_end(&self) -> bool {
+        let is_ending = |part: &&Part| matches!(part.phase, Phase::Finished(_));
+        self.config.has_room(self.participant.transactions.values().filter(is_ending).count())
     }
 
     pub(crate) fn finish(&mut self, now: Time, tx: TransactionId, outcome: Outcome, out: &mut Out) -> WriteId {

@@ -127,7 +127,7 @@ impl ThreePhase {
             Fenced::Finished(outcome) => self.outbox.say(None, from, Message::Decision { tx, outcome }, out),
             // Our own transaction, in which we have no part: we shall say how it ends once we know.
             Fenced::Open if tx.coordinator == self.config.id && from != tx.coordinator => {}
-            Fenced::Open if self.config.has_room(self.participant.len()) => {
+            Fenced::Open if self.has_room_for_end() => {
                 let write = self.finish(now, tx, Outcome::Aborted, out);
                 self.outbox.say(Some(write), from, Message::Decision { tx, outcome: Outcome::Aborted }, out);
             }

@@ -41,6 +41,22 @@ fn stalled_disk_questions_of_others_write_no_more_and_are_answered_once() {
     assert_eq!(alone.node.under_way(), (0, 0));
 }
 
+/// Two nodes, each full of what the other must put an end to, would wait for each other.
+#[test]
+fn full_node_puts_an_end_to_what_it_has_no_part_in() {
+    let mut alone = Alone::few();
+    for number in 1..=10 {
+        alone.hears(N2, can_commit(tx(N2, number)));
+        yes(&mut alone, number);
+    }
+    alone.stores();
+    let asked = tx(N3, 1);
+    alone.hears(N3, Message::StateRequest { tx: asked, recovering: true });
+    let aborted = Message::Decision { tx: asked, outcome: Outcome::Aborted };
+    assert_eq!(alone.stores(), [(N3, Message::Acknowledged(asked)), (N3, aborted)]);
+    assert_eq!(alone.node.under_way(), (0, 10));
+}
+
 /// What is told waits behind a commit that is not stored.
 #[test]
 fn stalled_disk_aborts_of_others_are_told_up_to_a_limit() {
