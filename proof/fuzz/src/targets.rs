@@ -17,6 +17,7 @@ mod random;
 mod register;
 mod state;
 mod tcc;
+mod three_phase;
 mod two_phase;
 mod zab;
 
@@ -164,6 +165,14 @@ pub const ALL: &[Target] = &[
         what: "what reaches `TwoPhase::handle`: any message and vote, slow disks, crashes",
         sample: raft::sample,
         run: alone::run::<hezong_commit::two_phase::TwoPhase>,
+        bytes_a_byte: 1_000,
+        bytes_beside: 1 << 20,
+    },
+    Target {
+        name: "three-phase",
+        what: "what reaches `ThreePhase::handle`: any message and vote, slow disks, crashes",
+        sample: raft::sample,
+        run: alone::run::<hezong_commit::three_phase::ThreePhase>,
         bytes_a_byte: 1_000,
         bytes_beside: 1 << 20,
     },

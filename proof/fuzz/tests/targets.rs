@@ -42,7 +42,7 @@ fn targets_of_protocols_hold() {
 
 #[test]
 fn targets_of_protocols_not_served_hold() {
-    drive_all(&["register", "multi-paxos", "zab", "two-phase", "tcc"]);
+    drive_all(&["register", "multi-paxos", "zab", "two-phase", "three-phase", "tcc"]);
 }
 
 /// A target that no test drives would rot.
