@@ -87,7 +87,9 @@ impl Subject for ThreePhase {
             Message::CanCommit { .. } => is_begun,
             Message::Vote { yes, .. } => !*yes || is_promised,
             Message::PreCommit(_) | Message::StateRequest { .. } => is_begun || is_promised,
-            Message::Ready(_) | Message::State { .. } => is_promised,
+            // Who knows of nobody else's vote says so before its own is on disk.
+            Message::State { pre_committed, recovering, .. } => is_promised || (!*pre_committed && !*recovering),
+            Message::Ready(_) => is_promised,
             Message::Decision { outcome: Outcome::Committed, .. } => {
                 let concluded = seen.concluded.get(&tx.number).filter(|_| tx.coordinator == US);
                 concluded == Some(&Outcome::Committed) || seen.ends.get(&tx) == Some(&Outcome::Committed)
@@ -127,7 +129,9 @@ impl Subject for ThreePhase {
 
     fn check(world: &mut World<Self>) {
         let (coordinated, joined) = world.node.under_way();
-        assert!(coordinated <= config().transactions_max && joined <= config().transactions_max);
+        let most = config().transactions_max;
+        // As many again may be on their way to the disk, aborted.
+        assert!(coordinated <= most && joined <= 2 * most);
     }
 
     fn stored(seen: &mut Seen, disk: &Saved) {

@@ -148,15 +148,18 @@ impl ThreePhase {
 
     /// So it ended, says somebody who has it on disk.
     pub(crate) fn on_decision(&mut self, now: Time, tx: TransactionId, outcome: Outcome, out: &mut Out) {
-        match self.participant.transactions.get(&tx).map(|part| &part.phase) {
-            Some(Phase::Prepared | Phase::PreCommitted) => {
+        let part = self.participant.transactions.get(&tx);
+        let is_promised = part.is_some_and(|part| !self.outbox.is_outstanding(part.write));
+        match part.map(|part| &part.phase) {
+            Some(Phase::Prepared | Phase::PreCommitted) if is_promised || outcome == Outcome::Aborted => {
                 self.decide(now, tx, outcome, out);
             }
             Some(Phase::Voting(_)) if outcome == Outcome::Aborted => {
                 self.abort_unvoted(now, tx, out);
             }
-            // Nobody commits what we have not voted for. The rest is known already.
-            Some(Phase::Voting(_) | Phase::Decided(_) | Phase::Finished(_)) => {}
+            // Nobody commits what we have not voted for, and how it ended before is how it ends.
+            Some(Phase::Voting(_) | Phase::Prepared | Phase::PreCommitted) => {}
+            Some(Phase::Decided(_) | Phase::Finished(_)) => {}
             None => match self.participant.fences.find(tx) {
                 // Which the coordinator waits to hear, and a CanCommit that comes late must not open.
                 Fenced::Open if outcome == Outcome::Aborted && self.has_room_for_end() => {

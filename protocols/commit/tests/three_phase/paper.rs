@@ -121,6 +121,8 @@ fn yes_said_once_stored() {
     alone.hears(N4, can_commit(THEIRS));
     assert_eq!(alone.asks(Request::Vote { tx: THEIRS, yes: true }), []);
     assert_eq!(alone.hears(N4, Message::PreCommit(THEIRS)), [], "nonsense: our vote has not left");
+    assert_eq!(alone.hears(N4, decision(THEIRS, Committed)), [], "nonsense, too");
+    assert_eq!(alone.written.len(), 1, "the vote alone");
     assert_eq!(alone.stores(), [(N4, vote(THEIRS, true))]);
 }
 
