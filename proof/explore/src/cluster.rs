@@ -15,23 +15,28 @@
 //! a node is found out by `handle` once, and looked up from then on. A state of the cluster is then a handful of numbers,
 //! and its fingerprint a sum.
 
+mod known;
 mod names;
 mod network;
+mod numbered;
 mod script;
 mod twins;
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::hash::RandomState;
 use std::rc::Rc;
 
 use hezong_base::{NodeId, RequestId};
 use hezong_invariants::Invariants;
+use hezong_script::Dialect;
 
+use self::known::{Known, Letter, Outcome, Past};
 use self::names::permutations;
 use self::network::{Network, Usefulness};
-use crate::digest::{ByDigest, Digest};
-use crate::node::{How, Node, Touch, Touched};
-use crate::subject::{EventOf, MessageOf, PastOf, Subject, ViewOf};
+use self::numbered::Numbered;
+use crate::digest::ByDigest;
+use crate::node::{How, Node, Touched};
+use crate::subject::{MessageOf, PastOf, Subject};
 use crate::{Model, Violation};
 
 /// The largest cluster; states are kept small.
@@ -90,54 +95,21 @@ pub struct State {
     requests: u8,
 }
 
-/// A state of a node.
-struct Known<S: Subject> {
-    node: Node<S>,
-    view: ViewOf<S>,
-    /// Once a long time has passed.
-    later: u64,
-    may_time_out: bool,
-    /// The first way in which it was found. `None`: it is the beginning.
-    origin: Option<(u32, Step, How)>,
-    /// For each way of naming the nodes, what it is then, once that is known.
-    renamed: Box<[Option<u32>]>,
-    /// The digests of these.
-    digests: Box<[u64]>,
-}
-
-/// A message on its way.
-struct Letter<S: Subject> {
-    from: u8,
-    to: u8,
-    message: MessageOf<S>,
-    /// Of the message alone.
-    digest: u64,
-}
-
-/// What comes of an input.
-enum Outcome<S: Subject> {
-    /// The node's next state, the messages that it sends, whether it has written anything, and what its user is told, if
-    /// that is looked at.
-    Next(u32, Rc<[u32]>, bool, Box<[EventOf<S>]>),
-    /// The step breaks a property.
-    Broken(Violation),
-}
-
 /// The cluster. See the module's page.
 pub struct Cluster<S: Subject> {
     subject: S,
+    invariants: S::Invariants,
     bounds: Bounds,
     /// All ways of naming the nodes; the first is as they are.
     namings: Vec<Vec<u8>>,
-    known: Vec<Known<S>>,
-    known_by_digest: HashMap<u64, u32, ByDigest>,
-    letters: Vec<Letter<S>>,
-    letter_by_digest: HashMap<u64, u32, ByDigest>,
-    outcomes: Vec<Outcome<S>>,
-    /// What comes of an input, by the node's state and what happens.
-    outcome_of: HashMap<(u32, u32), u32, ByDigest>,
-    pasts: Vec<(PastOf<S>, Box<[u64]>)>,
-    past_by_value: HashMap<PastOf<S>, u32>,
+    /// The states of single nodes, by digest.
+    known: Numbered<u64, Known<S>, ByDigest>,
+    /// The messages, by digest.
+    letters: Numbered<u64, Letter<S>, ByDigest>,
+    /// What comes of inputs, by the node's state and what happens.
+    outcomes: Numbered<(u32, Step, How), Outcome<S>, ByDigest>,
+    /// What is remembered.
+    pasts: Numbered<PastOf<S>, Past<S>, RandomState>,
     /// Whether a message still matters, by the receiver's state, the message, and whether anybody may still crash.
     usefulness: Vec<Vec<Option<Usefulness>>>,
     /// What is remembered next, by what is remembered and what a node has become, or what has come of an input where users
@@ -149,8 +121,6 @@ pub struct Cluster<S: Subject> {
     first_letters: Vec<u32>,
     /// Where exploration begins, once that is known.
     start: Option<State>,
-    /// How often `handle` was called to find something out.
-    handled: u64,
     /// Nodes that were found equal to one known already, but in another way: kept for [`Cluster::compare_twins`].
     twins: Option<Vec<(u32, Node<S>)>>,
 }
@@ -160,27 +130,24 @@ impl<S: Subject> Cluster<S> {
     ///
     /// # Panics
     /// When the bounds ask for more nodes than [`NODES_MAX`], or for none.
-    pub fn new(subject: S, bounds: Bounds) -> Self {
+    pub fn new(subject: S) -> Self {
+        let (bounds, invariants) = (subject.general(), subject.invariants());
         assert!((1..=NODES_MAX).contains(&usize::from(bounds.nodes)), "one to {NODES_MAX} nodes");
         let same: Vec<u8> = (0..bounds.nodes).collect();
         let mut cluster = Self {
             subject,
+            invariants,
             bounds,
             namings: if bounds.symmetry { permutations(&same) } else { vec![same] },
-            known: Vec::new(),
-            known_by_digest: HashMap::default(),
-            letters: Vec::new(),
-            letter_by_digest: HashMap::default(),
-            outcomes: Vec::new(),
-            outcome_of: HashMap::default(),
-            pasts: Vec::new(),
-            past_by_value: HashMap::default(),
+            known: Numbered::default(),
+            letters: Numbered::default(),
+            outcomes: Numbered::default(),
+            pasts: Numbered::default(),
             usefulness: Vec::new(),
             past_after: HashMap::default(),
             first: Vec::new(),
             first_letters: Vec::new(),
             start: None,
-            handled: 0,
             twins: None,
         };
         for at in 0..bounds.nodes {
@@ -197,8 +164,8 @@ impl<S: Subject> Cluster<S> {
     }
 
     /// How many states of single nodes were met, how many messages, and how often `handle` was called.
-    pub fn counts(&self) -> (usize, usize, u64) {
-        (self.known.len(), self.letters.len(), self.handled)
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.known.len(), self.letters.len(), self.outcomes.len())
     }
 
     /// The subject.
@@ -208,12 +175,12 @@ impl<S: Subject> Cluster<S> {
 
     /// A node of a state, counted from 0.
     pub fn node(&self, state: &State, at: u8) -> &S::Protocol {
-        &self.known[state.nodes[usize::from(at)] as usize].node.protocol
+        &self.known[state.nodes[usize::from(at)]].node.protocol
     }
 
     /// A message by its number: who sent it, to whom, and what it says.
     pub fn letter(&self, number: u32) -> (NodeId, NodeId, &MessageOf<S>) {
-        let letter = &self.letters[number as usize];
+        let letter = &self.letters[number];
         (name(letter.from), name(letter.to), &letter.message)
     }
 
@@ -223,122 +190,20 @@ impl<S: Subject> Cluster<S> {
         self.fingerprint(&State { network, ..*state })
     }
 
-    /// The number of a node's state; a new one if it was never met.
-    fn know(&mut self, node: Node<S>, origin: Option<(u32, Step, How)>) -> u32 {
-        let digest = node.digest(&self.subject, false);
-        if let Some(key) = self.known_by_digest.get(&digest) {
-            if let Some(twins) = &mut self.twins
-                && self.known[*key as usize].origin != origin
-            {
-                twins.push((*key, node));
-            }
-            return *key;
-        }
-        let key = number(self.known.len());
-        let later = node.digest(&self.subject, true);
-        let (view, may_time_out) = (node.view(&self.subject), self.subject.may_time_out(&node.protocol));
-        let mut renamed = vec![None; self.namings.len()].into_boxed_slice();
-        let mut digests = vec![0; self.namings.len()].into_boxed_slice();
-        (renamed[0], digests[0]) = (Some(key), digest);
-        self.known.push(Known { node, view, later, may_time_out, origin, renamed, digests });
-        self.known_by_digest.insert(digest, key);
-        key
-    }
-
-    fn know_letter(&mut self, from: u8, to: u8, message: MessageOf<S>) -> u32 {
-        let mut digest = Digest::default();
-        self.subject.hash_message(&message, &mut digest);
-        let digest = digest.finish();
-        let letters = &mut self.letters;
-        *self.letter_by_digest.entry(addressed(digest, from, to)).or_insert_with(|| {
-            letters.push(Letter { from, to, message, digest });
-            number(letters.len() - 1)
-        })
-    }
-
-    fn know_past(&mut self, past: PastOf<S>) -> u32 {
-        if let Some(key) = self.past_by_value.get(&past) {
-            return *key;
-        }
-        let digest = |naming: &Vec<u8>| {
-            let mut digest = Digest::default();
-            let named = |id: NodeId| name(naming[usize::from(place(id))]);
-            S::Invariants::renamed(&past, &named).hash(&mut digest);
-            digest.finish()
-        };
-        let digests = self.namings.iter().map(digest).collect();
-        let key = number(self.pasts.len());
-        self.pasts.push((past.clone(), digests));
-        self.past_by_value.insert(past, key);
-        key
-    }
-
-    /// What comes of an input, by number.
-    fn outcome(&mut self, key: u32, step: Step, how: How) -> u32 {
-        let place = (key, code(step, how));
-        if let Some(outcome) = self.outcome_of.get(&place) {
-            return *outcome;
-        }
-        self.handled += 1;
-        let outcome = match self.touch(&self.known[key as usize].node, step, how) {
-            Err(violation) => Outcome::Broken(violation),
-            Ok(Touched { node, sends, writes, events }) => {
-                let from = place_of(&node);
-                let next = self.know(node, Some((key, step, how)));
-                let (before, after) = (&self.known[key as usize], &self.known[next as usize]);
-                match self.subject.invariants().check_step(before.node.id, &before.view, &after.view) {
-                    Err(violation) => Outcome::Broken(violation),
-                    Ok(()) => {
-                        let sends = sends.into_iter().map(|(to, sent)| self.know_letter(from, self::place(to), sent));
-                        let mut sends: Vec<_> = sends.collect();
-                        sends.sort_unstable();
-                        sends.dedup();
-                        // What was told right before a crash is forgotten with it.
-                        let heard = self.subject.users_are_heard() && how != How::Crashing;
-                        let events = if heard { events.into() } else { Box::default() };
-                        Outcome::Next(next, sends.into(), !writes.is_empty(), events)
-                    }
-                }
-            }
-        };
-        self.outcomes.push(outcome);
-        let outcome = number(self.outcomes.len() - 1);
-        self.outcome_of.insert(place, outcome);
-        outcome
-    }
-
     /// What is remembered behind a step.
     fn remembered(&self, state: &State, action: &Action, became: u32) -> Result<PastOf<S>, Violation> {
-        let (invariants, known) = (self.subject.invariants(), &self.known[became as usize]);
-        let mut past = self.pasts[state.past as usize].0.clone();
+        let (invariants, known) = (&self.invariants, &self.known[became]);
+        let mut past = self.pasts[state.past].past.clone();
         if let (Step::Request(nth), true) = (action.step, self.subject.users_are_heard())
             && let Some(request) = self.subject.request(self.node(state, action.node), nth)
         {
             invariants.asked(&mut past, known.node.id, RequestId(u64::from(nth)), &request);
         }
         invariants.remember(&mut past, known.node.id, &known.view)?;
-        if let Outcome::Next(.., events) = &self.outcomes[action.outcome as usize] {
+        if let Outcome::Next(.., events) = &self.outcomes[action.outcome] {
             events.iter().try_for_each(|event| invariants.hear(&mut past, known.node.id, event))?;
         }
         Ok(past)
-    }
-
-    /// Hands a node its input.
-    fn touch(&self, node: &Node<S>, step: Step, how: How) -> Result<Touched<S>, Violation> {
-        let touch = match step {
-            Step::Deliver(letter) => {
-                let letter = &self.letters[letter as usize];
-                Touch::Deliver(name(letter.from), &letter.message)
-            }
-            Step::Timeout => Touch::Timeout,
-            Step::Stored => Touch::Stored,
-            Step::Restart => Touch::Restart,
-            Step::Request(nth) => {
-                let request = self.subject.request(&node.protocol, nth);
-                Touch::Request(nth, request.expect("only what may be asked is"))
-            }
-        };
-        node.touch(&self.subject, touch, how)
     }
 
     /// Adds what may happen to a node by this input: at once; late, and with a crash, if that makes a difference.
@@ -355,7 +220,7 @@ impl<S: Subject> Cluster<S> {
             }
         }
         let may_crash = self.subject.disks_are_prompt() && state.crashes < self.bounds.crashes;
-        if may_crash && step != Step::Restart && matches!(&self.outcomes[soon as usize], Outcome::Next(_, _, true, _)) {
+        if may_crash && step != Step::Restart && matches!(&self.outcomes[soon], Outcome::Next(_, _, true, _)) {
             let crashing = self.outcome(key, step, How::Crashing);
             actions.push(Action { node, step, how: How::Crashing, outcome: crashing });
         }
@@ -363,13 +228,13 @@ impl<S: Subject> Cluster<S> {
 
     /// Whether it may make a difference how late an input comes: a deadline may then be that of something else.
     fn minds_time(&self, key: u32, step: Step) -> bool {
-        let known = &self.known[key as usize];
+        let known = &self.known[key];
         known.later != known.digests[0] || !self.subject.time_shows() && step == Step::Timeout
     }
 
     /// Whether an outcome leads anywhere.
     fn changes(&self, state: &State, key: u32, outcome: u32) -> bool {
-        match &self.outcomes[outcome as usize] {
+        match &self.outcomes[outcome] {
             Outcome::Broken(_) => true,
             Outcome::Next(next, sends, ..) => *next != key || sends.iter().any(|sent| !state.network.has(*sent)),
         }
@@ -378,16 +243,14 @@ impl<S: Subject> Cluster<S> {
     /// Whether time that passes before the input makes another difference than if it passes behind it, which it still may.
     fn differ(&self, state: &State, soon: u32, late: u32) -> bool {
         let (Outcome::Next(soon, soon_sends, ..), Outcome::Next(late, late_sends, ..)) =
-            (&self.outcomes[soon as usize], &self.outcomes[late as usize])
+            (&self.outcomes[soon], &self.outcomes[late])
         else {
             return true;
         };
         let new = |sends: &[u32], others: &[u32]| {
             sends.iter().any(|sent| !state.network.has(*sent) && others.binary_search(sent).is_err())
         };
-        self.known[*soon as usize].later != self.known[*late as usize].later
-            || new(soon_sends, late_sends)
-            || new(late_sends, soon_sends)
+        self.known[*soon].later != self.known[*late].later || new(soon_sends, late_sends) || new(late_sends, soon_sends)
     }
 }
 
@@ -406,7 +269,7 @@ impl<S: Subject> Model for Cluster<S> {
 
     fn actions(&mut self, state: &State, actions: &mut Vec<Action>) {
         for node in 0..self.bounds.nodes {
-            let known = &self.known[state.nodes[usize::from(node)] as usize];
+            let known = &self.known[state.nodes[usize::from(node)]];
             let nth = state.requests + 1;
             let steps = [
                 known.may_time_out.then_some(Step::Timeout),
@@ -420,12 +283,12 @@ impl<S: Subject> Model for Cluster<S> {
             }
         }
         for letter in &state.network.letters {
-            self.choose(state, self.letters[*letter as usize].to, Step::Deliver(*letter), actions);
+            self.choose(state, self.letters[*letter].to, Step::Deliver(*letter), actions);
         }
     }
 
     fn next(&mut self, state: &State, action: &Action) -> Result<State, Violation> {
-        let (became, sends) = match &self.outcomes[action.outcome as usize] {
+        let (became, sends) = match &self.outcomes[action.outcome] {
             Outcome::Broken(violation) => return Err(violation.clone()),
             Outcome::Next(became, sends, ..) => (*became, sends.clone()),
         };
@@ -450,10 +313,10 @@ impl<S: Subject> Model for Cluster<S> {
     fn check(&mut self, state: &State) -> Result<(), Violation> {
         let nodes = usize::from(self.bounds.nodes);
         let views: [_; NODES_MAX] = std::array::from_fn(|at| {
-            let known = &self.known[state.nodes[at] as usize];
+            let known = &self.known[state.nodes[at]];
             (known.node.id, &known.view)
         });
-        self.subject.invariants().check(&views[..nodes], &self.pasts[state.past as usize].0)
+        self.invariants.check(&views[..nodes], &self.pasts[state.past].past)
     }
 
     fn fingerprint(&mut self, state: &State) -> u64 {
@@ -466,14 +329,14 @@ impl<S: Subject> Model for Cluster<S> {
         let (id, subject) = (name(action.node), &self.subject);
         let mut text = match action.step {
             Step::Deliver(letter) => {
-                let Letter { from, message, .. } = &self.letters[letter as usize];
+                let Letter { from, message, .. } = &self.letters[letter];
                 format!("{id} gets from {}: {}", name(*from), subject.show_message(message))
             }
             Step::Timeout => format!("{id} times out"),
             Step::Stored => format!("{id} has stored its oldest write"),
             Step::Restart => format!("{id} crashes and restarts with what it had stored"),
             Step::Request(nth) => {
-                let request = subject.request(&self.known[key as usize].node.protocol, nth);
+                let request = subject.request(&self.known[key].node.protocol, nth);
                 format!("{id} is asked: {}", request.map(|request| subject.show_request(&request)).unwrap_or_default())
             }
         };
@@ -482,14 +345,14 @@ impl<S: Subject> Model for Cluster<S> {
             How::Late => ", after a long time",
             How::Crashing => ", crashes before it has stored what it writes, and restarts",
         };
-        match self.touch(&self.known[key as usize].node, action.step, action.how) {
+        match self.touch(&self.known[key].node, action.step, action.how) {
             Err(violation) => text += &format!("\n    {violation}"),
             Ok(Touched { sends, writes, events, .. }) => {
-                writes.iter().for_each(|write| text += &format!("\n    writes {}", subject.show_write(write)));
-                sends
-                    .iter()
-                    .for_each(|(to, sent)| text += &format!("\n    sends {to}: {}", subject.show_message(sent)));
-                events.iter().for_each(|event| text += &format!("\n    tells: {}", subject.show_event(event)));
+                writes.iter().for_each(|write| text += &format!("\n    writes {}", S::Dialect::show_write(write)));
+                for (to, sent) in &sends {
+                    text += &format!("\n    sends {to}: {}", subject.show_message(sent));
+                }
+                events.iter().for_each(|event| text += &format!("\n    tells: {}", S::Dialect::event(event)));
             }
         }
         text
@@ -503,51 +366,4 @@ fn name(at: u8) -> NodeId {
 
 fn place(id: NodeId) -> u8 {
     u8::try_from(id.0 - 1).expect("a handful of nodes")
-}
-
-fn place_of<S: Subject>(node: &Node<S>) -> u8 {
-    place(node.id)
-}
-
-fn number(count: usize) -> u32 {
-    u32::try_from(count).expect("memory is full long before")
-}
-
-/// An input as a number.
-fn code(step: Step, how: How) -> u32 {
-    let step = match step {
-        Step::Timeout => 0,
-        Step::Stored => 1,
-        Step::Restart => 2,
-        Step::Request(nth) => u32::from(nth) << 3 | 3,
-        Step::Deliver(letter) => letter << 3 | 4,
-    };
-    let how = match how {
-        How::Soon => 0,
-        How::Late => 1,
-        How::Crashing => 2,
-    };
-    step << 2 | how
-}
-
-/// The input of that number.
-fn input_of(code: u32) -> (Step, How) {
-    let step = match (code >> 2 & 7, code >> 5) {
-        (0, _) => Step::Timeout,
-        (1, _) => Step::Stored,
-        (2, _) => Step::Restart,
-        (3, nth) => Step::Request(u8::try_from(nth).expect("requests are counted in a byte")),
-        (_, letter) => Step::Deliver(letter),
-    };
-    let how = match code & 3 {
-        0 => How::Soon,
-        1 => How::Late,
-        _ => How::Crashing,
-    };
-    (step, how)
-}
-
-/// The digest of a message with its addresses.
-fn addressed(digest: u64, from: u8, to: u8) -> u64 {
-    Digest::of(digest, u64::from(from) << 8 | u64::from(to))
 }

@@ -9,12 +9,13 @@
 //! | `explore.rs` | the explorer: any [`Model`], its states, the way to a violation |
 //! | `two_phase.rs` | two-phase commit, whose number of states is known: the test of the explorer |
 //! | `cluster.rs` | nodes, messages and crashes as a model, for any protocol; what may happen |
+//! | `cluster/known.rs`, `numbered.rs` | what is found out once: states of single nodes, messages, what comes of inputs |
 //! | `cluster/names.rs`, `network.rs`, `twins.rs` | nodes renamed; messages that still matter; nodes of one fingerprint compared |
 //! | `cluster/script.rs` | where exploration begins: behind a script of real steps |
 //! | `node.rs` | one node with its disk, and what one input makes of it |
-//! | `subject.rs` | what a protocol adds to that |
+//! | `subject.rs` | what a protocol adds to that, and to the command line |
 //! | `raft.rs` | Raft: bounds, what is left out |
-//! | `paxos.rs` | Paxos: bounds, what is left out |
+//! | `paxos.rs` | Paxos: the same |
 //! | `multi_paxos.rs` | Multi-Paxos: bounds, where it begins, what is left out |
 //! | `zab.rs` | ZAB: the same |
 //! | `two_phase_commit.rs` | two-phase commit as it ships: bounds, its users, what is left out |
@@ -76,12 +77,12 @@ mod zab;
 pub use cluster::{Action, Bounds, Cluster, NODES_MAX, State, Step};
 pub use explore::{End, Limits, Model, Order, Report, explore, story};
 pub use hezong_invariants::Violation;
-pub use multi_paxos::{MultiPaxosBounds, MultiPaxosSubject};
+pub use multi_paxos::MultiPaxosBounds;
 pub use node::How;
-pub use paxos::{PaxosBounds, PaxosSubject};
-pub use raft::{RaftBounds, RaftSubject};
+pub use paxos::PaxosBounds;
+pub use raft::RaftBounds;
 pub use subject::{Passage, Scripted, Subject, Use};
 pub use three_phase_commit::{ThreePhaseAction, ThreePhaseCommit, ThreePhaseState};
 pub use two_phase::{Folding, TwoPhase, TwoPhaseAction, TwoPhaseState};
-pub use two_phase_commit::{TwoPhaseCommitBounds, TwoPhaseCommitSubject};
-pub use zab::{ZabBounds, ZabStart, ZabSubject};
+pub use two_phase_commit::TwoPhaseCommitBounds;
+pub use zab::{ZabBounds, ZabStart};

@@ -9,35 +9,35 @@ use hezong_raft::Weakness as OfRaft;
 use hezong_zab::Weakness as OfZab;
 
 use crate::{
-    Action, Bounds, Cluster, Limits, Model, MultiPaxosBounds, MultiPaxosSubject, Order, PaxosBounds, PaxosSubject,
-    RaftBounds, RaftSubject, Report, Subject, ThreePhaseCommit, TwoPhaseCommitBounds, TwoPhaseCommitSubject, ZabBounds,
-    ZabStart, ZabSubject, explore,
+    Cluster, Limits, Model, MultiPaxosBounds, Order, PaxosBounds, RaftBounds, Report, ThreePhaseCommit,
+    TwoPhaseCommitBounds, ZabBounds, ZabStart, explore,
 };
 
-/// A subject that can be given known bugs.
-pub trait Weakened: Subject + Sized {
+/// What can be given known bugs: how far to go with a protocol.
+pub trait Weakened: Copy {
     /// What stands before the names of its bugs, to tell them from those of other protocols.
     const PREFIX: &'static str;
     /// Its bugs.
     type Weakness: Copy + Debug;
-    /// How far to go with it.
-    type Bounds: Copy;
+    /// What is explored.
+    type Model: Model;
 
-    /// The subject, with a bug in every node or without.
-    fn with(bounds: Self::Bounds, weakness: Option<Self::Weakness>) -> Self;
-    /// The part of the bounds that every protocol shares.
-    fn general(bounds: Self::Bounds) -> Bounds;
+    /// That, with a bug in every node or without.
+    fn with(self, weakness: Option<Self::Weakness>) -> Self::Model;
     /// Who has made this mistake, or warns of it.
     fn origin(weakness: Self::Weakness) -> &'static str;
 }
 
+/// A step of what is explored.
+type ActionOf<B> = <<B as Weakened>::Model as Model>::Action;
+
 /// One of them.
 #[derive(Clone, Copy, Debug)]
-pub struct Mutant<S: Weakened> {
+pub struct Mutant<B: Weakened> {
     /// What is put into every node.
-    pub weakness: S::Weakness,
+    pub weakness: B::Weakness,
     /// What may happen.
-    pub bounds: S::Bounds,
+    pub bounds: B,
     /// What it breaks.
     pub property: &'static str,
     /// After how many steps, at least.
@@ -62,7 +62,7 @@ const HAS_ALL: &str = "who serves has all that was before";
 const ON_DISKS: &str = "committed is on a majority of disks";
 
 /// Those of Raft. Figure 8 of the paper is the last: four terms, and entries that travel alone.
-pub const OF_RAFT: [Mutant<RaftSubject>; 7] = [
+pub const OF_RAFT: [Mutant<RaftBounds>; 7] = [
     raft(OfRaft::DoubleVote, RAFT, "election safety", 6),
     raft(OfRaft::VoteBeforeStored, RaftBounds { crashes: 1, ..RAFT }, "election safety", 6),
     raft(OfRaft::ForgottenTerm, RaftBounds { terms: 1, crashes: 1, slow_disks: true, ..RAFT }, "election safety", 9),
@@ -73,7 +73,7 @@ pub const OF_RAFT: [Mutant<RaftSubject>; 7] = [
 ];
 
 /// Those of Paxos.
-pub const OF_PAXOS: [Mutant<PaxosSubject>; 10] = [
+pub const OF_PAXOS: [Mutant<PaxosBounds>; 10] = [
     paxos(OfPaxos::BallotReused, PaxosBounds { crashes: 1, ..PAXOS }, "one value a ballot", 6),
     paxos(OfPaxos::PromiseBeforeStored, PaxosBounds { crashes: 1, ..PAXOS }, "agreement", 8),
     paxos(OfPaxos::AcceptBeforeStored, PaxosBounds { crashes: 1, ..PAXOS }, "only what was chosen is learned", 5),
@@ -87,7 +87,7 @@ pub const OF_PAXOS: [Mutant<PaxosSubject>; 10] = [
 ];
 
 /// Those of Multi-Paxos. The rest are of leases, members, reads and snapshots, which are not explored, or farther away.
-pub const OF_MULTI_PAXOS: [Mutant<MultiPaxosSubject>; 7] = [
+pub const OF_MULTI_PAXOS: [Mutant<MultiPaxosBounds>; 7] = [
     multi_paxos(OfMultiPaxos::BallotReused, 1, "one value a slot and ballot", 6),
     multi_paxos(OfMultiPaxos::PromiseBeforeStored, 1, "agreement", 7),
     multi_paxos(OfMultiPaxos::AcceptBeforeStored, 1, "only what was chosen is told", 3),
@@ -99,7 +99,7 @@ pub const OF_MULTI_PAXOS: [Mutant<MultiPaxosSubject>; 7] = [
 
 /// Those of ZAB, of the six that Ouyang and others name all but ZOOKEEPER-4685, which breaks nothing: its leader gives up, and
 /// would again. Others need more elections than one, observers, or an epoch that ends.
-pub const OF_ZAB: [Mutant<ZabSubject>; 10] = [
+pub const OF_ZAB: [Mutant<ZabBounds>; 10] = [
     zab(OfZab::Zk3023, BEHIND, HAS_ALL, 7),
     zab(OfZab::Zk4394, ZabBounds { writes: 1, syncs: 1, ..ZAB }, "sync is up to date", 24),
     zab(OfZab::Zk4643, TORN, HAS_ALL, 11),
@@ -113,7 +113,7 @@ pub const OF_ZAB: [Mutant<ZabSubject>; 10] = [
 ];
 
 /// Those of two-phase commit, but for the one that takes a second transaction.
-pub const OF_TWO_PHASE: [Mutant<TwoPhaseCommitSubject>; 9] = [
+pub const OF_TWO_PHASE: [Mutant<TwoPhaseCommitBounds>; 9] = [
     two_phase(OfCommit::VoteBeforeStored, 1, "only what all have promised is committed", 7),
     two_phase(OfCommit::DecisionBeforeStored, 1, "only what was decided is applied", 8),
     two_phase(OfCommit::ForgottenEarly, 0, "a transaction is kept until it is over", 9),
@@ -125,26 +125,35 @@ pub const OF_TWO_PHASE: [Mutant<TwoPhaseCommitSubject>; 9] = [
     two_phase(OfCommit::LatePrepare, 0, "what is committed is not opened again", 9),
 ];
 
-/// Those of three-phase commit, with two participants: what each breaks, and after how many steps.
-pub const OF_THREE_PHASE: [(OfCommit, ThreePhaseCommit, &str, usize); 10] = [
-    (OfCommit::VoteBeforeStored, ONE_CRASH, "only what all have promised is committed", 11),
-    (OfCommit::DecisionBeforeStored, ONE_CRASH, "what is told is on disk", 11),
-    (OfCommit::PeerAbortForgotten, ONE_CRASH, "agreement", 15),
-    (OfCommit::AppliedBeforeDecided, ONE_CRASH, "what is applied is on disk", 7),
-    (OfCommit::CommitWithoutReady, ONE_CRASH, "agreement", 15),
-    (OfCommit::TimeoutAlone, ONE_CRASH, "agreement", 14),
-    (OfCommit::RecoveredActs, ONE_CRASH, "agreement", 17),
-    (OfCommit::RecoveryAborts, ONE_CRASH, "agreement", 20),
-    (OfCommit::SilenceAborts, TWO_CRASHES, "agreement", 20),
-    (OfCommit::CommitUnpromoted, TWO_CRASHES, "agreement", 23),
+/// Those of three-phase commit, with two participants.
+pub const OF_THREE_PHASE: [Mutant<ThreePhaseCommit>; 10] = [
+    three_phase(OfCommit::VoteBeforeStored, ONE_CRASH, "only what all have promised is committed", 11),
+    three_phase(OfCommit::DecisionBeforeStored, ONE_CRASH, "what is told is on disk", 11),
+    three_phase(OfCommit::PeerAbortForgotten, ONE_CRASH, "agreement", 15),
+    three_phase(OfCommit::AppliedBeforeDecided, ONE_CRASH, "what is applied is on disk", 7),
+    three_phase(OfCommit::CommitWithoutReady, ONE_CRASH, "agreement", 15),
+    three_phase(OfCommit::TimeoutAlone, ONE_CRASH, "agreement", 14),
+    three_phase(OfCommit::RecoveredActs, ONE_CRASH, "agreement", 17),
+    three_phase(OfCommit::RecoveryAborts, ONE_CRASH, "agreement", 20),
+    three_phase(OfCommit::SilenceAborts, TWO_CRASHES, "agreement", 20),
+    three_phase(OfCommit::CommitUnpromoted, TWO_CRASHES, "agreement", 23),
 ];
+
+const fn three_phase(
+    weakness: OfCommit,
+    bounds: ThreePhaseCommit,
+    property: &'static str,
+    steps: usize,
+) -> Mutant<ThreePhaseCommit> {
+    Mutant { weakness, bounds, property, steps }
+}
 
 const fn two_phase(
     weakness: OfCommit,
     crashes: u8,
     property: &'static str,
     steps: usize,
-) -> Mutant<TwoPhaseCommitSubject> {
+) -> Mutant<TwoPhaseCommitBounds> {
     Mutant { weakness, bounds: TwoPhaseCommitBounds { crashes, ..TWO_PHASE }, property, steps }
 }
 
@@ -153,138 +162,67 @@ const fn multi_paxos(
     crashes: u8,
     property: &'static str,
     steps: usize,
-) -> Mutant<MultiPaxosSubject> {
+) -> Mutant<MultiPaxosBounds> {
     Mutant { weakness, bounds: MultiPaxosBounds { crashes, ..MULTI_PAXOS }, property, steps }
 }
 
-const fn zab(weakness: OfZab, bounds: ZabBounds, property: &'static str, steps: usize) -> Mutant<ZabSubject> {
+const fn zab(weakness: OfZab, bounds: ZabBounds, property: &'static str, steps: usize) -> Mutant<ZabBounds> {
     Mutant { weakness, bounds, property, steps }
 }
 
-const fn raft(weakness: OfRaft, bounds: RaftBounds, property: &'static str, steps: usize) -> Mutant<RaftSubject> {
+const fn raft(weakness: OfRaft, bounds: RaftBounds, property: &'static str, steps: usize) -> Mutant<RaftBounds> {
     Mutant { weakness, bounds, property, steps }
 }
 
-const fn paxos(weakness: OfPaxos, bounds: PaxosBounds, property: &'static str, steps: usize) -> Mutant<PaxosSubject> {
+const fn paxos(weakness: OfPaxos, bounds: PaxosBounds, property: &'static str, steps: usize) -> Mutant<PaxosBounds> {
     Mutant { weakness, bounds, property, steps }
 }
 
-impl Weakened for RaftSubject {
-    const PREFIX: &'static str = "";
-    type Weakness = OfRaft;
-    type Bounds = RaftBounds;
+/// Gives known bugs to subjects and to a model of its own, which say all the same.
+macro_rules! weakened {
+    ($given:ty, $prefix:literal, $weakness:ty, $model:ty, $new:expr) => {
+        impl Weakened for $given {
+            const PREFIX: &'static str = $prefix;
+            type Weakness = $weakness;
+            type Model = $model;
 
-    fn with(bounds: RaftBounds, weakness: Option<OfRaft>) -> Self {
-        Self::new(bounds).weakened(weakness)
-    }
+            fn with(self, weakness: Option<$weakness>) -> $model {
+                $new(Self { weakness, ..self })
+            }
 
-    fn general(bounds: RaftBounds) -> Bounds {
-        bounds.general()
-    }
-
-    fn origin(weakness: OfRaft) -> &'static str {
-        weakness.origin()
-    }
+            fn origin(weakness: $weakness) -> &'static str {
+                weakness.origin()
+            }
+        }
+    };
 }
 
-impl Weakened for PaxosSubject {
-    const PREFIX: &'static str = "paxos::";
-    type Weakness = OfPaxos;
-    type Bounds = PaxosBounds;
-
-    fn with(bounds: PaxosBounds, weakness: Option<OfPaxos>) -> Self {
-        Self::new(bounds).weakened(weakness)
-    }
-
-    fn general(bounds: PaxosBounds) -> Bounds {
-        bounds.general()
-    }
-
-    fn origin(weakness: OfPaxos) -> &'static str {
-        weakness.origin()
-    }
-}
-
-impl Weakened for MultiPaxosSubject {
-    const PREFIX: &'static str = "multi-paxos::";
-    type Weakness = OfMultiPaxos;
-    type Bounds = MultiPaxosBounds;
-
-    fn with(bounds: MultiPaxosBounds, weakness: Option<OfMultiPaxos>) -> Self {
-        Self::new(bounds).weakened(weakness)
-    }
-
-    fn general(bounds: MultiPaxosBounds) -> Bounds {
-        bounds.general()
-    }
-
-    fn origin(weakness: OfMultiPaxos) -> &'static str {
-        weakness.origin()
-    }
-}
-
-impl Weakened for ZabSubject {
-    const PREFIX: &'static str = "zab::";
-    type Weakness = OfZab;
-    type Bounds = ZabBounds;
-
-    fn with(bounds: ZabBounds, weakness: Option<OfZab>) -> Self {
-        Self::new(bounds).weakened(weakness)
-    }
-
-    fn general(bounds: ZabBounds) -> Bounds {
-        bounds.general()
-    }
-
-    fn origin(weakness: OfZab) -> &'static str {
-        weakness.origin()
-    }
-}
-
-impl Weakened for TwoPhaseCommitSubject {
-    const PREFIX: &'static str = "two-phase::";
-    type Weakness = OfCommit;
-    type Bounds = TwoPhaseCommitBounds;
-
-    fn with(bounds: TwoPhaseCommitBounds, weakness: Option<OfCommit>) -> Self {
-        Self::new(bounds).weakened(weakness)
-    }
-
-    fn general(bounds: TwoPhaseCommitBounds) -> Bounds {
-        bounds.general()
-    }
-
-    fn origin(weakness: OfCommit) -> &'static str {
-        weakness.origin()
-    }
-}
+weakened!(RaftBounds, "", OfRaft, Cluster<Self>, Cluster::new);
+weakened!(PaxosBounds, "paxos::", OfPaxos, Cluster<Self>, Cluster::new);
+weakened!(MultiPaxosBounds, "multi-paxos::", OfMultiPaxos, Cluster<Self>, Cluster::new);
+weakened!(ZabBounds, "zab::", OfZab, Cluster<Self>, Cluster::new);
+weakened!(TwoPhaseCommitBounds, "two-phase::", OfCommit, Cluster<Self>, Cluster::new);
+weakened!(ThreePhaseCommit, "three-phase::", OfCommit, Self, std::convert::identity);
 
 /// More states than any of them is away, so that a bug that is missed does not take all memory.
 const STATES_MAX: u64 = 2_000_000;
 
-impl<S: Weakened> Mutant<S> {
-    /// The nodes with their bug.
-    #[must_use]
-    pub fn cluster(&self) -> Cluster<S> {
-        Cluster::new(S::with(self.bounds, Some(self.weakness)), S::general(self.bounds))
-    }
-
+impl<B: Weakened> Mutant<B> {
     /// Looks for what the bug breaks, nearest first.
     #[must_use]
-    pub fn explore(&self) -> Report<Action> {
-        let limits = Limits { states_max: Some(STATES_MAX), ..Limits::default() };
-        Self::search(&mut self.cluster(), limits)
+    pub fn explore(&self) -> Report<ActionOf<B>> {
+        self.search(Some(self.weakness), Limits { states_max: Some(STATES_MAX), ..Limits::default() })
     }
 
     /// Looks as far as that without the bug, where nothing is to be found.
     #[must_use]
-    pub fn explore_sound(&self, depth: u32) -> Report<Action> {
-        let mut cluster = Cluster::new(S::with(self.bounds, None), S::general(self.bounds));
-        Self::search(&mut cluster, Limits { depth_max: Some(depth), ..Limits::default() })
+    pub fn explore_sound(&self, depth: u32) -> Report<ActionOf<B>> {
+        self.search(None, Limits { depth_max: Some(depth), ..Limits::default() })
     }
 
-    fn search(cluster: &mut Cluster<S>, limits: Limits) -> Report<Action> {
-        let start = cluster.initial();
-        explore(cluster, &start, Order::Breadth, limits, |_, _, _| {})
+    fn search(&self, weakness: Option<B::Weakness>, limits: Limits) -> Report<ActionOf<B>> {
+        let mut model = self.bounds.with(weakness);
+        let start = model.initial();
+        explore(&mut model, &start, Order::Breadth, limits, |_, _, _| {})
     }
 }

@@ -13,7 +13,7 @@ use hezong_invariants::Invariants;
 
 use crate::Violation;
 use crate::digest::Digest;
-use crate::subject::{EventOf, MessageOf, Passage, RequestOf, SavedOf, Subject, ViewOf, WriteOf};
+use crate::subject::{EventOf, GRAIN, LONG, MessageOf, Passage, RequestOf, SavedOf, Subject, ViewOf, WriteOf};
 
 /// A node and what belongs to it.
 pub(crate) struct Node<S: Subject> {
@@ -73,18 +73,18 @@ impl<S: Subject> Clone for Node<S> {
 }
 
 /// A multiple of the grain at or after this instant.
-fn aligned<S: Subject>(at: Time) -> Time {
-    (at - Duration::from_nanos(1)).next_multiple(S::GRAIN)
+fn aligned(at: Time) -> Time {
+    (at - Duration::from_nanos(1)).next_multiple(GRAIN)
 }
 
 impl<S: Subject> Node<S> {
     /// A node's first life.
     pub(crate) fn first(subject: &S, id: NodeId) -> Touched<S> {
-        Self::born(subject, id, 0, Time::ZERO + S::LONG, subject.disk())
+        Self::born(subject, id, 0, Time::ZERO + LONG, subject.disk())
     }
 
     fn born(subject: &S, id: NodeId, life: u64, now: Time, saved: SavedOf<S>) -> Touched<S> {
-        let now = aligned::<S>(now);
+        let now = aligned(now);
         let mut effects = Vec::new();
         let rng = Rng::new(subject.seed(id, life));
         let protocol = S::Protocol::start(now, subject.config(id), saved.clone(), rng, &mut effects);
@@ -107,7 +107,7 @@ impl<S: Subject> Node<S> {
     fn touch_or_panic(&self, subject: &S, touch: Touch<'_, S>, how: How) -> Touched<S> {
         let mut node = self.clone();
         if how == How::Late {
-            node.now = node.now + S::LONG;
+            node.now = node.now + LONG;
         }
         let input = match touch {
             Touch::Restart => return Self::born(subject, node.id, node.life + 1, node.now, node.saved),
@@ -116,7 +116,7 @@ impl<S: Subject> Node<S> {
             Touch::Timeout => {
                 let deadline = node.protocol.deadline().expect("a deadline is there");
                 // Time passes even where the deadline is behind us, or how far behind would make a difference.
-                node.now = (node.now + S::GRAIN).max(aligned::<S>(deadline));
+                node.now = (node.now + GRAIN).max(aligned(deadline));
                 Input::Timeout
             }
             Touch::Stored => node.store().expect("a write is under way"),
@@ -144,15 +144,13 @@ impl<S: Subject> Node<S> {
 
     /// What makes two nodes the same, now or when a long time has passed.
     pub(crate) fn digest(&self, subject: &S, late: bool) -> u64 {
-        let now = if late || !subject.time_shows() { self.now + S::LONG } else { self.now };
+        let now = if late || !subject.time_shows() { self.now + LONG } else { self.now };
         let mut digest = Digest::default();
         self.id.hash(&mut digest);
         self.protocol.fingerprint(now, &mut digest);
-        subject.hash_saved(&self.saved, &mut digest);
+        self.saved.hash(&mut digest);
         self.unstored.len().hash(&mut digest);
-        for (_, write) in &self.unstored {
-            subject.hash_write(write, &mut digest);
-        }
+        self.unstored.iter().for_each(|(_, write)| write.hash(&mut digest));
         digest.finish()
     }
 
@@ -160,8 +158,8 @@ impl<S: Subject> Node<S> {
         !self.unstored.is_empty()
     }
 
-    pub(crate) fn view(&self, subject: &S) -> ViewOf<S> {
-        subject.invariants().view(&self.protocol, &self.saved, self.now)
+    pub(crate) fn view(&self, invariants: &S::Invariants) -> ViewOf<S> {
+        invariants.view(&self.protocol, &self.saved, self.now)
     }
 }
 

@@ -1,42 +1,55 @@
 //! Raft as a subject: its bounds, and what is left out.
 
-use std::hash::Hasher;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::{ArgAction, Args};
 use hezong_base::{NodeId, Protocol, Term};
 use hezong_invariants::RaftInvariants;
 use hezong_raft::{
-    Base, Body, Config, Entries, Entry, Event, Member, Membership, Message, Raft, Request, Role, Saved, Write,
+    Base, Body, Config, Entries, Entry, Event, Member, Membership, Message, Raft, Request, Role, Saved, Weakness, Write,
 };
-use hezong_script::raft::{show_event, show_message, show_write};
+use hezong_script::raft::{RaftDialect, show_message};
 
 use crate::Bounds;
-use crate::subject::{Passage, Subject, Use};
+use crate::subject::{GRAIN, PATIENCE, Passage, Subject, Use, ids};
 
 /// How far to go with Raft.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub struct RaftBounds {
     /// Voters.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub nodes: u8,
-    /// Nobody campaigns for a later term than this.
+    /// Nobody campaigns for a later term.
+    #[arg(long, default_value_t = 2)]
     pub terms: u64,
     /// Entries proposed by clients in all, beside the empty one that opens each term.
+    #[arg(long, default_value_t = 1)]
     pub entries: u8,
     /// Crashes in all.
+    #[arg(long, default_value_t = 1)]
     pub crashes: u8,
-    /// Whether writes take any time. If not, they are on disk at the end of the step that issues them, unless the node
-    /// crashes right then.
+    /// Writes take any time, not only up to the end of the step that issues them.
+    #[arg(long)]
     pub slow_disks: bool,
-    /// Whether every entry travels alone. If not, a message takes all that follows.
+    /// Every entry travels alone. If not, a message takes all that follows.
+    #[arg(long)]
     pub one_by_one: bool,
-    /// Whether messages arrive that serve progress alone: refused votes, heartbeats that tell of no commit, and what
-    /// acknowledges them. If not, they are lost, and every pre-vote is granted at once.
+    /// Messages arrive, too, that serve progress alone: pre-votes, refused votes, heartbeats that tell of no commit, and what
+    /// acknowledges these. If not, they are lost, and every pre-vote is granted at once.
+    #[arg(long)]
     pub asides: bool,
-    /// Whether messages stay on their way that can make nothing of their receivers any more.
+    /// Keeps messages on their way that can make nothing of their receivers any more: many more states, and nothing else in
+    /// them.
+    #[arg(long)]
     pub keep_spent: bool,
     /// Whether states that are the same but for names are folded.
+    #[arg(long = "no-symmetry", action = ArgAction::SetFalse, help = "Visits states that are the same but for names, too")]
     pub symmetry: bool,
+    /// Puts this known bug into every node.
+    #[cfg_attr(feature = "weakened", arg(long, value_parser = crate::subject::by_name(&Weakness::ALL)))]
+    #[cfg_attr(not(feature = "weakened"), arg(skip))]
+    pub weakness: Option<Weakness>,
 }
 
 impl RaftBounds {
@@ -51,77 +64,40 @@ impl RaftBounds {
         asides: false,
         keep_spent: false,
         symmetry: true,
+        weakness: None,
     };
-
-    /// The part that every protocol shares.
-    #[must_use]
-    pub fn general(self) -> Bounds {
-        let Self { nodes, entries: requests, crashes, symmetry, .. } = self;
-        Bounds { nodes, crashes, requests, symmetry }
-    }
 }
 
-/// Raft under exploration.
-#[derive(Clone, Copy, Debug)]
-pub struct RaftSubject {
-    bounds: RaftBounds,
-    invariants: RaftInvariants,
-    #[cfg(feature = "weakened")]
-    weakness: Option<hezong_raft::Weakness>,
-}
-
-impl RaftSubject {
-    /// Raft as it ships.
-    #[must_use]
-    pub fn new(bounds: RaftBounds) -> Self {
-        Self {
-            bounds,
-            invariants: RaftInvariants,
-            #[cfg(feature = "weakened")]
-            weakness: None,
-        }
-    }
-
-    /// Whether nodes suffer from a known bug.
-    fn is_weak(&self) -> bool {
-        #[cfg(feature = "weakened")]
-        return self.weakness.is_some();
-        #[cfg(not(feature = "weakened"))]
-        false
-    }
-
-    /// The same with a known bug in every node.
-    #[cfg(feature = "weakened")]
-    #[must_use]
-    pub fn weakened(self, weakness: Option<hezong_raft::Weakness>) -> Self {
-        Self { weakness, ..self }
-    }
-}
-
-impl Subject for RaftSubject {
+impl Subject for RaftBounds {
     type Protocol = Raft;
     type Invariants = RaftInvariants;
+    type Dialect = RaftDialect;
 
-    const GRAIN: Duration = Duration::from_millis(100);
-    // Far longer than an election timeout with its spread; which in turn is longer than all heartbeats of a run together.
-    const LONG: Duration = Duration::from_secs(4_000);
+    fn general(&self) -> Bounds {
+        let Self { nodes, entries: requests, crashes, symmetry, .. } = *self;
+        Bounds { nodes, crashes, requests, symmetry }
+    }
+
+    fn invariants(&self) -> RaftInvariants {
+        RaftInvariants
+    }
 
     fn disks_are_prompt(&self) -> bool {
-        !self.bounds.slow_disks
+        !self.slow_disks
     }
 
     fn time_shows(&self) -> bool {
         // By pre-votes, and by acknowledged heartbeats.
-        self.bounds.asides
+        self.asides
     }
 
     fn config(&self, id: NodeId) -> Config {
         let mut config = Config::new(id);
-        config.heartbeat_interval = Self::GRAIN;
-        config.election_timeout = Duration::from_secs(1_000);
+        config.heartbeat_interval = GRAIN;
+        config.election_timeout = PATIENCE;
         // Leases count time, and bind for less than an election timeout: a run with them has fewer behaviours, not more.
         config.lease = Duration::ZERO;
-        if self.bounds.one_by_one {
+        if self.one_by_one {
             config.append_bytes_max = 1;
         }
         config.store_timeout = Duration::from_secs(1 << 32);
@@ -133,7 +109,7 @@ impl Subject for RaftSubject {
     }
 
     fn disk(&self) -> Saved {
-        let members = (1..=u64::from(self.bounds.nodes)).map(|id| (NodeId(id), Member::default()));
+        let members = ids(self.nodes).map(|id| (id, Member::default()));
         let base = Base { last: None, time: Duration::ZERO, membership: Membership::of_voters(members) };
         let mut saved = Saved::default();
         Raft::save(&mut saved, &Write::Reset(base));
@@ -145,14 +121,14 @@ impl Subject for RaftSubject {
             Body::Append { previous, entries, committed } => {
                 Body::Append { previous, entries: plain(&entries), committed }
             }
-            Body::RequestPreVote { .. } if !self.bounds.asides => {
+            Body::RequestPreVote { .. } if !self.asides => {
                 return Passage::Answered(Message { term, body: Body::PreVote { granted: true } });
             }
             Body::Vote { granted: false }
             | Body::Appended { matched: None }
             | Body::HeartbeatAck { .. }
             | Body::Heartbeat { committed: None, .. }
-                if !self.bounds.asides =>
+                if !self.asides =>
             {
                 return Passage::Lost;
             }
@@ -171,21 +147,9 @@ impl Subject for RaftSubject {
         }
     }
 
-    fn hash_message(&self, message: &Message, into: &mut dyn Hasher) {
-        message.fingerprint(into);
-    }
-
-    fn hash_write(&self, write: &Write, into: &mut dyn Hasher) {
-        write.fingerprint(into);
-    }
-
-    fn hash_saved(&self, saved: &Saved, into: &mut dyn Hasher) {
-        saved.fingerprint(into);
-    }
-
     fn usefulness(&self, node: &Raft, saved: &Saved, from: NodeId, message: &Message, may_crash: bool) -> Use {
-        let (term, bounds) = (message.term, self.bounds);
-        if term > saved.term || bounds.keep_spent {
+        let term = message.term;
+        if term > saved.term || self.keep_spent {
             return Use::Open;
         }
         // From here on the term is on the receiver's disk, or a later one. Who is no candidate of it will never be one.
@@ -196,16 +160,16 @@ impl Subject for RaftSubject {
             Body::Appended { .. } | Body::Diverged { .. } | Body::HeartbeatAck { .. } if past || follows => Use::Spent,
             Body::PreVote { granted: true } => Use::Spent,
             // What else arrives late is refused, and would be again and again, if refusals were not lost.
-            _ if bounds.asides => Use::Open,
+            _ if self.asides => Use::Open,
             _ if past => Use::Spent,
             // What a known bug makes of the rest is not known.
-            _ if self.is_weak() => Use::Open,
+            _ if self.weakness.is_some() => Use::Open,
             // A vote that was given to another is not given any more; given to this one, it is given again at most.
             Body::RequestVote { .. } if saved.vote.is_some_and(|vote| vote != from) => Use::Spent,
             Body::RequestVote { .. } => answered(saved.vote.is_some()),
             // What was taken over from the leader of one's term stays; only who leads, and that it is committed, is
             // forgotten in a crash.
-            _ if !follows || bounds.slow_disks || may_crash => Use::Open,
+            _ if !follows || self.slow_disks || may_crash => Use::Open,
             Body::Append { previous, entries, .. } => {
                 let last = entries.last().map(|entry| entry.id).or(*previous);
                 answered(last.is_none_or(|last| node.log().id_at(last.index) == Some(last)))
@@ -216,7 +180,7 @@ impl Subject for RaftSubject {
     }
 
     fn may_time_out(&self, node: &Raft) -> bool {
-        node.role() == Role::Leader || node.term() < Term(self.bounds.terms)
+        node.role() == Role::Leader || node.term() < Term(self.terms)
     }
 
     fn request(&self, node: &Raft, nth: u8) -> Option<Request> {
@@ -231,16 +195,8 @@ impl Subject for RaftSubject {
         Some(Request::Applied { applied, durable: None })
     }
 
-    fn invariants(&self) -> &RaftInvariants {
-        &self.invariants
-    }
-
     fn show_message(&self, message: &Message) -> String {
         format!("{} ({})", show_message(message), message.term)
-    }
-
-    fn show_write(&self, write: &Write) -> String {
-        show_write(write)
     }
 
     fn show_request(&self, request: &Request) -> String {
@@ -248,10 +204,6 @@ impl Subject for RaftSubject {
             Request::Propose(commands) => format!("propose {}", String::from_utf8_lossy(&commands.concat())),
             other => format!("{other:?}"),
         }
-    }
-
-    fn show_event(&self, event: &Event) -> String {
-        show_event(event)
     }
 }
 

@@ -18,14 +18,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::{ArgAction, Args};
 use hezong_base::{Effect, Input, NodeId, Protocol, RequestId, Rng, Time};
 use hezong_commit::three_phase::{Message, Saved, ThreePhase};
-use hezong_commit::{Config, Event, Request, TransactionId};
+use hezong_commit::{Config, Event, Request, TransactionId, Weakness};
 use hezong_invariants::{CommitInvariants, CommitPast, Invariants, Violation};
 use hezong_script::commit::{Told, show_vote};
 
 use crate::Model;
 use crate::digest::Digest;
+use crate::subject::PATIENCE;
 
 /// What time passes by: the longest way of a message.
 const TICK: Duration = Duration::from_millis(100);
@@ -33,20 +35,25 @@ const TICK: Duration = Duration::from_millis(100);
 const COORDINATOR: u8 = 0;
 const TX: TransactionId = TransactionId { coordinator: NodeId(1), number: 1 };
 
-/// Three-phase commit under exploration.
-#[derive(Clone, Copy, Debug)]
+/// Three-phase commit under exploration: how far to go with one transaction.
+#[derive(Args, Clone, Copy, Debug)]
 pub struct ThreePhaseCommit {
-    /// Who takes part: n2 and those behind it.
+    /// How many participants: n2 and those behind it.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub participants: u8,
     /// Crashes in all, of whichever node.
+    #[arg(long, default_value_t = 1)]
     pub crashes: u8,
-    /// Whether a message may take a tick.
+    /// A message may take a while, a round trip less than three of these.
+    #[arg(long)]
     pub slow: bool,
     /// Whether who crashes may start again.
+    #[arg(long = "no-restarts", action = ArgAction::SetFalse, help = "Who crashes stays gone")]
     pub restarts: bool,
-    /// The bug that every node suffers from.
-    #[cfg(feature = "weakened")]
-    pub weakness: Option<hezong_commit::Weakness>,
+    /// Puts this known bug into every node.
+    #[cfg_attr(feature = "weakened", arg(long, value_parser = crate::subject::by_name(&Weakness::THREE_PHASE)))]
+    #[cfg_attr(not(feature = "weakened"), arg(skip))]
+    pub weakness: Option<Weakness>,
 }
 
 /// A node: what a crash takes, and what it leaves.
@@ -162,14 +169,7 @@ impl ThreePhaseCommit {
     /// Three-phase commit as it ships.
     #[must_use]
     pub const fn new(participants: u8, crashes: u8) -> Self {
-        Self {
-            participants,
-            crashes,
-            slow: false,
-            restarts: true,
-            #[cfg(feature = "weakened")]
-            weakness: None,
-        }
+        Self { participants, crashes, slow: false, restarts: true, weakness: None }
     }
 
     fn ids(&self) -> impl Iterator<Item = NodeId> {
@@ -180,7 +180,7 @@ impl ThreePhaseCommit {
         let mut config = Config::new(name(at), self.ids().collect());
         let round_trip = if self.slow { TICK * 3 } else { TICK };
         (config.vote_timeout, config.round_trip_max) = (round_trip, round_trip);
-        (config.retry_min, config.retry_max) = (Duration::from_secs(1_000), Duration::from_secs(1_000));
+        (config.retry_min, config.retry_max) = (PATIENCE, PATIENCE);
         #[cfg(feature = "weakened")]
         {
             config.weakness = self.weakness;

@@ -1,47 +1,43 @@
 //! Two-phase commit as it ships, as a subject: its bounds, what its users do, and what is left out.
 
-use std::hash::{Hash, Hasher};
-use std::time::Duration;
-
 use bytes::Bytes;
-use hezong_base::NodeId;
-use hezong_commit::two_phase::{Message, Saved, TwoPhase, Write};
-use hezong_commit::{Config, Event, Fenced, Request, TransactionId};
+use clap::Args;
+use hezong_base::{NodeId, Protocol as _};
+use hezong_commit::two_phase::{Message, Saved, TwoPhase};
+use hezong_commit::{Config, Event, Fenced, Request, TransactionId, Weakness};
 use hezong_invariants::CommitInvariants;
-use hezong_script::Dialect;
-use hezong_script::commit::{CommitDialect, Told, show_nodes, show_vote};
+use hezong_script::commit::{CommitDialect, show_nodes, show_vote};
 
 use crate::Bounds;
-use crate::subject::{Passage, Subject, Use};
+use crate::subject::{GRAIN, PATIENCE, Subject, Use, ids};
 
 /// How far to go with one transaction, which n1 coordinates without taking part in it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub struct TwoPhaseCommitBounds {
-    /// Who takes part: n2 and those behind it.
+    /// How many participants: n2 and those behind it.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub participants: u8,
-    /// So many of them, the last ones, vote no as often as they are asked; the others yes.
+    /// So many of them, the last ones, vote no, as often as they are asked; the others yes.
+    #[arg(long, default_value_t = 0)]
     pub noes: u8,
     /// Crashes in all, of whichever node.
+    #[arg(long, default_value_t = 1)]
     pub crashes: u8,
-    /// Whether writes take any time. If not, they are on disk at the end of the step that issues them, unless the node crashes
-    /// right then.
+    /// Writes take any time, not only up to the end of the step that issues them.
+    #[arg(long)]
     pub slow_disks: bool,
+    /// Puts this known bug into every node.
+    #[cfg_attr(feature = "weakened", arg(long, value_parser = crate::subject::by_name(&Weakness::TWO_PHASE)))]
+    #[cfg_attr(not(feature = "weakened"), arg(skip))]
+    pub weakness: Option<Weakness>,
 }
 
 impl TwoPhaseCommitBounds {
     /// Two participants who vote yes, and nothing goes wrong but messages and time.
-    pub const SMALL: Self = Self { participants: 2, noes: 0, crashes: 0, slow_disks: false };
-
-    /// The part that every protocol shares. Messages name all who take part, so that names are not to be exchanged. Beside the
-    /// transaction everybody may be asked to vote on it, and once more for each crash, which takes a vote.
-    #[must_use]
-    pub fn general(self) -> Bounds {
-        let requests = 1 + self.participants + self.crashes;
-        Bounds { nodes: 1 + self.participants, crashes: self.crashes, requests, symmetry: false }
-    }
+    pub const SMALL: Self = Self { participants: 2, noes: 0, crashes: 0, slow_disks: false, weakness: None };
 
     fn votes_yes(self, id: NodeId) -> bool {
-        id.0 <= u64::from(1 + self.participants - self.noes)
+        id.0 <= u64::from(1 + self.participants.saturating_sub(self.noes))
     }
 }
 
@@ -50,57 +46,25 @@ const COORDINATOR: NodeId = NodeId(1);
 /// Its only transaction.
 const TX: TransactionId = TransactionId { coordinator: COORDINATOR, number: 1 };
 
-/// Two-phase commit under exploration.
-#[derive(Clone, Copy, Debug)]
-pub struct TwoPhaseCommitSubject {
-    bounds: TwoPhaseCommitBounds,
-    invariants: CommitInvariants<TwoPhase>,
-    #[cfg(feature = "weakened")]
-    weakness: Option<hezong_commit::Weakness>,
-}
-
-impl TwoPhaseCommitSubject {
-    /// Two-phase commit as it ships.
-    #[must_use]
-    pub fn new(bounds: TwoPhaseCommitBounds) -> Self {
-        Self {
-            bounds,
-            // What a user does at once is not told to the checks.
-            invariants: CommitInvariants::new(false),
-            #[cfg(feature = "weakened")]
-            weakness: None,
-        }
-    }
-
-    /// Whether nodes suffer from a known bug.
-    fn is_weak(&self) -> bool {
-        #[cfg(feature = "weakened")]
-        return self.weakness.is_some();
-        #[cfg(not(feature = "weakened"))]
-        false
-    }
-
-    /// The same with a known bug in every node.
-    #[cfg(feature = "weakened")]
-    #[must_use]
-    pub fn weakened(self, weakness: Option<hezong_commit::Weakness>) -> Self {
-        Self { weakness, ..self }
-    }
-}
-
-impl Subject for TwoPhaseCommitSubject {
+impl Subject for TwoPhaseCommitBounds {
     type Protocol = TwoPhase;
     type Invariants = CommitInvariants<TwoPhase>;
+    type Dialect = CommitDialect<TwoPhase>;
 
-    const GRAIN: Duration = Duration::from_millis(100);
-    const LONG: Duration = Duration::from_secs(4_000);
-
-    fn disks_are_prompt(&self) -> bool {
-        !self.bounds.slow_disks
+    fn general(&self) -> Bounds {
+        // Messages name all who take part, so that names are not to be exchanged. Beside the transaction everybody may be asked
+        // to vote on it, and once more for each crash, which takes a vote.
+        let requests = 1 + self.participants + self.crashes;
+        Bounds { nodes: 1 + self.participants, crashes: self.crashes, requests, symmetry: false }
     }
 
-    fn time_shows(&self) -> bool {
-        false
+    fn invariants(&self) -> CommitInvariants<TwoPhase> {
+        // What a user does at once is not told to the checks.
+        CommitInvariants::new(false)
+    }
+
+    fn disks_are_prompt(&self) -> bool {
+        !self.slow_disks
     }
 
     fn users_are_heard(&self) -> bool {
@@ -108,11 +72,10 @@ impl Subject for TwoPhaseCommitSubject {
     }
 
     fn config(&self, id: NodeId) -> Config {
-        let nodes = 1..=u64::from(1 + self.bounds.participants);
-        let mut config = Config::new(id, nodes.map(NodeId).collect());
+        let mut config = Config::new(id, ids(1 + self.participants).collect());
         // Whoever waits for votes gives up when it waits no more: what would be said again meanwhile is on its way for good.
-        config.vote_timeout = Self::GRAIN;
-        (config.retry_min, config.retry_max) = (Duration::from_secs(1_000), Duration::from_secs(1_000));
+        config.vote_timeout = GRAIN;
+        (config.retry_min, config.retry_max) = (PATIENCE, PATIENCE);
         #[cfg(feature = "weakened")]
         {
             config.weakness = self.weakness;
@@ -120,33 +83,9 @@ impl Subject for TwoPhaseCommitSubject {
         config
     }
 
-    fn disk(&self) -> Saved {
-        Saved::default()
-    }
-
-    fn passage(&self, message: Message) -> Passage<Message> {
-        Passage::Sent(message)
-    }
-
-    fn plain_write(&self, write: Write) -> Write {
-        write
-    }
-
-    fn hash_message(&self, message: &Message, mut into: &mut dyn Hasher) {
-        message.hash(&mut into);
-    }
-
-    fn hash_write(&self, write: &Write, mut into: &mut dyn Hasher) {
-        write.hash(&mut into);
-    }
-
-    fn hash_saved(&self, saved: &Saved, mut into: &mut dyn Hasher) {
-        saved.hash(&mut into);
-    }
-
     fn usefulness(&self, _: &TwoPhase, saved: &Saved, _: NodeId, message: &Message, may_crash: bool) -> Use {
         // What a known bug makes of it is not known.
-        if self.is_weak() {
+        if self.weakness.is_some() {
             return Use::Open;
         }
         let is_over = saved.fences.find(TX) != Fenced::Open;
@@ -168,18 +107,17 @@ impl Subject for TwoPhaseCommitSubject {
 
     fn may_time_out(&self, node: &TwoPhase) -> bool {
         // Else it waits for nothing but messages.
-        hezong_base::Protocol::deadline(node).is_some()
+        node.deadline().is_some()
     }
 
     fn request(&self, node: &TwoPhase, nth: u8) -> Option<Request> {
         if node.id() == COORDINATOR {
-            let participants = 2..=u64::from(1 + self.bounds.participants);
-            let work = participants.map(|id| (NodeId(id), Bytes::from_static(b"work"))).collect();
+            let work = ids(1 + self.participants).skip(1).map(|id| (id, Bytes::from_static(b"work"))).collect();
             return (nth == 1).then_some(Request::Begin(work));
         }
         // What is under way here and not in doubt waits for its user's vote, since users apply at once.
         let is_asked = node.under_way().1 > 0 && node.in_doubt().next().is_none();
-        is_asked.then(|| Request::Vote { tx: TX, yes: self.bounds.votes_yes(node.id()) })
+        is_asked.then(|| Request::Vote { tx: TX, yes: self.votes_yes(node.id()) })
     }
 
     fn react(&self, _: &TwoPhase, event: &Event) -> Option<Request> {
@@ -189,27 +127,11 @@ impl Subject for TwoPhaseCommitSubject {
         }
     }
 
-    fn invariants(&self) -> &CommitInvariants<TwoPhase> {
-        &self.invariants
-    }
-
-    fn show_message(&self, message: &Message) -> String {
-        TwoPhase::show_message(message)
-    }
-
-    fn show_write(&self, write: &Write) -> String {
-        <TwoPhase as Told>::show_write(write)
-    }
-
     fn show_request(&self, request: &Request) -> String {
         match request {
             Request::Begin(work) => format!("begin at {}", show_nodes(work.keys())),
             Request::Vote { tx, yes } => format!("vote on {tx}: {}", show_vote(*yes)),
             Request::Applied(tx) => format!("applied {tx}"),
         }
-    }
-
-    fn show_event(&self, event: &Event) -> String {
-        CommitDialect::<TwoPhase>::event(event)
     }
 }

@@ -1,19 +1,17 @@
 //! ZAB as a subject: its bounds, where it begins, and what is left out.
 
-use std::hash::{Hash, Hasher};
-use std::time::Duration;
-
 use bytes::Bytes;
+use clap::{Args, ValueEnum};
 use hezong_base::NodeId;
 use hezong_invariants::ZabInvariants;
-use hezong_script::zab::{show_event, show_message, show_write};
-use hezong_zab::{Body, Config, Event, Message, Packet, Request, Role, Round, Saved, Write, Zab};
+use hezong_script::zab::ZabDialect;
+use hezong_zab::{Body, Config, Message, Packet, Request, Role, Round, Saved, Weakness, Zab};
 
 use crate::Bounds;
-use crate::subject::{Passage, Scripted, Subject, Use};
+use crate::subject::{GRAIN, PATIENCE, Passage, Scripted, Subject, Use, ids};
 
 /// Where exploration begins. Real steps lead there, from nodes that have just started; what they said before is not repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ZabStart {
     /// All have elected the last node, and have opened a session with it.
     Elected,
@@ -33,26 +31,36 @@ pub enum ZabStart {
 }
 
 /// How far to go with ZAB among three voters.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub struct ZabBounds {
     /// Where to begin.
+    #[arg(long, value_enum, default_value_t = ZabStart::Elected)]
     pub start: ZabStart,
-    /// How often, beside what happened before, a node may give up whom it follows or that it leads because nobody is heard.
+    /// How often, beside what happened before, a node may give up whom it follows, or that it leads, because nobody is heard.
+    #[arg(long, default_value_t = 0)]
     pub elections: u64,
     /// Transactions proposed by the leader's user in all.
+    #[arg(long, default_value_t = 2)]
     pub writes: u8,
     /// `sync`s asked for in all, behind these.
+    #[arg(long, default_value_t = 0)]
     pub syncs: u8,
-    /// How many sessions of a learner its leader takes in beyond the first: new ones of theirs, and old ones whose first word comes
-    /// again.
+    /// Sessions of a learner that its leader takes in beyond the first: new ones, and old ones whose first word comes again.
+    #[arg(long, default_value_t = 1)]
     pub reopenings: u8,
     /// Crashes in all.
+    #[arg(long, default_value_t = 1)]
     pub crashes: u8,
-    /// Whether writes take any time. If not, they are on disk at the end of the step that issues them, unless the node
-    /// crashes right then.
+    /// Writes take any time, not only up to the end of the step that issues them.
+    #[arg(long)]
     pub slow_disks: bool,
-    /// Whether the end of a session is told. If not, the other side finds out for itself.
+    /// The end of a session is told to the other side, too, which else finds out for itself.
+    #[arg(long)]
     pub ends: bool,
+    /// Puts this known bug into every node.
+    #[cfg_attr(feature = "weakened", arg(long, value_parser = crate::subject::by_name(&Weakness::ALL)))]
+    #[cfg_attr(not(feature = "weakened"), arg(skip))]
+    pub weakness: Option<Weakness>,
 }
 
 impl ZabBounds {
@@ -66,15 +74,8 @@ impl ZabBounds {
         crashes: 0,
         slow_disks: false,
         ends: false,
+        weakness: None,
     };
-
-    /// The part that every protocol shares. The best vote is that of the greatest name, so that names are not to be exchanged.
-    #[must_use]
-    pub fn general(self) -> Bounds {
-        let requests = self.before() + self.writes + self.syncs;
-        let crashes = self.crashes + u8::from(self.start == ZabStart::Torn);
-        Bounds { nodes: VOTERS, crashes, requests, symmetry: false }
-    }
 
     /// Requests made before exploration begins.
     fn before(self) -> u8 {
@@ -94,56 +95,24 @@ impl ZabBounds {
 
 const VOTERS: u8 = 3;
 
-/// ZAB under exploration.
-#[derive(Clone, Copy, Debug)]
-pub struct ZabSubject {
-    bounds: ZabBounds,
-    invariants: ZabInvariants,
-    #[cfg(feature = "weakened")]
-    weakness: Option<hezong_zab::Weakness>,
-}
-
-impl ZabSubject {
-    /// ZAB as it ships.
-    #[must_use]
-    pub fn new(bounds: ZabBounds) -> Self {
-        Self {
-            bounds,
-            invariants: ZabInvariants { voters: VOTERS },
-            #[cfg(feature = "weakened")]
-            weakness: None,
-        }
-    }
-
-    /// Whether nodes suffer from a known bug.
-    fn is_weak(&self) -> bool {
-        #[cfg(feature = "weakened")]
-        return self.weakness.is_some();
-        #[cfg(not(feature = "weakened"))]
-        false
-    }
-
-    /// The same with a known bug in every node.
-    #[cfg(feature = "weakened")]
-    #[must_use]
-    pub fn weakened(self, weakness: Option<hezong_zab::Weakness>) -> Self {
-        Self { weakness, ..self }
-    }
-}
-
-impl Subject for ZabSubject {
+impl Subject for ZabBounds {
     type Protocol = Zab;
     type Invariants = ZabInvariants;
+    type Dialect = ZabDialect;
 
-    const GRAIN: Duration = Duration::from_millis(100);
-    const LONG: Duration = Duration::from_secs(4_000);
-
-    fn disks_are_prompt(&self) -> bool {
-        !self.bounds.slow_disks
+    fn general(&self) -> Bounds {
+        // The best vote is that of the greatest name, so that names are not to be exchanged.
+        let requests = self.before() + self.writes + self.syncs;
+        let crashes = self.crashes + u8::from(self.start == ZabStart::Torn);
+        Bounds { nodes: VOTERS, crashes, requests, symmetry: false }
     }
 
-    fn time_shows(&self) -> bool {
-        false
+    fn invariants(&self) -> ZabInvariants {
+        ZabInvariants { voters: VOTERS }
+    }
+
+    fn disks_are_prompt(&self) -> bool {
+        !self.slow_disks
     }
 
     fn seed(&self, id: NodeId, life: u64) -> u64 {
@@ -157,7 +126,7 @@ impl Subject for ZabSubject {
 
     fn script(&self) -> Vec<Scripted> {
         use Scripted::{Deliver, Exchange, Forget, Request, Tear, Timeout};
-        let start = self.bounds.start;
+        let start = self.start;
         let mut script = vec![Exchange(&[1, 2, 3]), Forget];
         match start {
             ZabStart::Elected => script.extend([Timeout(3), Timeout(2), Timeout(1)]),
@@ -192,13 +161,12 @@ impl Subject for ZabSubject {
     }
 
     fn config(&self, id: NodeId) -> Config {
-        let mut config = Config::new(id, (1..=u64::from(VOTERS)).map(NodeId).collect());
+        let mut config = Config::new(id, ids(VOTERS).collect());
         // Whoever waits for anything but the end of an election gives up when it waits no more: what would be said again
         // meanwhile is on its way for good, and a ping that keeps somebody waiting is a deadline that has not passed yet.
-        let patience = Duration::from_secs(1_000);
-        config.finalize_wait = Self::GRAIN;
-        (config.notify_interval_min, config.notify_interval_max) = (patience, patience);
-        (config.ping_interval, config.sync_limit, config.init_limit) = (patience, patience, patience);
+        config.finalize_wait = GRAIN;
+        (config.notify_interval_min, config.notify_interval_max) = (PATIENCE, PATIENCE);
+        (config.ping_interval, config.sync_limit, config.init_limit) = (PATIENCE, PATIENCE, PATIENCE);
         #[cfg(feature = "weakened")]
         {
             config.weakness = self.weakness;
@@ -206,48 +174,27 @@ impl Subject for ZabSubject {
         config
     }
 
-    fn disk(&self) -> Saved {
-        Saved::default()
-    }
-
     fn passage(&self, message: Message) -> Passage<Message> {
-        let bounds = self.bounds;
         let too_far = match &message {
-            Message::End(_) => !bounds.ends,
-            Message::Looking { round, .. } => *round > bounds.last_round(),
+            Message::End(_) => !self.ends,
+            Message::Looking { round, .. } => *round > self.last_round(),
             // Whoever gives up because of something that it heard, and not because it heard nothing, does so in rounds that
             // are not counted, and might for ever.
             Message::Packet(Packet { session, body: Body::FollowerInfo(_), .. }) => {
-                session.number > bounds.last_round().0
+                session.number > self.last_round().0
             }
             Message::Packet(_) | Message::Settled { .. } => false,
         };
         if too_far { Passage::Lost } else { Passage::Sent(message) }
     }
 
-    fn plain_write(&self, write: Write) -> Write {
-        write
-    }
-
-    fn hash_message(&self, message: &Message, mut into: &mut dyn Hasher) {
-        message.hash(&mut into);
-    }
-
-    fn hash_write(&self, write: &Write, mut into: &mut dyn Hasher) {
-        write.hash(&mut into);
-    }
-
-    fn hash_saved(&self, saved: &Saved, mut into: &mut dyn Hasher) {
-        saved.hash(&mut into);
-    }
-
     fn usefulness(&self, node: &Zab, saved: &Saved, from: NodeId, message: &Message, _: bool) -> Use {
-        let openings_max = u64::from(1 + self.bounds.reopenings);
+        let openings_max = u64::from(1 + self.reopenings);
         let opens = matches!(message, Message::Packet(Packet { body: Body::FollowerInfo(_), .. }));
         if opens && node.openings(from) >= openings_max {
             return Use::Beyond;
         }
-        if self.bounds.ends || self.is_weak() {
+        if self.ends || self.weakness.is_some() {
             return Use::Open;
         }
         match message {
@@ -287,7 +234,7 @@ impl Subject for ZabSubject {
     }
 
     fn may_time_out(&self, node: &Zab) -> bool {
-        let last = self.bounds.last_round();
+        let last = self.last_round();
         match node.role() {
             Role::Looking => node.round() <= last,
             Role::Joining(_) | Role::Following(_) | Role::Preparing | Role::Leading => node.round() < last,
@@ -295,7 +242,7 @@ impl Subject for ZabSubject {
     }
 
     fn request(&self, node: &Zab, nth: u8) -> Option<Request> {
-        let write = nth <= self.bounds.before() + self.bounds.writes;
+        let write = nth <= self.before() + self.writes;
         let serves = match node.role() {
             Role::Leading => true,
             Role::Following(_) => !write,
@@ -305,31 +252,11 @@ impl Subject for ZabSubject {
         serves.then_some(request)
     }
 
-    fn react(&self, _: &Zab, _: &Event) -> Option<Request> {
-        None
-    }
-
-    fn invariants(&self) -> &ZabInvariants {
-        &self.invariants
-    }
-
-    fn show_message(&self, message: &Message) -> String {
-        show_message(message)
-    }
-
-    fn show_write(&self, write: &Write) -> String {
-        show_write(write)
-    }
-
     fn show_request(&self, request: &Request) -> String {
         match request {
             Request::Propose(data) => format!("propose {}", String::from_utf8_lossy(data)),
             Request::Sync => "sync".to_owned(),
             Request::Applied(through) => format!("applied {through}"),
         }
-    }
-
-    fn show_event(&self, event: &Event) -> String {
-        show_event(event)
     }
 }

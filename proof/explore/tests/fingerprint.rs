@@ -4,10 +4,10 @@
 mod common;
 
 use common::{SMALL, run};
-use hezong_explore::{Cluster, End, Limits, RaftBounds, RaftSubject};
+use hezong_explore::{Cluster, End, Limits, RaftBounds};
 
 fn compare(bounds: RaftBounds, states_max: u64) {
-    let mut cluster = Cluster::new(RaftSubject::new(bounds), bounds.general());
+    let mut cluster = Cluster::new(bounds);
     cluster.keep_twins();
     let report = run(&mut cluster, Limits { states_max: Some(states_max), ..Limits::default() });
     assert!(!matches!(report.end, End::Violated { .. }), "{:?}", report.end);

@@ -1,11 +1,11 @@
 //! Multi-Paxos within small bounds, to the end.
 
-use hezong_explore::{Cluster, End, Limits, Model, MultiPaxosBounds, MultiPaxosSubject, Order, explore};
+use hezong_explore::{Cluster, End, Limits, Model, MultiPaxosBounds, Order, explore};
 
 #[test]
 fn multi_paxos_small_bounds_complete() {
     let bounds = MultiPaxosBounds::SMALL;
-    let mut cluster = Cluster::new(MultiPaxosSubject::new(bounds), bounds.general());
+    let mut cluster = Cluster::new(bounds);
     cluster.keep_twins();
     let start = cluster.initial();
     let report = explore(&mut cluster, &start, Order::Breadth, Limits::default(), |_, _, _| {});

@@ -1,9 +1,9 @@
 //! Paxos within small bounds, to the end.
 
-use hezong_explore::{Cluster, End, Limits, Model, Order, PaxosBounds, PaxosSubject, explore};
+use hezong_explore::{Cluster, End, Limits, Model, Order, PaxosBounds, explore};
 
 fn complete(bounds: PaxosBounds) -> u64 {
-    let mut cluster = Cluster::new(PaxosSubject::new(bounds), bounds.general());
+    let mut cluster = Cluster::new(bounds);
     let start = cluster.initial();
     let report = explore(&mut cluster, &start, Order::Breadth, Limits::default(), |_, _, _| {});
     assert_eq!(report.end, End::Complete, "{bounds:?}");

@@ -6,13 +6,11 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use common::{SMALL, run};
 use hezong_base::{Index, NodeId};
-use hezong_explore::{
-    Action, Bounds, Cluster, End, Limits, Model, Order, RaftBounds, RaftSubject, Step, Violation, explore,
-};
+use hezong_explore::{Action, Cluster, End, Limits, Model, Order, RaftBounds, Step, Violation, explore};
 use hezong_raft::Role;
 
 fn complete(bounds: RaftBounds) -> (u64, u64, u32) {
-    let mut cluster = Cluster::new(RaftSubject::new(bounds), bounds.general());
+    let mut cluster = Cluster::new(bounds);
     let report = run(&mut cluster, Limits::default());
     assert_eq!(report.end, End::Complete);
     (report.states, report.steps, report.depth)
@@ -40,7 +38,7 @@ fn raft_same_bounds_same_counts() {
 
 /// Looks at each state visited.
 struct Watched {
-    cluster: Cluster<RaftSubject>,
+    cluster: Cluster<RaftBounds>,
     /// How many there are, with all that are the same but for names.
     states: usize,
     /// What they are but for the messages on their way.
@@ -49,7 +47,7 @@ struct Watched {
 
 impl Watched {
     fn new(bounds: RaftBounds) -> Self {
-        let cluster = Cluster::new(RaftSubject::new(bounds), bounds.general());
+        let cluster = Cluster::new(bounds);
         Self { cluster, states: 0, nodes: HashSet::new() }
     }
 
@@ -131,7 +129,7 @@ fn raft_spent_messages_make_no_difference_to_nodes() {
 #[test]
 fn raft_states_of_interest_are_reached() {
     let bounds = RaftBounds { entries: 1, crashes: 1, ..SMALL };
-    let mut cluster = Cluster::new(RaftSubject::new(bounds), bounds.general());
+    let mut cluster = Cluster::new(bounds);
     let mut seen = Seen::default();
     let mut waiting = VecDeque::from([cluster.initial()]);
     let mut visited = HashSet::new();
@@ -161,7 +159,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn look(&mut self, cluster: &Cluster<RaftSubject>, state: &hezong_explore::State) {
+    fn look(&mut self, cluster: &Cluster<RaftBounds>, state: &hezong_explore::State) {
         let nodes = [0, 1, 2].map(|at| cluster.node(state, at));
         self.two_leaders |= nodes.iter().filter(|node| node.role() == Role::Leader).count() > 1;
         self.committed |= nodes.iter().all(|node| node.announced() >= Some(Index(2)));
@@ -173,7 +171,7 @@ impl Seen {
 #[test]
 fn raft_start_may_be_any_state() {
     let bounds = RaftBounds { terms: 1, entries: 1, ..SMALL };
-    let mut cluster = Cluster::new(RaftSubject::new(bounds), bounds.general());
+    let mut cluster = Cluster::new(bounds);
     // Somebody campaigns, is voted for, and leads.
     let mut state = cluster.initial();
     let mut actions = Vec::new();
@@ -197,6 +195,5 @@ fn raft_start_may_be_any_state() {
 #[test]
 #[should_panic(expected = "one to 5 nodes")]
 fn cluster_too_large_refused() {
-    let bounds = Bounds { nodes: 6, crashes: 0, requests: 0, symmetry: false };
-    Cluster::new(RaftSubject::new(SMALL), bounds);
+    Cluster::new(RaftBounds { nodes: 6, ..SMALL });
 }

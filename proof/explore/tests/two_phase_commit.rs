@@ -1,11 +1,11 @@
 //! Two-phase commit as it ships, within small bounds, to the end.
 
-use hezong_explore::{Cluster, End, Limits, Model, Order, TwoPhaseCommitBounds, TwoPhaseCommitSubject, explore, story};
+use hezong_explore::{Cluster, End, Limits, Model, Order, TwoPhaseCommitBounds, explore, story};
 
 const SMALL: TwoPhaseCommitBounds = TwoPhaseCommitBounds::SMALL;
 
 fn complete(bounds: TwoPhaseCommitBounds) -> u64 {
-    let mut cluster = Cluster::new(TwoPhaseCommitSubject::new(bounds), bounds.general());
+    let mut cluster = Cluster::new(bounds);
     cluster.keep_twins();
     let start = cluster.initial();
     let report = explore(&mut cluster, &start, Order::Breadth, Limits::default(), |_, _, _| {});

@@ -1,11 +1,11 @@
 //! ZAB within small bounds, to the end.
 
-use hezong_explore::{Cluster, End, Limits, Model, Order, ZabBounds, ZabStart, ZabSubject, explore, story};
+use hezong_explore::{Cluster, End, Limits, Model, Order, ZabBounds, ZabStart, explore, story};
 
 const SMALL: ZabBounds = ZabBounds::SMALL;
 
 fn complete(bounds: ZabBounds) -> u64 {
-    let mut cluster = Cluster::new(ZabSubject::new(bounds), bounds.general());
+    let mut cluster = Cluster::new(bounds);
     cluster.keep_twins();
     let start = cluster.initial();
     let report = explore(&mut cluster, &start, Order::Breadth, Limits::default(), |_, _, _| {});

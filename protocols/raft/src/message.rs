@@ -129,11 +129,10 @@ pub enum Body {
     TimeoutNow,
 }
 
-impl Message {
-    /// What makes two messages the same to the explorer: everything but time, and but the numbers that only tell one
-    /// attempt from another (rounds, tokens, names of snapshots).
-    pub fn fingerprint(&self, mut into: &mut dyn Hasher) {
-        let into = &mut into;
+/// What makes two messages the same to the explorer: everything but time, and but the numbers that only tell one attempt
+/// from another (rounds, tokens, names of snapshots).
+impl Hash for Message {
+    fn hash<H: Hasher>(&self, into: &mut H) {
         (self.term, mem::discriminant(&self.body)).hash(into);
         match &self.body {
             Body::RequestPreVote { last } => last.hash(into),

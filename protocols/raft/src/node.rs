@@ -215,7 +215,7 @@ impl Protocol for Raft {
         (self.applied, self.durable).hash(into);
         (self.install.is_some(), self.state_lost, self.owed, self.counted_on).hash(into);
         // What leaves, and what counts, once the writes under way are stored.
-        self.writes.fingerprint(into, Message::fingerprint);
+        self.writes.fingerprint(into, |message, mut into| message.hash(&mut into));
         self.term_rests_on().and_then(|write| self.writes.place(write)).hash(into);
         for (write, vouched) in &self.appends {
             (self.writes.place(*write), vouched).hash(into);

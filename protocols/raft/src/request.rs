@@ -177,10 +177,9 @@ pub enum Write {
     Reset(Base),
 }
 
-impl Write {
-    /// What makes two writes the same to the explorer: everything but time.
-    pub fn fingerprint(&self, mut into: &mut dyn Hasher) {
-        let into = &mut into;
+/// What makes two writes the same to the explorer: everything but time.
+impl Hash for Write {
+    fn hash<H: Hasher>(&self, into: &mut H) {
         mem::discriminant(self).hash(into);
         match self {
             Self::Vote { term, vote, owed } => (term, vote, owed).hash(into),
@@ -205,11 +204,10 @@ pub struct Saved {
     pub log: Log,
 }
 
-impl Saved {
-    /// What makes two of these the same to the explorer: everything but time. Other than by the log of a running node,
-    /// entries are told by what they carry as well, so that no breach of Log Matching is taken for the same.
-    pub fn fingerprint(&self, mut into: &mut dyn Hasher) {
-        let into = &mut into;
+/// What makes two of these the same to the explorer: everything but time. Other than by the log of a running node, entries
+/// are told by what they carry as well, so that no breach of Log Matching is taken for the same.
+impl Hash for Saved {
+    fn hash<H: Hasher>(&self, into: &mut H) {
         (self.term, self.vote, self.owed).hash(into);
         self.log.fingerprint(into);
         let last = self.log.last_index().unwrap_or(Index::FIRST);

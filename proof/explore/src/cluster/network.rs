@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Cluster, Letter, NODES_MAX, Outcome, State, Step, addressed, name};
+use super::known::{Letter, Outcome, addressed};
+use super::{Cluster, NODES_MAX, State, Step, name};
 use crate::node::How;
 use crate::subject::{Subject, Use};
 
@@ -54,12 +55,12 @@ impl<S: Subject> Cluster<S> {
         let all = may_crash != (state.crashes < self.bounds.crashes);
         let mut spent = Vec::new();
         for (at, letter) in letters.iter().enumerate() {
-            let may_be_spent = all || at < new || self.letters[*letter as usize].to == node;
+            let may_be_spent = all || at < new || self.letters[*letter].to == node;
             let useful = |this: &mut Self, letter| match this.usefulness_of(nodes, letter, may_crash) {
                 Usefulness::Open => true,
                 Usefulness::Spent => false,
                 Usefulness::Done(outcome) => {
-                    let Outcome::Next(_, again, ..) = &this.outcomes[outcome as usize] else { return true };
+                    let Outcome::Next(_, again, ..) = &this.outcomes[outcome] else { return true };
                     let again = again.clone();
                     again.iter().any(|sent| {
                         let spent = this.usefulness_of(nodes, *sent, may_crash) == Usefulness::Spent;
@@ -78,7 +79,7 @@ impl<S: Subject> Cluster<S> {
         letters.sort_unstable();
         let mut sums = state.network.sums.clone();
         let mut add = |letter: u32, sign: u64| {
-            let Letter { from, to, digest, .. } = &self.letters[letter as usize];
+            let Letter { from, to, digest, .. } = &self.letters[letter];
             for (sum, naming) in sums.iter_mut().zip(&self.namings) {
                 let digest = addressed(*digest, naming[usize::from(*from)], naming[usize::from(*to)]);
                 *sum = sum.wrapping_add(digest.wrapping_mul(sign));
@@ -92,14 +93,14 @@ impl<S: Subject> Cluster<S> {
 
     /// Whether a message still matters to its receiver.
     fn usefulness_of(&mut self, nodes: &[u32; NODES_MAX], letter: u32, may_crash: bool) -> Usefulness {
-        let sent = &self.letters[letter as usize];
+        let sent = &self.letters[letter];
         let to = nodes[usize::from(sent.to)];
         let at = (letter as usize) << 1 | usize::from(may_crash);
         let found = self.usefulness.get(to as usize).and_then(|known| known.get(at).copied().flatten());
         if let Some(usefulness) = found {
             return usefulness;
         }
-        let (node, from) = (&self.known[to as usize].node, name(sent.from));
+        let (node, from) = (&self.known[to].node, name(sent.from));
         let claimed = self.subject.usefulness(&node.protocol, &node.saved, from, &sent.message, may_crash);
         let usefulness = if claimed == Use::Open {
             Usefulness::Open
@@ -107,10 +108,10 @@ impl<S: Subject> Cluster<S> {
             Usefulness::Spent
         } else {
             let outcome = self.outcome(to, Step::Deliver(letter), How::Soon);
-            match (&self.outcomes[outcome as usize], claimed) {
+            match (&self.outcomes[outcome], claimed) {
                 (Outcome::Next(next, sends, ..), Use::Spent) => {
                     // An answer may be held back behind a write, only to be lost then.
-                    let nothing = *next == to && sends.is_empty() || self.known[to as usize].node.is_storing();
+                    let nothing = *next == to && sends.is_empty() || self.known[to].node.is_storing();
                     assert!(nothing, "what is spent makes nothing of its receiver");
                     Usefulness::Spent
                 }

@@ -54,12 +54,12 @@ impl<S: Subject> Cluster<S> {
     /// if there is any. Numbers of messages grow as they are sent, since nothing else happened before.
     fn arrives(&mut self, state: &mut State, arrived: &mut BTreeSet<u32>, from: &[u8], to: &[u8]) -> Option<u8> {
         let first = state.network.letters.iter().copied().find(|letter| {
-            let sent = &self.letters[*letter as usize];
+            let sent = &self.letters[*letter];
             from.contains(&(sent.from + 1)) && to.contains(&(sent.to + 1)) && !arrived.contains(letter)
         });
         let letter = first?;
         arrived.insert(letter);
-        let to = self.letters[letter as usize].to;
+        let to = self.letters[letter].to;
         self.take(state, to, Step::Deliver(letter));
         Some(to)
     }
@@ -81,6 +81,6 @@ impl<S: Subject> Cluster<S> {
     }
 
     fn is_storing(&self, state: &State, node: u8) -> bool {
-        self.known[state.nodes[usize::from(node)] as usize].node.is_storing()
+        self.known[state.nodes[usize::from(node)]].node.is_storing()
     }
 }

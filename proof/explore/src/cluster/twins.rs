@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use hezong_base::NodeId;
 
-use super::{Cluster, Step, input_of};
+use super::{Cluster, Step};
 use crate::digest::ByDigest;
 use crate::node::{How, Node, Touched};
 use crate::subject::Subject;
@@ -23,21 +23,21 @@ impl<S: Subject> Cluster<S> {
     /// Tells an input that shows a difference.
     pub fn compare_twins(&mut self) -> Result<u64, String> {
         let mut inputs: HashMap<u32, Vec<(Step, How)>, ByDigest> = HashMap::default();
-        for (key, input) in self.outcome_of.keys() {
-            inputs.entry(*key).or_default().push(input_of(*input));
+        for (key, step, how) in self.outcomes.keys().copied() {
+            inputs.entry(key).or_default().push((step, how));
         }
         let mut compared = 0;
         for (key, twin) in self.twins.take().unwrap_or_default() {
             for (step, how) in inputs.get(&key).into_iter().flatten().copied() {
                 compared += 1;
-                let [one, other] = [&self.known[key as usize].node, &twin].map(|node| self.made_of(node, step, how));
+                let [one, other] = [&self.known[key].node, &twin].map(|node| self.made_of(node, step, how));
                 if one != other {
                     return Err(format!("{step:?}, {how:?}, of nodes found in two ways: {one:x?} but {other:x?}"));
                 }
             }
         }
         for (key, inputs) in inputs {
-            let known = &self.known[key as usize];
+            let known = &self.known[key];
             let soon = inputs.into_iter().filter(|(_, how)| *how == How::Soon).map(|(step, _)| step);
             for step in soon.filter(|step| !self.minds_time(key, *step)) {
                 compared += 1;
