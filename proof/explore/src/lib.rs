@@ -16,6 +16,7 @@
 //! | `subject.rs` | what a protocol adds to that, and to the command line |
 //! | `raft.rs` | Raft: bounds, what is left out |
 //! | `paxos.rs` | Paxos: the same |
+//! | `register.rs` | CASPaxos registers: the same |
 //! | `multi_paxos.rs` | Multi-Paxos: bounds, where it begins, what is left out |
 //! | `zab.rs` | ZAB: the same |
 //! | `two_phase_commit.rs` | two-phase commit as it ships: bounds, its users, what is left out |
@@ -51,6 +52,7 @@
 //! | Votes of a round that their receiver has left are lost, and, behind the last round, all that is new | more elections than are allowed |
 //! | A leader takes in so many sessions of a learner | what comes of more |
 //! | Two-phase commit's coordinator takes no part, and users apply at once; votes come at any time, and each user votes always the same | how a coordinator tells itself; what comes between an outcome and its end |
+//! | Registers are appended to; nobody asks for promises beyond the last round, or gives up while it waits for answers | reads, deletion, members; changes that are outbid again, or run out of time under way |
 //! | Multi-Paxos's heartbeats and refusals are lost; its masters do not step down of their own accord | leases, reads, and being master again at a higher ballot |
 //!
 //! # Left out
@@ -68,6 +70,7 @@ pub mod mutants;
 mod node;
 mod paxos;
 mod raft;
+mod register;
 mod subject;
 mod three_phase_commit;
 mod two_phase;
@@ -81,6 +84,7 @@ pub use multi_paxos::MultiPaxosBounds;
 pub use node::How;
 pub use paxos::PaxosBounds;
 pub use raft::RaftBounds;
+pub use register::RegisterBounds;
 pub use subject::{Passage, Scripted, Subject, Use};
 pub use three_phase_commit::{ThreePhaseAction, ThreePhaseCommit, ThreePhaseState};
 pub use two_phase::{Folding, TwoPhase, TwoPhaseAction, TwoPhaseState};

@@ -1,5 +1,5 @@
-//! `hezong-explore`: explores two-phase commit, whose number of states is known, Raft, Paxos, Multi-Paxos, ZAB
-//! and two-phase and three-phase commit as they ship.
+//! `hezong-explore`: explores two-phase commit, whose number of states is known, Raft, Paxos, registers,
+//! Multi-Paxos, ZAB and two-phase and three-phase commit as they ship.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "weakened")]
 use hezong_explore::mutants::{
-    Mutant, OF_MULTI_PAXOS, OF_PAXOS, OF_RAFT, OF_THREE_PHASE, OF_TWO_PHASE, OF_ZAB, Weakened,
+    Mutant, OF_MULTI_PAXOS, OF_PAXOS, OF_RAFT, OF_REGISTER, OF_THREE_PHASE, OF_TWO_PHASE, OF_ZAB, Weakened,
 };
 use hezong_explore::{
-    Cluster, End, Folding, Limits, Model, MultiPaxosBounds, Order, PaxosBounds, RaftBounds, Report, Subject,
-    ThreePhaseCommit, TwoPhase, TwoPhaseCommitBounds, ZabBounds, explore, story,
+    Cluster, End, Folding, Limits, Model, MultiPaxosBounds, Order, PaxosBounds, RaftBounds, RegisterBounds, Report,
+    Subject, ThreePhaseCommit, TwoPhase, TwoPhaseCommitBounds, ZabBounds, explore, story,
 };
 
 /// Every run of a protocol there is, within bounds: visits each state once and checks it.
@@ -32,6 +32,8 @@ enum Command {
     Raft(Within<RaftBounds>),
     /// Explores basic Paxos as it ships, with prompt disks.
     Paxos(Within<PaxosBounds>),
+    /// Explores a CASPaxos register as it ships, with prompt disks: changes of it, each of which appends.
+    Register(Within<RegisterBounds>),
     /// Explores ZAB as it ships, among three voters, from a state that real steps lead to.
     Zab(Within<ZabBounds>),
     /// Explores Multi-Paxos as it ships, with prompt disks, from a state in which n1 is master.
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
         }
         Command::Raft(within) => run_cluster(within),
         Command::Paxos(within) => run_cluster(within),
+        Command::Register(within) => run_cluster(within),
         Command::Zab(within) => run_cluster(within),
         Command::MultiPaxos(within) => run_cluster(within),
         Command::TwoPhaseCommit(within) => run_cluster(within),
@@ -111,7 +114,7 @@ fn main() -> ExitCode {
 #[cfg(feature = "weakened")]
 fn mutants() -> io::Result<ExitCode> {
     let mut missed = go_through(&OF_RAFT)? + go_through(&OF_PAXOS)?;
-    missed += go_through(&OF_MULTI_PAXOS)? + go_through(&OF_ZAB)?;
+    missed += go_through(&OF_REGISTER)? + go_through(&OF_MULTI_PAXOS)? + go_through(&OF_ZAB)?;
     missed += go_through(&OF_TWO_PHASE)? + go_through(&OF_THREE_PHASE)?;
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

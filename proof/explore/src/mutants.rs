@@ -5,11 +5,12 @@ use std::fmt::Debug;
 use hezong_commit::Weakness as OfCommit;
 use hezong_paxos::basic::Weakness as OfPaxos;
 use hezong_paxos::multi::Weakness as OfMultiPaxos;
+use hezong_paxos::register::Weakness as OfRegister;
 use hezong_raft::Weakness as OfRaft;
 use hezong_zab::Weakness as OfZab;
 
 use crate::{
-    Cluster, Limits, Model, MultiPaxosBounds, Order, PaxosBounds, RaftBounds, Report, ThreePhaseCommit,
+    Cluster, Limits, Model, MultiPaxosBounds, Order, PaxosBounds, RaftBounds, RegisterBounds, Report, ThreePhaseCommit,
     TwoPhaseCommitBounds, ZabBounds, ZabStart, explore,
 };
 
@@ -86,6 +87,17 @@ pub const OF_PAXOS: [Mutant<PaxosBounds>; 10] = [
     paxos(OfPaxos::CountAcrossBallots, PaxosBounds { rounds: 2, ..PAXOS }, "only what was chosen is learned", 7),
 ];
 
+/// Those of registers. The rest are of reads, deletion and members, which are not explored, or farther away.
+pub const OF_REGISTER: [Mutant<RegisterBounds>; 7] = [
+    register(OfRegister::BallotReused, 1, "one state a ballot", 6),
+    register(OfRegister::PromiseBeforeStored, 1, "one chain of states", 7),
+    register(OfRegister::AcceptBeforeStored, 1, "what users are told was chosen since they asked", 5),
+    register(OfRegister::OldPromiseCounted, 0, "one chain of states", 8),
+    register(OfRegister::AcceptBelowPromise, 0, "promises are kept", 5),
+    register(OfRegister::HalfIsMajority, 0, "what users are told was chosen since they asked", 1),
+    register(OfRegister::MemoryOutlivesRefusal, 0, "one chain of states", 7),
+];
+
 /// Those of Multi-Paxos. The rest are of leases, members, reads and snapshots, which are not explored, or farther away.
 pub const OF_MULTI_PAXOS: [Mutant<MultiPaxosBounds>; 7] = [
     multi_paxos(OfMultiPaxos::BallotReused, 1, "one value a slot and ballot", 6),
@@ -157,6 +169,10 @@ const fn two_phase(
     Mutant { weakness, bounds: TwoPhaseCommitBounds { crashes, ..TWO_PHASE }, property, steps }
 }
 
+const fn register(weakness: OfRegister, crashes: u8, property: &'static str, steps: usize) -> Mutant<RegisterBounds> {
+    Mutant { weakness, bounds: RegisterBounds { crashes, ..RegisterBounds::SMALL }, property, steps }
+}
+
 const fn multi_paxos(
     weakness: OfMultiPaxos,
     crashes: u8,
@@ -199,6 +215,7 @@ macro_rules! weakened {
 
 weakened!(RaftBounds, "", OfRaft, Cluster<Self>, Cluster::new);
 weakened!(PaxosBounds, "paxos::", OfPaxos, Cluster<Self>, Cluster::new);
+weakened!(RegisterBounds, "register::", OfRegister, Cluster<Self>, Cluster::new);
 weakened!(MultiPaxosBounds, "multi-paxos::", OfMultiPaxos, Cluster<Self>, Cluster::new);
 weakened!(ZabBounds, "zab::", OfZab, Cluster<Self>, Cluster::new);
 weakened!(TwoPhaseCommitBounds, "two-phase::", OfCommit, Cluster<Self>, Cluster::new);
