@@ -183,6 +183,8 @@ struct Recorder<D: Taught> {
     nodes: BTreeMap<NodeId, Known<D>>,
     rows: Vec<Row>,
     violation: Option<Violation>,
+    /// The message that the node which is handed an input right now hears, if it is one.
+    heard: Option<(NodeId, <D::Protocol as hezong_base::Protocol>::Message)>,
     /// The state machine on top, where the story is about that.
     accounts: Option<Accounts>,
 }
@@ -206,7 +208,7 @@ impl<D: Taught> Recorder<D> {
     fn new(voters: u8, accounts: Option<Accounts>) -> Self {
         let past = <D::Invariants as Invariants>::Past::default();
         let (nodes, rows) = (BTreeMap::new(), Vec::new());
-        Self { invariants: D::invariants(voters), past, nodes, rows, violation: None, accounts }
+        Self { invariants: D::invariants(voters), past, nodes, rows, violation: None, heard: None, accounts }
     }
 
     /// A line of the story's prose; lines that follow each other are one paragraph.
@@ -245,7 +247,8 @@ impl<D: Taught> Recorder<D> {
                     self.row(now, Kind::At(*id), format!("{id} is asked: {request:?}"));
                     self.invariants.asked(&mut self.past, *id, *request_id, request);
                 }
-                Input::Message { .. } | Input::Stored(_) | Input::Answered { .. } => {}
+                Input::Message { from, message } => self.heard = Some((*from, message.clone())),
+                Input::Stored(_) | Input::Answered { .. } => {}
             },
             Moment::Became(id, node, disk) => return self.became(now, *id, node, disk),
             Moment::Sent { .. } | Moment::Wrote(..) => {}
@@ -277,8 +280,12 @@ impl<D: Taught> Recorder<D> {
         let view = self.invariants.view(node, &D::saved(disk), now);
         let known = self.nodes.get_mut(&id).expect("it was just seen to stand");
         known.is_up = true;
+        let heard = self.heard.take();
         if let Some(before) = &known.view {
             self.invariants.check_step(id, before, &view)?;
+            if let Some((from, message)) = heard {
+                self.invariants.check_message(id, before, from, &message, &view)?;
+            }
         }
         self.invariants.remember(&mut self.past, id, &view)?;
         known.view = Some(view);

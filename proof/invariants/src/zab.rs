@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hezong_base::{NodeId, RequestId, Time};
-use hezong_zab::{Epoch, Event, Log, Request, Role, Saved, Standing, Zab, Zxid};
+use hezong_zab::{Body, Epoch, Event, Log, Message, Packet, Request, Role, Saved, Standing, Zab, Zxid};
 
 use crate::{Invariants, Violation};
 
@@ -23,8 +23,12 @@ pub struct ZabInvariants {
 #[derive(Debug)]
 pub struct ZabView {
     role: Role,
+    /// In memory: the highest epoch it has accepted; a leader's own, once it has chosen one.
+    accepted: Epoch,
     /// In memory: the epoch whose history it has.
     current: Epoch,
+    /// Where its history ends, in memory.
+    last: Option<Zxid>,
     /// What it knows to be committed.
     committed: Option<Zxid>,
     /// Where what it knows begins.
@@ -124,6 +128,11 @@ impl ZabInvariants {
     }
 }
 
+/// Whether somebody leads, established or not yet.
+fn leads(view: &ZabView) -> bool {
+    matches!(view.role, Role::Preparing | Role::Leading)
+}
+
 impl Invariants for ZabInvariants {
     type Protocol = Zab;
     type View = ZabView;
@@ -134,7 +143,9 @@ impl Invariants for ZabInvariants {
         let known = history.entries().take_while(|entry| Some(entry.zxid) <= committed);
         ZabView {
             role: node.role(),
+            accepted: node.accepted(),
             current: node.current(),
+            last: history.last(),
             committed,
             base: history.base(),
             known: known.map(|entry| (entry.zxid, entry.data.clone())).collect(),
@@ -155,6 +166,54 @@ impl Invariants for ZabInvariants {
         if has.history.last() < kept {
             let detail = format!("{id} removes what it knew to be committed from its disk, up to {kept:?}");
             return Err(Violation::new("what is committed stays", detail));
+        }
+        Ok(())
+    }
+
+    fn check_message(
+        &self,
+        id: NodeId,
+        before: &ZabView,
+        from: NodeId,
+        message: &Message,
+        after: &ZabView,
+    ) -> Result<(), Violation> {
+        if !leads(before) || leads(after) {
+            return Ok(());
+        }
+        let is_reason = match message {
+            Message::Packet(Packet { body, .. }) => match body {
+                // A voter that has accepted a higher epoch can never join.
+                Body::FollowerInfo(accepted) => self.votes(from) && *accepted > before.accepted,
+                // One that has more may have what is committed and the leader has not (§IV, step l.1.2).
+                Body::AckEpoch { current: Some(current), last } => {
+                    self.votes(from) && (*current, *last) > (before.current, before.last)
+                }
+                // The epoch may have no number left. That it has none is the leader's own matter.
+                Body::Request { .. } => true,
+                Body::LeaderInfo
+                | Body::AckEpoch { current: None, .. }
+                | Body::Diff
+                | Body::Trunc(_)
+                | Body::Snap { .. }
+                | Body::Proposal { .. }
+                | Body::NewLeader
+                | Body::AckLeader { .. }
+                | Body::UpToDate { .. }
+                | Body::Ack(_)
+                | Body::Commit(_)
+                | Body::Inform { .. }
+                | Body::Ping(_)
+                | Body::Pong(_)
+                | Body::Refused { .. }
+                | Body::Sync(_)
+                | Body::Synced(_) => false,
+            },
+            Message::Looking { .. } | Message::Settled { .. } | Message::End(_) => false,
+        };
+        if !is_reason {
+            let detail = format!("{id} gives up {} when {from} says {message:?}", before.accepted);
+            return Err(Violation::new("a leader gives up for a reason", detail));
         }
         Ok(())
     }
@@ -180,7 +239,7 @@ impl Invariants for ZabInvariants {
             }
         }
         let was = past.seen.insert(id, (view.current, view.base));
-        if !matches!(view.role, Role::Preparing | Role::Leading) {
+        if !leads(view) {
             return Ok(());
         }
         if was.is_some_and(|(was, _)| was < view.current) {
@@ -277,7 +336,7 @@ impl Invariants for ZabInvariants {
 
 #[cfg(test)]
 mod tests {
-    use hezong_zab::Entry;
+    use hezong_zab::{Entry, SessionId};
 
     use super::*;
 
@@ -304,8 +363,9 @@ mod tests {
         }
         (base + 1..=stored).for_each(|at| disk.history.append(Entry { zxid: zxid(at), data: data(at) }));
         let known = (base + 1..=committed).map(|at| (zxid(at), data(at))).collect();
-        let (role, current) = (Role::Looking, Epoch(1));
-        ZabView { role, current, committed: place(committed), base: place(base), known, disk }
+        let (role, accepted, current) = (Role::Looking, Epoch(1), Epoch(1));
+        let (last, committed, base) = (place(stored), place(committed), place(base));
+        ZabView { role, accepted, current, last, committed, base, known, disk }
     }
 
     /// n1 and n2 have three transactions and know them to be committed, n3 has none; their users were told nothing.
@@ -367,6 +427,31 @@ mod tests {
         // That ended at 5, and its session had ended before: what the node knows to be committed is cut.
         THREE.remember(&mut past, N1, &view(2, 3, 3)).unwrap();
         (2..=3).for_each(|counter| assert_eq!(deliver(&mut past, N1, counter), Ok(())));
+    }
+
+    #[test]
+    fn leader_that_gives_up_without_a_reason_is_seen() {
+        let leader = ZabView { role: Role::Preparing, accepted: Epoch(2), ..view(0, 2, 1) };
+        let gives_up = |from: u64, body: Body, after: Role| {
+            let (session, after) = (SessionId { life: 1, number: 1 }, ZabView { role: after, ..view(0, 2, 1) });
+            let message = Message::Packet(Packet { session, epoch: Some(Epoch(2)), number: 1, body });
+            THREE.check_message(N3, &leader, NodeId(from), &message, &after).map_err(|violation| violation.property)
+        };
+        let ack_epoch = |current, counter| Body::AckEpoch { current, last: Some(zxid(counter)) };
+        for reason in [Body::FollowerInfo(Epoch(3)), ack_epoch(Some(Epoch(1)), 3), ack_epoch(Some(Epoch(2)), 1)] {
+            assert_eq!(gives_up(1, reason.clone(), Role::Looking), Ok(()), "{reason:?}");
+            let observers = gives_up(4, reason.clone(), Role::Looking);
+            assert_eq!(observers, Err("a leader gives up for a reason"), "{reason:?}, of one that does not vote");
+        }
+        let asked = Body::Request { id: RequestId(7), data: data(3) };
+        assert_eq!(gives_up(4, asked, Role::Looking), Ok(()), "its epoch may be used up");
+        let others =
+            [Body::FollowerInfo(Epoch(2)), ack_epoch(Some(Epoch(1)), 2), ack_epoch(None, 3), Body::Ack(zxid(1))];
+        for other in others {
+            let seen = gives_up(1, other.clone(), Role::Looking);
+            assert_eq!(seen, Err("a leader gives up for a reason"), "{other:?}");
+            assert_eq!(gives_up(1, other.clone(), Role::Leading), Ok(()), "{other:?}");
+        }
     }
 
     #[test]

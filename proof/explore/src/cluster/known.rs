@@ -109,8 +109,7 @@ impl<S: Subject> Cluster<S> {
         let Touched { node, sends, writes, events } = self.touch(&self.known[key].node, step, how)?;
         let from = place(node.id);
         let next = self.know(node, Some((key, step, how)));
-        let (before, after) = (&self.known[key], &self.known[next]);
-        self.invariants.check_step(before.node.id, &before.view, &after.view)?;
+        self.check_step(key, step, how, next)?;
         let mut sends: Vec<_> = sends.into_iter().map(|(to, sent)| self.know_letter(from, place(to), sent)).collect();
         sends.sort_unstable();
         sends.dedup();
@@ -118,6 +117,20 @@ impl<S: Subject> Cluster<S> {
         let is_heard = self.subject.users_are_heard() && how != How::Crashing;
         let events = if is_heard { events.into() } else { Box::default() };
         Ok(Outcome::Next(next, sends.into(), !writes.is_empty(), events))
+    }
+
+    /// What must hold of a step by itself.
+    fn check_step(&self, key: u32, step: Step, how: How, next: u32) -> Result<(), Violation> {
+        let (before, after) = (&self.known[key], &self.known[next]);
+        let (id, invariants) = (before.node.id, &self.invariants);
+        invariants.check_step(id, &before.view, &after.view)?;
+        match step {
+            Step::Deliver(letter) if how != How::Crashing => {
+                let (from, _, message) = self.letter(letter);
+                invariants.check_message(id, &before.view, from, message, &after.view)
+            }
+            Step::Deliver(_) | Step::Timeout | Step::Stored | Step::Restart | Step::Request(_) => Ok(()),
+        }
     }
 
     /// Hands a node its input.

@@ -105,6 +105,8 @@ pub(super) struct World<S: Subject> {
 }
 
 type Step = Result<(), Violation>;
+/// The message that made a step, if one did, and whose it was.
+type Heard<S> = Option<(NodeId, MessageOf<S>)>;
 
 impl<S: Subject> World<S> {
     /// Machines whose processes are about to start.
@@ -244,7 +246,7 @@ impl<S: Subject> World<S> {
             let after = &self.nodes[place(id)].process.as_ref().expect("it was started").view;
             self.subject.invariants().check_step(id, &before, after)?;
         }
-        self.follow(id, out)?;
+        self.follow(id, out, None)?;
         if let Some(process) = &mut self.nodes[place(id)].process {
             self.subject.started(&mut process.machine);
         }
@@ -292,7 +294,7 @@ impl<S: Subject> World<S> {
             let Some((_, write)) = node.unstored.pop_front_if(|(id, _)| *id <= through) else { break };
             ProtocolOf::<S>::save(&mut node.saved, &write);
             // One by one: what a later write replaces was on the disk all the same, and others may be told so.
-            self.look(id)?;
+            self.look(id, None)?;
         }
         self.sync(id);
         self.hand(id, Input::Stored(through))
@@ -351,6 +353,10 @@ impl<S: Subject> World<S> {
         let node = &mut self.nodes[place(id)];
         let Some(process) = &mut node.process else { return Ok(()) };
         let (local, mut out) = (node.clock.local(self.now), Vec::new());
+        let heard = match &input {
+            Input::Message { from, message } => Some((*from, message.clone())),
+            Input::Request { .. } | Input::Stored(_) | Input::Answered { .. } | Input::Timeout => None,
+        };
         process.protocol.handle(local, input, &mut out);
         self.trace.word(self.now);
         self.trace.word(id.0);
@@ -361,7 +367,7 @@ impl<S: Subject> World<S> {
             out.truncate(left as usize);
             self.faults.add(Fault::Crash);
         }
-        self.follow(id, out)?;
+        self.follow(id, out, heard)?;
         if is_doomed {
             self.crash(id, 0);
         }
@@ -369,7 +375,7 @@ impl<S: Subject> World<S> {
     }
 
     /// Carries out effects, looks at what the node has become, and lets users do what they do when told something.
-    fn follow(&mut self, id: NodeId, out: Vec<Effect<ProtocolOf<S>>>) -> Step {
+    fn follow(&mut self, id: NodeId, out: Vec<Effect<ProtocolOf<S>>>, heard: Heard<S>) -> Step {
         let mut told = Vec::new();
         for effect in out {
             match effect {
@@ -387,7 +393,7 @@ impl<S: Subject> World<S> {
             }
         }
         self.sync(id);
-        self.look(id)?;
+        self.look(id, heard)?;
         for event in told {
             self.hear(id, &event)?;
         }
@@ -417,13 +423,16 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// What must hold of the node's step, and of all nodes after it.
-    fn look(&mut self, id: NodeId) -> Step {
+    /// What must hold of the node's step, by a message if that is what it heard, and of all nodes after it.
+    fn look(&mut self, id: NodeId, heard: Heard<S>) -> Step {
         let (now, invariants) = (self.now, self.subject.invariants());
         let node = &mut self.nodes[place(id)];
         let Some(process) = &mut node.process else { return Ok(()) };
         let view = invariants.view(&process.protocol, &node.saved, node.clock.local(now));
         invariants.check_step(id, &process.view, &view)?;
+        if let Some((from, message)) = heard {
+            invariants.check_message(id, &process.view, from, &message, &view)?;
+        }
         invariants.remember(&mut self.past, id, &view)?;
         process.view = view;
         let up = self.nodes.iter().enumerate().filter_map(|(at, node)| {
