@@ -36,7 +36,7 @@ impl Subject for ZabSubject {
     type Machine = Option<Zxid>;
 
     const IN_ORDER: bool = true;
-    const UNSEEN: &'static [&'static str] = &["Zk3023", "Zk4685", "RepeatedEpochCounted", "SyncUnconfirmed"];
+    const UNSEEN: &'static [&'static str] = &["RepeatedEpochCounted", "SyncUnconfirmed"];
 
     fn draw(rng: &mut Rng, _weakness: Option<&str>) -> Self {
         let voters = [2, 3, 3, 3, 3, 5][rng.below(6) as usize];
