@@ -82,6 +82,8 @@ pub(super) struct World<S: Subject> {
     pub(super) rest: u64,
     /// How long nothing new goes wrong, at most.
     pub(super) lull: u64,
+    /// How long a process that died stays away, at most.
+    away: u64,
     pub(super) now: u64,
     pub(super) queue: Queue<Next<S>>,
     pub(super) nodes: Vec<Node<S>>,
@@ -147,7 +149,9 @@ impl<S: Subject> World<S> {
             queue.push(rng.below(patience / 10), Next::Start { node: id });
             queue.push(rng.below(patience / 4), Next::User { node: id });
         }
-        let lull = patience / (1 + rng.below(20));
+        // Where silence means a crash, the others are to go on meanwhile.
+        let away = patience * if S::IS_SYNCHRONOUS { 8 } else { 1 };
+        let lull = away / (1 + rng.below(20));
         queue.push(rng.below(lull), Next::Trouble);
         let (sync, rest) = (patience / (sync_parts + rng.below(100)), patience / (1 + rng.below(20)));
         let network = Network::new(rng.fork());
@@ -158,6 +162,7 @@ impl<S: Subject> World<S> {
             sync,
             rest,
             lull,
+            away,
             now: 0,
             queue,
             nodes,
@@ -255,7 +260,7 @@ impl<S: Subject> World<S> {
 
     /// A process dies, and with it what was not on disk, but for the first `kept` writes.
     pub(super) fn crash(&mut self, id: NodeId, kept: usize) {
-        let (back, now) = (1 + self.trouble.below(self.ways.patience), self.now);
+        let (back, now) = (1 + self.trouble.below(self.away), self.now);
         let node = &mut self.nodes[place(id)];
         let Some(process) = node.process.take() else { return };
         (node.last_view, node.left) = (Some(process.view), Some(process.machine));
