@@ -53,7 +53,7 @@ pub struct ZabPast {
     told: BTreeMap<NodeId, Option<Zxid>>,
     /// Who has taken up each epoch as its leader, established later or not.
     taken: BTreeMap<Epoch, NodeId>,
-    /// Who was established in each epoch, and how much was committed by then.
+    /// Who was established in each epoch, and how much was committed by then, in epochs before it.
     reigns: BTreeMap<Epoch, (NodeId, usize)>,
     /// What is to be broadcast, by request.
     proposed: BTreeMap<RequestId, Bytes>,
@@ -250,7 +250,9 @@ impl Invariants for ZabInvariants {
             }
         }
         if view.role == Role::Leading {
-            let all = past.order.len();
+            // Late words of those who have gone on may establish a leader behind its successor: what that has committed is not
+            // before it, and it cannot commit anything itself.
+            let all = past.order.partition_point(|(zxid, _)| zxid.epoch < view.current);
             let (first, _) = *past.reigns.entry(view.current).or_insert((id, all));
             if first != id {
                 let detail = format!("{id} leads {}, which {first} has led", view.current);
@@ -452,6 +454,19 @@ mod tests {
             assert_eq!(seen, Err("a leader gives up for a reason"), "{other:?}");
             assert_eq!(gives_up(1, other.clone(), Role::Leading), Ok(()), "{other:?}");
         }
+    }
+
+    #[test]
+    fn serving_takes_what_was_committed_in_epochs_before() {
+        let (mut late, mut next) = (three(), three());
+        let leads =
+            |current, stored| ZabView { role: Role::Leading, current: Epoch(current), ..view(0, stored, stored) };
+        let check = |past: &mut ZabPast, view: &ZabView| {
+            THREE.remember(past, N3, view).unwrap();
+            THREE.check(&[(N3, view)], past).map_err(|violation| violation.property)
+        };
+        assert_eq!(check(&mut late, &leads(1, 2)), Ok(()), "the third was committed by a successor");
+        assert_eq!(check(&mut next, &leads(2, 2)), Err("who serves has all that was before"));
     }
 
     #[test]

@@ -12,6 +12,10 @@ use hezong_zab::Weakness;
 use hezong_zab::{Answer, Ask, Config, Event, Request, Role, Saved, Zab, Zxid};
 
 use super::{Outcome, Subject};
+use crate::check::place;
+
+/// Voters and observers.
+const NODES_MAX: usize = 7;
 
 /// An ensemble.
 #[derive(Clone, Debug)]
@@ -24,6 +28,9 @@ pub struct ZabSubject {
     reports: u64,
     /// How many in a thousand requests are `sync`s.
     syncs: u64,
+    /// How long each node waits for the other side of a session, in halves of patience. Where they differ, a leader may believe
+    /// that it leads while others, which wait less, have another one already.
+    limits: [u32; NODES_MAX],
     invariants: ZabInvariants,
     #[cfg(feature = "weakened")]
     weakness: Option<Weakness>,
@@ -36,7 +43,7 @@ impl Subject for ZabSubject {
     type Machine = Option<Zxid>;
 
     const IN_ORDER: bool = true;
-    const UNSEEN: &'static [&'static str] = &["RepeatedEpochCounted", "SyncUnconfirmed"];
+    const UNSEEN: &'static [&'static str] = &["RepeatedEpochCounted"];
 
     fn draw(rng: &mut Rng, _weakness: Option<&str>) -> Self {
         let voters = [2, 3, 3, 3, 3, 5][rng.below(6) as usize];
@@ -46,6 +53,11 @@ impl Subject for ZabSubject {
             history_kept: rng.below(6) as usize,
             reports: [0, 100, 500, 1_000][rng.below(4) as usize],
             syncs: [100, 300, 600][rng.below(3) as usize],
+            limits: if rng.chance(500) {
+                [6; NODES_MAX]
+            } else {
+                [(); NODES_MAX].map(|()| [1, 2, 6, 16][rng.below(4) as usize])
+            },
             invariants: ZabInvariants { voters },
             #[cfg(feature = "weakened")]
             weakness: super::subject::named(&Weakness::ALL, _weakness),
@@ -74,8 +86,8 @@ impl Subject for ZabSubject {
         config.finalize_wait = patience / 8;
         (config.notify_interval_min, config.notify_interval_max) = (patience / 8, patience);
         config.ping_interval = patience / 4;
-        // The slowest disk takes twice the patience for a write.
-        (config.sync_limit, config.init_limit) = (patience * 3, patience * 8);
+        let limit = patience / 2 * self.limits[place(id)];
+        (config.sync_limit, config.init_limit) = (limit, limit + patience * 5);
         (config.counter_max, config.history_kept) = (self.counter_max, self.history_kept);
         #[cfg(feature = "weakened")]
         {
