@@ -42,7 +42,7 @@ pub trait Subject: Sized {
     type Machine;
 
     /// Whether it claims what it claims for synchronous systems only. Then nodes crash and messages come twice or out of order,
-    /// but nothing is lost between nodes that are up, clocks run equally fast, and a round trip with a disk in it takes less
+    /// but nothing is lost between nodes that stay up, clocks run equally fast, and a round trip with a disk in it takes less
     /// than one patience.
     const IS_SYNCHRONOUS: bool = false;
 

@@ -17,8 +17,8 @@ use crate::queue::Queue;
 
 /// What is going to happen.
 pub(super) enum Next<S: Subject> {
-    /// A message arrives.
-    Arrive { from: NodeId, to: NodeId, message: MessageOf<S> },
+    /// A message arrives; of the sender's life in which it was sent.
+    Arrive { from: NodeId, life: u64, to: NodeId, message: MessageOf<S> },
     /// A deadline, if it is still the node's latest.
     Deadline { node: NodeId, tick: u64 },
     /// A disk has written all up to there.
@@ -210,8 +210,11 @@ impl<S: Subject> World<S> {
             return Ok(());
         }
         match next {
-            Next::Arrive { from, to, message } => {
-                if it.process.is_some() {
+            Next::Arrive { from, life, to, message } => {
+                let is_up = it.process.is_some();
+                // Where nothing else is lost, what one that crashed had on its way may be.
+                let may_be_lost = S::IS_SYNCHRONOUS && self.nodes[place(from)].life != life;
+                if is_up && !(may_be_lost && self.trouble.chance(500)) {
                     self.tell(|| format!("{to} ← {from} {}", S::Dialect::message(&message)));
                     return self.hand(to, Input::Message { from, message });
                 }
@@ -420,11 +423,12 @@ impl<S: Subject> World<S> {
         }
         let lost = if once.is_some() { "" } else { "   lost" };
         self.tell(|| format!("    {from} → {to} {}{lost}", S::Dialect::message(&message)));
+        let life = self.nodes[place(from)].life;
         if let Some(at) = twice {
-            self.queue.push(at, Next::Arrive { from, to, message: message.clone() });
+            self.queue.push(at, Next::Arrive { from, life, to, message: message.clone() });
         }
         if let Some(at) = once {
-            self.queue.push(at, Next::Arrive { from, to, message });
+            self.queue.push(at, Next::Arrive { from, life, to, message });
         }
     }
 
