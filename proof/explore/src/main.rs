@@ -59,7 +59,7 @@ struct TwoPhaseArguments {
     symmetry: bool,
 }
 
-// No documentation here: it would stand in for that of the command.
+/// The bounds of a protocol, and those of the search.
 #[derive(Args, Debug)]
 struct Within<B: Args> {
     #[command(flatten)]

@@ -36,7 +36,7 @@ pub struct RegisterBounds {
 }
 
 impl RegisterBounds {
-    /// Two proposers, three acceptors, a change each.
+    /// Two proposers, three acceptors, two changes in all.
     pub const SMALL: Self = Self { acceptors: 3, proposers: 2, changes: 2, rounds: 1, crashes: 0, weakness: None };
 }
 

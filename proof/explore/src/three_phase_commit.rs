@@ -44,7 +44,7 @@ pub struct ThreePhaseCommit {
     /// Crashes in all, of whichever node.
     #[arg(long, default_value_t = 1)]
     pub crashes: u8,
-    /// A message may take a while, a round trip less than three of these.
+    /// A message may be late, by up to a third of what a round trip may take.
     #[arg(long)]
     pub slow: bool,
     /// Whether who crashes may start again.

@@ -46,11 +46,9 @@ fn ballot(world: &World<MultiPaxos>, rng: &mut Rng, node: NodeId) -> Ballot {
     Ballot { round, node }
 }
 
-/// The ballot of ours that is under way, as a rule; if others can have heard of it, for it is on disk by then.
+/// The ballot of ours that is under way, as a rule.
 fn ours(world: &World<MultiPaxos>, rng: &mut Rng) -> Ballot {
-    let current = world.node.ballot();
-    let ballot = current.filter(|_| rng.chance(900)).unwrap_or_else(|| ballot(world, rng, US));
-    if Some(ballot) == current { Ballot { round: ballot.round.min(world.disk.round), ..ballot } } else { ballot }
+    world.node.ballot().filter(|_| rng.chance(900)).unwrap_or_else(|| ballot(world, rng, US))
 }
 
 fn few(rng: &mut Rng) -> Members {

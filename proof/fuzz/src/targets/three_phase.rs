@@ -95,7 +95,13 @@ impl Subject for ThreePhase {
                 concluded == Some(&Outcome::Committed) || seen.ends.get(&tx) == Some(&Outcome::Committed)
             }
             // What was never promised, or comes so late that it counts as over, was aborted.
-            Message::Decision { outcome: Outcome::Aborted, .. } => seen.ends.get(&tx) != Some(&Outcome::Committed),
+            Message::Decision { outcome: Outcome::Aborted, .. } => {
+                let concluded = seen.concluded.get(&tx.number).filter(|_| tx.coordinator == US);
+                let end = seen.ends.get(&tx);
+                concluded != Some(&Outcome::Committed)
+                    && end != Some(&Outcome::Committed)
+                    && (is_over || concluded.is_some() || end.is_some())
+            }
             Message::Acknowledged(_) => is_over,
         };
         assert!(is_stored, "{message:?} is said, where {disk:?} is stored");
@@ -119,9 +125,9 @@ impl Subject for ThreePhase {
             }
             Event::Apply { tx, outcome } => {
                 assert!(seen.users.contains(tx), "{tx} ends so, and the user never heard of it");
-                if *outcome == Outcome::Committed {
-                    assert_eq!(seen.ends.get(tx), Some(outcome), "{tx} is to commit, and that is not on disk");
-                }
+                // It may have ended before the user was told to prepare it.
+                let end = seen.ends.get(tx).copied().or_else(|| world.disk.fences.outcome(*tx));
+                assert_eq!(end, Some(*outcome), "{tx} is to end so, and that is not on disk");
                 seen.done = true;
             }
         }

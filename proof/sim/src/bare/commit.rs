@@ -40,7 +40,7 @@ impl Simulated for Tcc {
 
 impl Simulated for ThreePhase {
     const WEAKNESSES: &'static [Weakness] = &Weakness::THREE_PHASE;
-    // Two backups must die in turn, each at its moment.
+    // The coordinator and then its backup must die, each at its moment.
     const UNSEEN: &'static [&'static str] = &["CommitUnpromoted"];
     const IS_SYNCHRONOUS: bool = true;
 }

@@ -43,7 +43,7 @@ pub trait Subject: Sized {
 
     /// Whether it claims what it claims for synchronous systems only. Then nodes crash and messages come twice or out of order,
     /// but nothing is lost between nodes that stay up, clocks run equally fast, and a round trip with a disk in it takes less
-    /// than one patience.
+    /// than one patience; only a second copy may come later.
     const IS_SYNCHRONOUS: bool = false;
 
     /// Whether what is sent on one way arrives in the order of sending, as on a connection, as far as it arrives at all.

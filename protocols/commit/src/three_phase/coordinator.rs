@@ -121,6 +121,10 @@ impl ThreePhase {
         if !yes {
             return self.conclude(now, tx, Outcome::Aborted, out);
         }
+        // Nonsense: nobody has been asked yet.
+        if self.outbox.is_outstanding(transaction.write) {
+            return;
+        }
         voters.insert(from);
         if voters.len() < transaction.participants.len() {
             return;
@@ -150,6 +154,8 @@ impl ThreePhase {
     pub(crate) fn conclude(&mut self, now: Time, tx: TransactionId, outcome: Outcome, out: &mut Out) {
         let Some(transaction) = self.coordinator.transactions.get_mut(&tx.number) else { return };
         let request = match &transaction.phase {
+            // Nonsense: nobody commits before all votes are here.
+            Phase::Collecting { .. } if outcome == Outcome::Committed => return,
             Phase::Collecting { request, .. } | Phase::PreCommitting { request, .. } => Some(*request),
             Phase::Recovering { .. } => None,
             Phase::Concluded { .. } | Phase::Ended => return,

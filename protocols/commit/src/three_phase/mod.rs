@@ -37,8 +37,9 @@
 //!   decided would be on the disk of who decided it.
 //!
 //! Left out: total failure without the coordinator (they wait for it); asking again within a phase (a lost message is beyond the
-//! assumption); changes of who takes part; and a backup that has finished, crashed, and finishes a thousand newer ones of that
-//! coordinator before it is asked: it has forgotten (`fence.rs`), and nobody else may know.
+//! assumption); changes of who takes part; and a participant that has finished, or lost in a crash that it had not voted, and
+//! finishes a thousand newer ones of that coordinator before it is asked: it has forgotten (`fence.rs`), and where nobody else
+//! knows they wait.
 
 mod coordinator;
 mod message;

@@ -54,6 +54,8 @@ fn full_node_puts_an_end_to_what_it_has_no_part_in() {
     alone.hears(N3, Message::StateRequest { tx: asked, recovering: true });
     let aborted = Message::Decision { tx: asked, outcome: Outcome::Aborted };
     assert_eq!(alone.stores(), [(N3, Message::Acknowledged(asked)), (N3, aborted)]);
+    alone.hears(N3, Message::Decision { tx: tx(N3, 2), outcome: Outcome::Aborted });
+    assert_eq!(alone.stores(), [(N3, Message::Acknowledged(tx(N3, 2)))]);
     assert_eq!(alone.node.under_way(), (0, 10));
 }
 
@@ -99,6 +101,15 @@ fn stalled_disk_own_transactions_are_refused_and_asked_once() {
     (0..MANY).for_each(|_| assert_eq!(alone.waits(), []));
     assert_eq!(alone.stores().len(), 20, "each is asked once, and told once that it is aborted");
     assert_eq!(alone.told.iter().filter(is_refused).count(), 990);
+}
+
+#[test]
+fn stalled_disk_yes_before_anybody_was_asked_is_nonsense() {
+    let mut alone = Alone::few();
+    alone.asks(Request::Begin([(N2, Bytes::from("x"))].into()));
+    assert_eq!(alone.hears(N2, Message::Vote { tx: tx(N1, 1), yes: true }), []);
+    assert!(matches!(&alone.stores()[..], [(N2, Message::CanCommit { .. })]), "it is asked now");
+    assert_eq!(alone.hears(N2, Message::Vote { tx: tx(N1, 1), yes: true }), [(N2, Message::PreCommit(tx(N1, 1)))]);
 }
 
 /// What is promised no more must not be promised by a user who took its time: `save` would not keep it.

@@ -371,6 +371,7 @@ fn nonsense_is_dropped() {
         (N2, decision(tx(N1, 2), Aborted)),
         (N2, Message::PreCommit(THEIRS)),
         (N2, state(THEIRS, true, false)),
+        (N2, decision(OURS, Committed)),
         (N2, decision(THEIRS, Committed)),
         (N2, asked(tx(N4, 0))),
         (N2, asked(tx(N4, NUMBER_MAX + 1))),
