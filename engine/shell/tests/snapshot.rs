@@ -167,10 +167,11 @@ impl Cluster {
     }
 
     fn wait_compacted(&self, beyond: u64) {
-        eventually("the leader compacts its log", || {
+        // All of them: the leader may be the last, and feeds whoever was away from its log until then.
+        eventually("everybody has compacted its log", || {
             let base = |node: &Handle| block_on(node.status(GROUP)).ok()?.raft.base;
-            let compacted = |node: &&Handle| base(node).is_some_and(|base| base.index.0 > beyond);
-            self.nodes.iter().flatten().find(compacted)
+            let compacted = |node: &Handle| base(node).is_some_and(|base| base.index.0 > beyond);
+            self.nodes.iter().flatten().all(compacted).then_some(())
         });
     }
 }
@@ -193,7 +194,11 @@ fn away_and_back(mut cluster: Cluster) {
     cluster.wait_compacted(100);
     cluster.open(away);
     eventually("who was away has everything", || (cluster.commands(away) == 201).then_some(()));
-    let status = block_on(cluster.nodes[away].as_ref().unwrap().status(GROUP)).unwrap();
+    // The state machine stands on it before the node has counted it.
+    let status = eventually("the snapshot is counted", || {
+        let status = block_on(cluster.nodes[away].as_ref().unwrap().status(GROUP)).unwrap();
+        (status.snapshots_installed > 0).then_some(status)
+    });
     assert_eq!(status.snapshots_installed, 1);
     assert!(status.raft.base.is_some());
     // It takes part again, and comes back from its own disk.
