@@ -288,6 +288,13 @@ fn removed_node_is_told_when_it_comes_back() {
     cluster.kill(2);
     let leader = cluster.leader(GROUP);
     block_on(cluster.node(leader).remove(GROUP, NodeId(3))).unwrap();
+    // Whoever follows hears later that it is committed, and would let the removed one in until it has applied it.
+    let knows = |running: &Running| {
+        let status = block_on(running.node.status(GROUP)).unwrap();
+        let is_applied = status.applied.map(|entry| entry.index) >= status.raft.membership_index;
+        is_applied && !status.raft.membership.members().contains_key(&NodeId(3))
+    };
+    eventually("both know that it is gone", || cluster.alive().all(knows).then_some(()));
     cluster.open(2);
     let by = eventually("it hears of it", || block_on(cluster.node(2).stats()).unwrap().removed_by);
     assert!([NodeId(1), NodeId(2)].contains(&by));
