@@ -69,6 +69,11 @@ impl Node {
         }
     }
 
+    /// From its next start on it waits for long before it elects: see [`Cluster::steady`].
+    pub fn be_patient(&mut self) {
+        self.elections = PATIENT;
+    }
+
     pub fn command(&self, more: &[&str]) -> Command {
         let mut command = Command::new(HEZONG);
         command
@@ -185,7 +190,7 @@ impl Cluster {
 
     /// The same, for tests in which one leader leads until it is told otherwise: the first node does.
     pub fn steady(count: usize) -> Self {
-        Self::start(count, |node| node.elections = PATIENT)
+        Self::start(count, Node::be_patient)
     }
 
     fn start(count: usize, change: fn(&mut Node)) -> Self {
