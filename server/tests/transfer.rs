@@ -83,8 +83,8 @@ fn leader_told_to_stop_hands_over_and_nobody_waits_for_a_timeout() {
         let began = Instant::now();
         support::wait_until("another leads", || leader_by(other).is_some_and(|leader| leader != number));
         let took = began.elapsed();
-        // A follower waits at least that long for a leader it heard.
-        assert!(took < STEADY / 2, "{took:?}");
+        // A follower waits for as long as STEADY for a leader it heard. The rest is for a machine that stands still meanwhile.
+        assert!(took < STEADY * 9 / 10, "{took:?}");
         assert!(cluster.nodes[old].stop().success(), "{}", cluster.nodes[old].log_text());
         assert!(cluster.nodes[old].log_text().contains("handed over"), "{}", cluster.nodes[old].log_text());
         assert_eq!(settle(other, "PUT", "/key/foo", &[], round.to_string().as_bytes()).status, 200);
